@@ -1,0 +1,1 @@
+"""Widgets over the same functions that the magics call; no logic of their own."""

@@ -1,0 +1,1 @@
+"""The training program: self-contained, copied out and run as ``python -m training``, here and on Azure."""

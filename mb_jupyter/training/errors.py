@@ -1,0 +1,17 @@
+"""What can go wrong in the program and be put right by the person who started it."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """An expected end without a model: what happened, what to do, what else is possible."""
+
+    def __init__(self, cause: str, fix: str = "", alternative: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.fix = fix
+        self.alternative = alternative
+
+
+class PictureError(ValueError):
+    """One picture cannot be used; the text is the reason, without the file's name."""
