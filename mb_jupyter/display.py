@@ -47,9 +47,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: It
         return f'<{tag}{scope} style="{style}">{_markup(value)}</{tag}>'
 
     head = "".join(cell("th", i, name) for i, name in enumerate(columns))
-    body = "".join(
-        "<tr>" + "".join(cell("td", i, value) for i, value in enumerate(row)) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(cell("td", i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
     return (
         f'<table style="border-collapse:collapse;margin:4px 0;{FONT}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -91,10 +89,8 @@ def details(summary: str, content: str, *, is_open: bool = False) -> str:
 
 def card(title: str, content: str, *, colour: str = ACCENT) -> str:
     """Return a framed part with a title; ``content`` is HTML already."""
-    return (
-        f'<div style="{FONT};border-left:3px solid {colour};padding:4px 0 4px 12px;margin:4px 0;max-width:960px">'
-        f'<div style="font-weight:600">{escape(title)}</div>{content}</div>'
-    )
+    frame = f"border-left:3px solid {colour};padding:4px 0 4px 12px;margin:4px 0;max-width:960px"
+    return f'<div style="{FONT};{frame}"><div style="font-weight:600">{escape(title)}</div>{content}</div>'
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "display": set(),
     "plots": set(),
     "magics": {
-        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "doctor", "display", "errors",
+        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "doctor", "display",
+        "errors",
     },
     "panels": {"experiment", "run", "model", "dataset", "workspace", "config", "display", "plots", "errors"},
     "experiment": {"run", "backends", "dataset", "workspace", "config", "errors"},
@@ -83,7 +84,7 @@ def test_imports_go_one_way(path: Path) -> None:
     if path == PACKAGE / "__init__.py":
         return
     room = _room(path)
-    assert room in MAY_IMPORT or room in NEIGHBOURS, f"{path.name}: say in MAY_IMPORT what this room may import"
+    assert room in MAY_IMPORT or room in NEIGHBOURS, f"{path.name}: say in MAY_IMPORT what it may import"
     room = NEIGHBOURS.get(room, room)
     for parts in _imports(path):
         if not parts or parts[0].startswith("__"):
@@ -104,7 +105,7 @@ def test_the_program_stands_alone() -> None:
     for path in (PACKAGE / "training").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, f"{path.name} reaches out of its folder: it is copied out and run elsewhere"
+                assert node.level <= 1, f"{path.name} reaches out of its folder, which is copied out"
                 assert (node.module or "").split(".")[0] != "mb_jupyter", path.name
 
 
@@ -124,8 +125,8 @@ def test_the_table_of_contents_is_true() -> None:
 
 
 HEAVY = (
-    "torch", "torchvision", "azure", "onnx", "onnxruntime", "openvino", "matplotlib", "ipywidgets", "pandas", "numpy",
-    "PIL", "sklearn", "scipy", "pydantic", "yaml",
+    "torch", "torchvision", "azure", "onnx", "onnxruntime", "openvino", "matplotlib", "ipywidgets", "pandas",
+    "numpy", "PIL", "sklearn", "scipy", "pydantic", "yaml",
 )  # fmt: skip
 
 
