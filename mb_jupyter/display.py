@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import html
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,23 +27,69 @@ def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
-def image(png: bytes, alt: str, width: int | None = None) -> str:
-    """Return an ``<img>`` with the PNG inside it; ``alt`` says what it shows."""
+def image(data: bytes, alt: str, width: int | None = None, *, style: str = "") -> str:
+    """Return an ``<img>`` with the PNG or JPEG inside it; ``alt`` says what it shows."""
     size = f"max-width:100%;width:{width}px" if width else "max-width:100%"
-    data = base64.b64encode(png).decode("ascii")
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" style="{size}">'
+    kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
+    inside = base64.b64encode(data).decode("ascii")
+    return f'<img src="data:image/{kind};base64,{inside}" alt="{escape(alt)}" style="{size};{style}">'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:
+def percent(fraction: float) -> str:
+    """Return a share as people read it; only a true 0 or 1 is called 0.0 % or 100.0 %."""
+    if 0 < fraction < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= fraction < 1:
+        return ">99.9 %"
+    return f"{fraction * 100:.1f} %"
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a fixed-width font ``text`` takes; Chinese characters and emoji take two."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Return ``text`` filled with spaces to ``width`` columns; ``right`` puts them before it."""
+    space = " " * (width - width_of(text))
+    return space + text if right else text + space
+
+
+def elide(text: str, width: int) -> str:
+    """Return ``text`` on one line and within ``width`` columns, the middle of a longer one left out."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    if width_of(text) <= width:
+        return text
+    head, tail = "", ""
+    for first, last in zip(text, reversed(text), strict=True):
+        if width_of(head + first + tail) >= width:
+            break
+        head += first
+        if width_of(head + last + tail) >= width:
+            break
+        tail = last + tail
+    return f"{head}\N{HORIZONTAL ELLIPSIS}{tail}"
+
+
+def text_bar(fraction: float, width: int = 20) -> str:
+    """Return a bar of block characters, exact to an eighth of a character."""
+    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = (), vertical: str = "top"
+) -> str:
     """Return an HTML table of escaped cells; ``right`` lists the columns of figures.
 
-    A cell that is already HTML is wrapped in :class:`Markup`.
+    ``vertical`` aligns cells of unequal height: ``top`` or ``middle``. A cell that is already HTML is wrapped in :class:`Markup`.
     """
     numeric = set(right)
 
     def cell(tag: str, index: int, value: object) -> str:
         side = "right" if index in numeric else "left"
-        style = f"text-align:{side};padding:2px 10px 2px 0;border-bottom:1px solid {FAINT};vertical-align:top"
+        style = f"text-align:{side};padding:2px 10px 2px 0;border-bottom:1px solid {FAINT};vertical-align:{vertical}"
         scope = ' scope="col"' if tag == "th" else ""
         return f'<{tag}{scope} style="{style}">{_markup(value)}</{tag}>'
 
@@ -93,11 +140,17 @@ def card(title: str, content: str, *, colour: str = ACCENT) -> str:
     return f'<div style="{FONT};{frame}"><div style="font-weight:600">{escape(title)}</div>{content}</div>'
 
 
-def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:
     """Return the same table as plain text, columns aligned."""
+    numeric = set(right)
     cells = [[str(name) for name in columns], *([str(value) for value in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+    widths = [max(width_of(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: list[str]) -> str:
+        padded = (pad(value, widths[i], right=i in numeric) for i, value in enumerate(row))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(line(row) for row in cells)
 
 
 def duration(seconds: float) -> str:
@@ -137,7 +190,9 @@ class Durable:
         """Show, or replace what was shown."""
         from IPython.display import display
 
-        if self._handle is None:
+        if cell_number() is None:
+            print(shown.text, flush=True)  # noqa: T201 - a script, where there is nothing to replace
+        elif self._handle is None:
             self._handle = display(shown, display_id=True)
         else:
             self._handle.update(shown)
@@ -152,3 +207,11 @@ def somebody_there() -> bool:
         return bool(shell.get_parent()["content"]["allow_stdin"])
     except (AttributeError, KeyError, TypeError):
         return False
+
+
+def cell_number() -> int | None:
+    """Return the number of the cell that runs, None outside IPython."""
+    from IPython import get_ipython  # type: ignore[attr-defined]
+
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    return None if shell is None else int(shell.execution_count)

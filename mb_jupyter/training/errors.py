@@ -14,4 +14,11 @@ class TrainingError(Exception):
 
 
 class PictureError(ValueError):
-    """One picture cannot be used; the text is the reason, without the file's name."""
+    """One picture cannot be used; the text is the reason, without the file's name.
+
+    ``kind`` sorts the reasons: ``unreadable``, ``truncated`` or ``huge``.
+    """
+
+    def __init__(self, reason: str, kind: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.kind = kind

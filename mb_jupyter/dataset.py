@@ -1,0 +1,232 @@
+"""A set of labelled pictures: what is in it, what is wrong with it, how it is split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .training.errors import TrainingError
+    from .training.manifest import Finding, Picture
+
+INDEX_VERSION = 1  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
+VALIDATION_FRACTION = 0.15
+TEST_FRACTION = 0.2
+
+
+class Dataset:
+    """Labelled pictures from a folder with one folder per class, a CSV file or a DataFrame.
+
+    A table has the columns ``ImageSource`` and ``Label``, and ``Split`` (train, validation, test) if you
+    like; relative paths begin at the CSV file's folder, or for a DataFrame at the current folder.
+
+    Every picture is opened once; what was found out is remembered, so that looking again takes no time.
+    ``progress(done, total)`` is called while files are read. Raises :class:`~mb_jupyter.errors.DataError`
+    when nothing can be trained. In a notebook it shows itself: counts, thumbnails, findings, planned split.
+
+    ``pictures`` are the usable ones, ``findings`` say what is wrong and which files are left out, ``classes``
+    are sorted by name, ``counts`` is pictures per class.
+    """
+
+    source: Any
+    root: Path
+    pictures: list[Picture]
+    findings: list[Finding]
+    classes: list[str]
+
+    def __init__(
+        self, source: str | Path | pd.DataFrame, *, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        from .training.errors import TrainingError
+        from .training.manifest import scan
+
+        self.source = source
+        try:
+            root, entries = _open(source)
+            index = _index_file(root, entries is not None)
+            known = _remembered(index)
+            found = scan(root, entries=entries, progress=progress, known=known)
+        except TrainingError as error:
+            raise _translated(error) from None
+        self.root = found.root
+        self.pictures = found.pictures
+        self.findings = found.findings
+        self.classes = found.classes
+        self.counts: dict[str, int] = dict(sorted(Counter(p.label for p in found.pictures).items()))
+        if known != {picture.path: picture for picture in found.pictures}:
+            _remember(index, found.pictures)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hex number of the pictures' contents, labels and given parts; not of their names or folder."""
+        from .training.manifest import fingerprint
+
+        return fingerprint(self.pictures)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The usable pictures: ImageSource, Label, Split (as given), Width, Height, Format, Bytes, Sha256."""
+        import pandas as pd
+
+        columns = ["ImageSource", "Label", "Split", "Width", "Height", "Format", "Bytes", "Sha256"]
+        rows = [(p.path, p.label, p.split, p.width, p.height, p.format, p.size, p.sha256) for p in self.pictures]
+        return pd.DataFrame(rows, columns=columns)
+
+    def split(
+        self,
+        seed: int = 0,
+        validation_fraction: float = VALIDATION_FRACTION,
+        test_fraction: float = TEST_FRACTION,
+    ) -> pd.DataFrame:
+        """Return the split that a training with these values uses: ImageSource, Label, Split, Sha256, Group.
+
+        Stratified; copies and near copies (a Group) are never parted; parts you gave are kept.
+        """
+        import pandas as pd
+
+        rows = [
+            (p.path, p.label, p.split, p.sha256, p.group)
+            for p in self._parted(seed, validation_fraction, test_fraction)
+        ]
+        return pd.DataFrame(rows, columns=["ImageSource", "Label", "Split", "Sha256", "Group"])
+
+    def plan_split(
+        self,
+        seed: int = 0,
+        validation_fraction: float = VALIDATION_FRACTION,
+        test_fraction: float = TEST_FRACTION,
+    ) -> dict[str, int]:
+        """Return how many pictures each part of :meth:`split` has."""
+        from .training.manifest import SPLITS
+
+        parts = Counter(p.split for p in self._parted(seed, validation_fraction, test_fraction))
+        return {part: parts[part] for part in SPLITS}
+
+    def write_split(self, path: str | Path, *, seed: int, validation_fraction: float, test_fraction: float) -> None:
+        """Write :meth:`split` as CSV, for a run."""
+        from .training.manifest import write_split
+
+        write_split(Path(path), self._parted(seed, validation_fraction, test_fraction))
+
+    def _parted(self, seed: int, validation_fraction: float, test_fraction: float) -> list[Picture]:
+        from .training.errors import TrainingError
+        from .training.manifest import split
+
+        try:
+            return split(self.pictures, seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction)
+        except TrainingError as error:
+            raise _translated(error) from None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.root}: {len(self.pictures):,} pictures in {len(self.classes):,} classes>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self._report
+
+    @cached_property
+    def _report(self) -> dict[str, str]:
+        from .datareport import as_html, as_text
+
+        try:
+            parted = self._parted(0, VALIDATION_FRACTION, TEST_FRACTION)
+        except DataError:  # the findings say why
+            parted = self.pictures
+        name = "DataFrame" if hasattr(self.source, "columns") else str(self.source)
+        return {
+            "text/plain": as_text(name, parted, self.findings),
+            "text/html": as_html(name, self.root, parted, self.findings),
+        }
+
+
+def _translated(error: TrainingError) -> DataError:
+    return DataError(error.cause, error.fix, error.alternative)
+
+
+def _open(source: Any) -> tuple[Path, list[tuple[str, str, str]] | None]:
+    """Return the folder that paths begin at, and the rows when the source is a table."""
+    from .training.manifest import check_rows, read_rows, shown
+
+    if hasattr(source, "columns") and hasattr(source, "itertuples"):
+        columns = [str(name).strip().casefold() for name in source.columns]
+        rows = ([_cell(value) for value in row] for row in source.itertuples(index=False, name=None))
+        return Path.cwd(), check_rows(columns, rows, "The DataFrame")
+    if not isinstance(source, str | os.PathLike):
+        raise DataError(
+            f"A {type(source).__name__} is not a set of pictures.",
+            "Give a folder, a CSV file, or a DataFrame with the columns ImageSource and Label.",
+        )
+    path = Path(source).expanduser().absolute()
+    if path.suffix.casefold() in (".csv", ".tsv"):
+        return path.parent, read_rows(path)
+    if path.suffix.casefold() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar") and path.is_file():
+        raise DataError(f"'{shown(path)}' is an archive.", "Unpack it, and give the folder that comes out.")
+    return path, None
+
+
+def _cell(value: Any) -> str:
+    """Return a cell of a DataFrame as text; what pandas calls missing is empty."""
+    missing = value is None or value != value or str(value) == "<NA>"  # noqa: PLR0124 - NaN
+    return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _index_file(root: Path, is_table: bool) -> Path:
+    """Return the file in which what was found out about a folder is remembered between kernels."""
+    from platformdirs import user_cache_path
+
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root)) + bytes([is_table])).hexdigest()[:32]
+    return user_cache_path("mb_jupyter", appauthor=False) / "index" / f"{name}.json"
+
+
+def _remembered(index: Path) -> dict[str, Picture]:
+    """Return the pictures of an earlier scan by path; a lost or damaged index is an empty one."""
+    from .training.manifest import Picture
+
+    try:
+        stored = json.loads(index.read_text("utf-8"))
+        if stored["version"] != INDEX_VERSION:
+            return {}
+        pictures = [Picture(*row) for row in stored["pictures"]]
+        # a damaged value would be trusted for as long as the file does not change
+        if not all(_sound(picture) for picture in pictures):
+            return {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return {picture.path: picture for picture in pictures}
+
+
+def _sound(picture: Picture) -> bool:
+    texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group)
+    numbers = (picture.width, picture.height, picture.size, picture.mtime_ns, picture.phash or 0)
+    return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
+
+
+def _remember(index: Path, pictures: Iterable[Picture]) -> None:
+    """Store the pictures aside and rename, so that two kernels never see half an index."""
+    stored: Mapping[str, Any] = {"version": INDEX_VERSION, "pictures": [astuple(p) for p in pictures]}
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=index.parent, delete=False) as aside:
+            json.dump(stored, aside)
+        os.replace(aside.name, index)  # noqa: PTH105
+        for other in index.parent.iterdir():
+            if time.time() - other.stat().st_mtime > INDEX_DAYS * 86400:
+                other.unlink(missing_ok=True)
+    except OSError:  # a full disk or a home without write permission only makes the next look slower
+        return

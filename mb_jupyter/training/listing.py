@@ -1,0 +1,263 @@
+"""Which files there are, and which class each belongs to: from a folder, a CSV file or rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import TrainingError
+from .pictures import count, quoted, shown
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+# what operating systems and tools leave behind; names that begin with a dot are hidden as well
+LEFT_BEHIND = frozenset({"__macosx", "__pycache__", "thumbs.db", "desktop.ini"})
+LAYOUT = "Put the pictures into one folder per class, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
+
+Entry = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may be a picture; ``path``, ``label`` and ``split`` as in :class:`~.pictures.Picture`."""
+
+    path: str
+    label: str
+    split: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """The candidates, and by kind the names of what is none, with reasons where they differ."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def remark(self, kind: str, name: str, reason: str = "") -> None:
+        """Note that ``name`` is left out because it is of this kind."""
+        self.remarks.setdefault(kind, {})[name] = reason
+
+
+def list_folder(root: Path) -> Listing:
+    """List a folder of class folders, perhaps inside ``train/``, ``val/`` and ``test/``."""
+    found = Listing()
+    walk = _Walk(root, found)
+    tops, loose = walk.look("")
+    parts = _parts(walk, tops)
+    for top in tops:
+        if top not in parts:
+            walk.collect(top, label=top)
+            continue
+        folders, files = walk.look(top)
+        loose += files
+        for folder in folders:
+            walk.collect(folder, label=Path(folder).name, split=parts[top])
+    for file in loose:
+        found.remark("loose", file.path)
+    if walk.nested:
+        raise _nesting(root, tops, walk)
+    return found
+
+
+def _parts(walk: _Walk, tops: list[str]) -> dict[str, str]:
+    """Return which split each top folder stands for; nothing when the tops are the classes."""
+    parts = {top: SPLIT_NAMES.get(top.casefold(), "") for top in tops}
+    trains = [top for top, part in parts.items() if part == "train"]
+    if not trains or not all(parts.values()) or not all(walk.holds_only_folders(top) for top in trains):
+        return {}
+    if set(parts.values()) == {"train"}:  # nothing to part: just a folder around the classes
+        return dict.fromkeys(tops, "")
+    return parts
+
+
+def _nesting(root: Path, tops: list[str], walk: _Walk) -> TrainingError:
+    names = quoted(walk.nested)
+    if len(tops) == 1 and walk.holds_only_folders(tops[0]):
+        return TrainingError(
+            f"The classes are one folder deeper than '{shown(root)}': inside '{shown(tops[0])}'.",
+            f"Give the folder '{shown(root / tops[0])}' instead.",
+        )
+    return TrainingError(
+        f"There are folders inside class folders: {names} in '{shown(root)}'.",
+        f"{LAYOUT}, without a folder inside a class folder.",
+        "Or list the pictures in a CSV file with the columns ImageSource and Label, and give that file.",
+    )
+
+
+class _Walk:
+    """Looks into folders and sorts what is there; never follows a link to a folder or out of the root."""
+
+    def __init__(self, root: Path, found: Listing) -> None:
+        self.root = str(root)
+        self.home = os.path.realpath(root)
+        self.found = found
+        self.nested: list[str] = []
+
+    def collect(self, folder: str, label: str, split: str = "") -> None:
+        """Take the files of a class folder as candidates."""
+        if label not in self.found.classes:
+            self.found.classes.append(label)
+        folders, files = self.look(folder)
+        self.found.candidates += [Candidate(f.path, label, split, f.size, f.mtime_ns) for f in files]
+        self.nested += [inner for inner in folders if self._holds_files(inner)]
+
+    def holds_only_folders(self, folder: str) -> bool:
+        """Tell whether there are folders inside, and no file that counts."""
+        folders, files = self.look(folder)
+        return bool(folders) and not files
+
+    def look(self, folder: str) -> tuple[list[str], list[Candidate]]:
+        """Return the folders and the files directly inside, sorted by name, paths relative to the root."""
+        folders: list[str] = []
+        files: list[Candidate] = []
+        try:
+            with os.scandir(os.path.join(self.root, folder)) as inside:  # noqa: PTH118
+                entries = sorted(inside, key=lambda entry: entry.name)
+        except OSError as error:
+            self.found.remark("unreadable", folder or self.root, f"the folder cannot be read ({error.strerror})")
+            return folders, files
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if is_hidden(entry.name):
+                self.found.remark("hidden", path)
+            elif entry.is_symlink() and not self._may_follow(entry, path):
+                continue
+            elif entry.is_dir():
+                folders.append(path)
+            else:
+                self._file(entry, path, files)
+        return folders, files
+
+    def _file(self, entry: os.DirEntry[str], path: str, files: list[Candidate]) -> None:
+        try:
+            facts = entry.stat()
+        except OSError as error:
+            self.found.remark("unreadable", path, f"the file cannot be read ({error.strerror})")
+            return
+        if stat.S_ISREG(facts.st_mode):
+            files.append(Candidate(path, "", "", facts.st_size, facts.st_mtime_ns))
+        else:
+            self.found.remark("not a picture", path, "it is a pipe, socket or device")
+
+    def _may_follow(self, entry: os.DirEntry[str], path: str) -> bool:
+        target = os.path.realpath(entry.path)
+        if not os.path.exists(target):  # noqa: PTH110
+            self.found.remark("unreadable", path, "it is a link that leads nowhere")
+        elif not f"{target}{os.sep}".startswith(self.home.rstrip(os.sep) + os.sep):
+            self.found.remark("link outside", path)
+        elif entry.is_dir():
+            self.found.remark("link to a folder", path)
+        else:
+            return True
+        return False
+
+    def _holds_files(self, folder: str) -> bool:
+        folders, files = self.look(folder)
+        return bool(files) or any(self._holds_files(inner) for inner in folders)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is hidden or left behind by a tool, and so never data."""
+    return name.startswith(".") or name.casefold() in LEFT_BEHIND
+
+
+def list_entries(root: Path, entries: Iterable[Entry]) -> Listing:
+    """List rows of (ImageSource, Label, Split); relative paths are looked for under ``root``."""
+    found = Listing()
+    listed: dict[str, Candidate] = {}
+    for source, label, split in entries:
+        path, facts = _locate(root, source)
+        if facts is None:
+            found.remark("missing", path)
+        elif path not in listed:
+            listed[path] = Candidate(path, label, split, facts.st_size, facts.st_mtime_ns)
+        elif listed[path].label != label:
+            found.remark("conflicting rows", path, f"listed as '{shown(listed[path].label)}' and '{shown(label)}'")
+        else:
+            found.remark("listed twice", path)
+    refused = found.remarks.get("conflicting rows", {})
+    found.candidates = [candidate for path, candidate in listed.items() if path not in refused]
+    found.classes = sorted({candidate.label for candidate in found.candidates})
+    return found
+
+
+def _locate(root: Path, source: str) -> tuple[str, os.stat_result | None]:
+    """Return the path of a row as a picture's path, and what the file system says of it, if anything."""
+    for name in dict.fromkeys((source, source.replace("\\", "/"))):  # the file may come from Windows
+        path = Path(os.path.normpath(root / name))
+        try:
+            facts = path.stat()
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(facts.st_mode):
+            return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), facts
+    return source, None
+
+
+def read_rows(path: Path) -> list[Entry]:
+    """Read a CSV file with the columns ImageSource, Label and perhaps Split.
+
+    Comma, semicolon or tab; UTF-8, with or without a byte order mark; capitals do not matter in the header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="strict")
+    except FileNotFoundError:
+        raise TrainingError(f"There is no file '{shown(path)}'.", "Check the path.") from None
+    except UnicodeDecodeError:
+        raise TrainingError(f"'{shown(path)}' is not a text file in UTF-8.", "Save it as CSV UTF-8.") from None
+    except OSError as error:
+        raise TrainingError(f"'{shown(path)}' cannot be read ({error.strerror}).", "Check its rights.") from None
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise TrainingError(f"'{shown(path)}' is not a CSV file ({error}).", "Save it as CSV UTF-8.") from None
+    columns = [name.strip().casefold() for name in table[0]] if table else []
+    rows = [row for row in table[1:] if any(cell.strip() for cell in row)]
+    return check_rows(columns, rows, f"'{shown(path)}'")
+
+
+def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> list[Entry]:
+    """Return the entries of a table whose column names are in small letters; refuse what is incomplete."""
+    missing = [column for column in ("ImageSource", "Label") if column.casefold() not in columns]
+    if missing:
+        raise TrainingError(
+            f"{name} has no column {' and no column '.join(missing)}; it has {quoted(columns, 8) or 'none'}.",
+            "Name the columns ImageSource (the path of a picture) and Label (its class), and Split if you like.",
+        )
+    where = [columns.index(column) if column in columns else -1 for column in ("imagesource", "label", "split")]
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for number, row in enumerate(rows, 1):
+        source, label, split = (row[i].strip() if 0 <= i < len(row) else "" for i in where)
+        if not source or not label:
+            problems.append(f"row {number} has no {'ImageSource' if not source else 'Label'}")
+        elif split and split.casefold() not in SPLIT_NAMES:
+            problems.append(f"row {number} has the Split '{shown(split)}'")
+        else:
+            entries.append((source, label, SPLIT_NAMES.get(split.casefold(), "")))
+    if problems:
+        more = f", and {len(problems) - 5:,} more" if len(problems) > 5 else ""
+        raise TrainingError(
+            f"{name} has {count(len(problems), 'row')} that cannot be used: {'; '.join(problems[:5])}{more}.",
+            "Every row needs an ImageSource and a Label; a Split is train, validation, test or empty.",
+        )
+    if not entries:
+        raise TrainingError(f"{name} has no rows.", "List one picture per row: ImageSource,Label.")
+    return entries

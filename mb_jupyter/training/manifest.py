@@ -1,0 +1,196 @@
+"""The data: every picture with its class, everything that is wrong with them, and a split without leaks.
+
+::
+
+    listing    which files there are, and their classes     similar   copies and near copies
+    findings   what to know about them, in sentences        split     train, validation, test
+
+The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from .errors import PictureError, TrainingError
+from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
+from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
+from .parallel import in_order
+from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
+from .preprocess import open_bytes, read_bytes
+from .similar import SMALL, group, perceptual_hash
+from .split import SplitRow, fingerprint, read_split, split, write_split
+
+__all__ = [
+    "SPLITS",
+    "Finding",
+    "Picture",
+    "Scan",
+    "SplitRow",
+    "check_rows",
+    "count",
+    "fingerprint",
+    "quoted",
+    "read_rows",
+    "read_split",
+    "scan",
+    "shown",
+    "split",
+    "write_split",
+]
+
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+}
+PICTURE_EXTENSIONS = frozenset(extension for every in EXTENSIONS.values() for extension in every)
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+BATCH = 16  # files that a thread takes at a time
+
+
+def scan(
+    root: str | Path,
+    *,
+    entries: Iterable[Entry] | None = None,
+    progress: Progress | None = None,
+    known: Mapping[str, Picture] | None = None,
+) -> Scan:
+    """Read every picture once, on all cores, and say what was found.
+
+    ``root`` is a folder with one folder per class, perhaps inside ``train/``, ``val/`` and ``test/``. With
+    ``entries``, rows of (ImageSource, Label, Split or ""), the files are those, and relative paths begin at
+    ``root``. ``progress(done, total)`` is called as files are read. ``known`` has pictures of an earlier scan
+    by path: a file of the same size and time of change is not read again.
+
+    Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
+    nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
+    """
+    root = _checked(Path(root))
+    listing = list_folder(root) if entries is None else list_entries(root, entries)
+    read, reused = _read_all(root, listing, known or {}, progress)
+    consistent, contradictions = conflicting_labels(read)
+    used, leaks = leaking_copies(consistent)
+    if not (reused == len(known or {}) == len(used) and all(picture.group for picture in used)):
+        used = group(used)  # of an unchanged folder the groups are known as well
+    findings = [*of_files(listing.remarks), *contradictions, *leaks]
+    _check_trainable(root, listing, used, findings)
+    findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
+
+
+def _checked(root: Path) -> Path:
+    """Return the root as an absolute folder, or say why it is none."""
+    root = Path(root).expanduser().absolute()
+    try:
+        if root.is_dir():
+            return root
+        is_file = root.exists()
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"The folder '{shown(root)}' cannot be opened ({error}).", "Check the path.") from None
+    if is_file:
+        raise TrainingError(
+            f"'{shown(root)}' is a file, not a folder of pictures.",
+            "Give the folder that has one folder per class, or a CSV file whose name ends in .csv.",
+        )
+    raise TrainingError(
+        f"There is no folder '{shown(root)}'.",
+        f"Check the spelling; a relative path begins at the current folder, {shown(Path.cwd())}.",
+    )
+
+
+def _read_all(
+    root: Path, listing: Listing, known: Mapping[str, Picture], progress: Progress | None
+) -> tuple[list[Picture], int]:
+    """Return the usable pictures and how many of them were known; what is unusable becomes a remark."""
+
+    def read_batch(batch: Sequence[Candidate]) -> list[Picture | PictureError | None]:
+        return [_read(root, candidate, known.get(candidate.path)) for candidate in batch]
+
+    pictures: list[Picture] = []
+    reused = done = 0
+    total = len(listing.candidates)
+    if progress:
+        progress(0, total)
+    batches = [listing.candidates[start : start + BATCH] for start in range(0, total, BATCH)]
+    for batch, results in zip(batches, in_order(read_batch, batches), strict=True):
+        for candidate, result in zip(batch, results, strict=True):
+            if isinstance(result, Picture):
+                pictures.append(result)
+                reused += result is known.get(candidate.path)
+            elif result is None:
+                listing.remark("not a picture", candidate.path)
+            else:
+                listing.remark(result.kind, candidate.path, str(result))
+        done += len(batch)
+        if progress:
+            progress(done, total)
+    return pictures, reused
+
+
+def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | PictureError | None:
+    """Return the picture, or why it cannot be used, or None when the file does not claim to be one."""
+    if known and (known.size, known.mtime_ns) == (candidate.size, candidate.mtime_ns):
+        if (known.label, known.split) != (candidate.label, candidate.split):
+            return replace(known, label=candidate.label, split=candidate.split, group="")
+        return known
+    path = root / candidate.path
+    try:
+        if PurePosixPath(candidate.path).suffix.casefold() not in PICTURE_EXTENSIONS and not _begins_like(path):
+            return None
+        data = read_bytes(path)
+        opened = open_bytes(data, at_least=SMALL)
+        return Picture(
+            path=candidate.path,
+            label=candidate.label,
+            split=candidate.split,
+            sha256=hashlib.sha256(data).hexdigest(),
+            width=opened.width,
+            height=opened.height,
+            format=opened.format,
+            phash=perceptual_hash(opened.image),
+            size=candidate.size,
+            mtime_ns=candidate.mtime_ns,
+        )
+    except PictureError as error:
+        return error
+
+
+def _begins_like(path: Path) -> bool:
+    """Tell whether a file without a picture's extension may be a picture all the same."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(BEGINNINGS)
+    except OSError:
+        return False
+
+
+def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings: list[Finding]) -> None:
+    """Refuse data of which no model can be made."""
+    name = shown(root)
+    if not listing.candidates:
+        loose = len(listing.remarks.get("loose", ()))
+        cause = f"There are no pictures in '{name}'."
+        if loose:
+            there = count(loose, "file lies", "files lie")
+            cause = f"{there} directly in '{name}', but there is no class folder with pictures."
+        elif listing.remarks.get("missing"):
+            cause = f"None of the listed pictures is there: {quoted(listing.remarks['missing'])}."
+        raise TrainingError(cause, f"{LAYOUT}, and give the folder above them.")
+    if not used:
+        told = " ".join(finding.message for finding in findings if finding.excluded)
+        raise TrainingError(f"None of the {count(len(listing.candidates), 'file')} in '{name}' can be used.", told)
+    classes = sorted({picture.label for picture in used})
+    if len(classes) < 2:
+        left_out = sum(len(finding.files) for finding in findings if finding.excluded and finding.kind != "hidden")
+        others = f" ({count(left_out, 'file')} could not be used)" if left_out else ""
+        raise TrainingError(
+            f"There is only one class with usable pictures in '{name}': '{shown(classes[0])}'{others}.",
+            "A classifier tells at least two classes apart: add a folder with pictures of another class.",
+        )

@@ -1,0 +1,87 @@
+"""The values everything about the data is said in: a picture, a finding, a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+Progress: TypeAlias = Callable[[int, int], None]
+_JOINERS = "\u200c\u200d"  # part of emoji and of several scripts
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One usable picture.
+
+    ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
+    ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. Pictures of one
+    ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash.
+    """
+
+    path: str
+    label: str
+    split: str
+    sha256: str
+    width: int
+    height: int
+    format: str
+    phash: int | None
+    size: int
+    mtime_ns: int
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to know about the data: a whole sentence and the files it is about.
+
+    ``reasons`` is empty or has one entry per file. With ``excluded`` those files are left out.
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    files: tuple[str, ...] = ()
+    excluded: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found: the usable pictures by path, the findings, the classes in order."""
+
+    root: Path
+    pictures: list[Picture]
+    findings: list[Finding]
+    classes: list[str]
+
+
+def shown(name: object) -> str:
+    """Return a name fit for a sentence: no line break, no control character, no undecodable byte.
+
+    Only for showing; a file is always opened by its own name.
+    """
+    return "".join(char if char.isprintable() or char in _JOINERS else _escaped(char) for char in str(name))
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # how Python carries a byte that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def quoted(names: Iterable[object], limit: int = 3) -> str:
+    """Return names for a sentence: ``'a', 'b', 'c' and 2 more``."""
+    every = [f"'{shown(name)}'" for name in names]
+    if len(every) > limit:
+        return ", ".join(every[:limit]) + f" and {len(every) - limit:,} more"
+    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return ``1 picture`` or ``1,200 pictures``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
