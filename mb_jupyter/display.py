@@ -83,7 +83,8 @@ def table(
 ) -> str:
     """Return an HTML table of escaped cells; ``right`` lists the columns of figures.
 
-    ``vertical`` aligns cells of unequal height: ``top`` or ``middle``. A cell that is already HTML is wrapped in :class:`Markup`.
+    ``vertical`` aligns cells of unequal height: ``top`` or ``middle``. A cell that is already HTML is wrapped
+    in :class:`Markup`.
     """
     numeric = set(right)
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -219,8 +220,12 @@ def _disk(folder: Path) -> Check:
     folder = folder.resolve()
     free = shutil.disk_usage(folder).free
     message = f"{free / 2**30:.0f} GiB free in {folder}"
-    if not os.access(folder, os.W_OK):
-        return Check("Disk", "error", f"{folder} cannot be written to.", "Set MB_WORKSPACE to another folder.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # the only question that every kind of disk answers truly
+            pass
+    except OSError as error:
+        told = f"{folder} cannot be written to: {error.strerror}."
+        return Check("Disk", "error", told, "Set MB_WORKSPACE to another folder.")
     if free < 2 * 2**30:
         return Check("Disk", "warning", message, "Training wants about 2 GiB: free some, or set MB_WORKSPACE.")
     return Check("Disk", "ok", message)

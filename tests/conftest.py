@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2  # of linux/capability.h
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # playwright leaves an event loop running in the main thread, where asyncio.run() then fails:
     # the browser's tests come last
     items.sort(key=lambda item: "browser" in item.path.parts)
+
+
+@pytest.fixture
+def ordinary_user() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which permissions hold for this process too, also when root runs the tests."""
+
+    @contextmanager
+    def without_override() -> Iterator[None]:
+        if os.geteuid():
+            yield
+            return
+        # what lets root pass by a file's permissions; given up by this thread and by those it starts
+        libc = ctypes.CDLL(None, use_errno=True)
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        before = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+        assert libc.capget(header, before) == 0
+        after = (ctypes.c_uint32 * 6)(*before)
+        after[0] &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
+        assert libc.capset(header, after) == 0
+        try:
+            yield
+        finally:
+            assert libc.capset(header, before) == 0
+
+    return without_override

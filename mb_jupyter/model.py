@@ -1,0 +1,335 @@
+"""A trained model: load it from its file, ask it about pictures.
+
+::
+
+    model = load("MLModel.zip")
+    model.predict("rose.jpg")                   one picture: bars
+    model.predict("photos/")                    several: a table
+    model.predict_to("answers.csv", "photos/")  any number
+
+Every picture goes through the network by itself, one on each processor core. That is at least as fast as
+batches (a batch's layers no longer fit into the cache), and the answer for a picture is the same bit for bit
+whatever was asked beside it; ``benchmarks/predict.py`` has the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import archive
+from .display import Shown, card, details, duration, elide, escape, percent, table, text_table
+from .errors import ModelError, PredictionError
+from .prediction import MOST_CARDS, THUMBNAIL, ModelInput, ModelOutput, Prediction, Predictions, ordered, summarise
+from .sources import URL, Picture, at_home, count, expand, fetch, is_single
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+__all__ = ["Model", "ModelInput", "ModelOutput", "Prediction", "Predictions", "Written", "load"]
+
+MOST_THREADS = 16
+AHEAD = 4  # pictures in work for each thread, so that a large one holds up no other
+
+
+def load(path: str | Path) -> Model:
+    """Return the model in an ``MLModel.zip``, a run's folder or a ``bestModel.onnx``.
+
+    Nothing is unpacked onto the disk. Raises ``ModelError`` for a file that is damaged, hostile or not ours.
+    """
+    return Model(archive.read(at_home(path)))
+
+
+class _Answer(NamedTuple):
+    name: str
+    scores: np.ndarray[Any, Any] | None  # float32, one for each class; None with an error
+    error: str
+    thumbnail: bytes
+
+
+class Model:
+    """An image classifier that Model Builder trained: the network, its class names and its card."""
+
+    def __init__(self, contents: archive.Contents) -> None:
+        self._contents = contents
+        self._images = threading.Lock()  # a Pillow image that is handed in twice must not be decoded twice at once
+
+    @property
+    def path(self) -> Path:
+        """The file that the model was read from."""
+        return self._contents.path
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the network's scores."""
+        return self._contents.classes
+
+    @property
+    def size(self) -> int:
+        """The side, in pixels, of the square picture that the network sees."""
+        return self._contents.size
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is known about the model: architecture, metrics, preprocessing, versions, run ..."""
+        return dict(self._contents.card)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures measured on the held-out pictures when the model was trained."""
+        return dict(self._contents.card.get("metrics") or {})
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the pictures that the model was trained on."""
+        return str(self._contents.card.get("fingerprint", ""))
+
+    def predict(self, *sources: Any, urls: bool = False) -> Prediction | Predictions:
+        """Return the answer for one picture, or the answers for several.
+
+        ``sources``: paths, globs, folders (with all folders in them), the bytes of a file, Pillow images,
+        arrays (uint8 or uint16: H x W, H x W x 3 or 4; a batch N x H x W x 3), :class:`ModelInput`, a
+        DataFrame with a column ``ImageSource``, or lists of these. Addresses (http, https) are fetched only
+        with ``urls=True``.
+
+        One picture gives a :class:`Prediction`; if it cannot be read, ``PredictionError``. A folder, a glob,
+        a list or several sources give :class:`Predictions`, in which a picture that cannot be read has a row
+        with its reason. What is missing, empty or no picture at all is a ``PredictionError`` in any case.
+        """
+        if not sources:
+            raise PredictionError("No picture was given.", "Pass a path, for example: model.predict('rose.jpg')")
+        pictures = list(expand(sources, urls=urls))
+        if len(sources) == 1 and is_single(sources[0]):
+            return self._one(pictures[0])
+        return self._several(pictures)
+
+    def predict_to(
+        self,
+        csv_path: str | Path,
+        *sources: Any,
+        progress: Callable[[int, int | None], None] | None = None,
+        urls: bool = False,
+    ) -> Written:
+        """Write the answers for any number of pictures to a CSV file, in constant memory.
+
+        Columns: ``ImageSource, Prediction, Score.<class> ..., Error``; a picture that cannot be read has its
+        reason in ``Error``. ``progress`` is called with the pictures done and how many there are (None when
+        ``sources`` holds a generator). The file appears when it is complete, in place of an older one.
+        """
+        path = at_home(csv_path)
+        total = count(sources, urls=urls)  # also says what is missing before anything is written
+        aside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+        started = time.monotonic()
+        try:
+            with aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                counts, failed = self._write(file, expand(sources, urls=urls), total, progress)
+            aside.replace(path)
+        except OSError as error:
+            raise PredictionError(
+                f"{path} cannot be written: {error.strerror or error}.", "Choose another place for the file."
+            ) from error
+        finally:
+            aside.unlink(missing_ok=True)
+        return Written(path, counts, failed, time.monotonic() - started)
+
+    def _write(
+        self,
+        file: io.TextIOBase,
+        pictures: Iterable[Picture],
+        total: int | None,
+        progress: Callable[[int, int | None], None] | None,
+    ) -> tuple[Counter[str], int]:
+        rows = csv.writer(file)
+        rows.writerow(["ImageSource", "Prediction", *(f"Score.{name}" for name in self.classes), "Error"])
+        counts: Counter[str] = Counter()
+        failed = 0
+        for done, answer in enumerate(self._answers(pictures), start=1):
+            if answer.scores is None:
+                failed += 1
+                rows.writerow([answer.name, "", *[""] * len(self.classes), answer.error])
+            else:
+                label = self.classes[int(answer.scores.argmax())]
+                counts[label] += 1
+                # nine digits give back every float32 exactly
+                rows.writerow([answer.name, label, *(f"{score:.9g}" for score in answer.scores.tolist()), ""])
+            if progress is not None:
+                progress(done, total)
+        return counts, failed
+
+    # -- one picture, several pictures -------------------------------------------------------------------
+
+    def _one(self, picture: Picture) -> Prediction:
+        answer = self._answer(picture, thumbnail=True)
+        if answer.scores is None:
+            raise PredictionError(
+                f"{answer.name} cannot be scored: {answer.error}.", "Check the file, or pass another picture."
+            )
+        scores = ordered(self.classes, answer.scores)
+        return Prediction(next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail)
+
+    def _several(self, pictures: list[Picture]) -> Predictions:
+        import numpy as np
+
+        scores = np.full((len(pictures), len(self.classes)), np.nan, np.float32)
+        errors, thumbnails = {}, {}
+        for i, answer in enumerate(self._answers(pictures, thumbnails=MOST_CARDS)):
+            if answer.scores is None:
+                errors[i] = answer.error
+            else:
+                scores[i] = answer.scores
+            if answer.thumbnail:
+                thumbnails[i] = answer.thumbnail
+        return Predictions(self.classes, [picture.name for picture in pictures], scores, errors, thumbnails)
+
+    def _answers(self, pictures: Iterable[Picture], thumbnails: int = 0) -> Iterator[_Answer]:
+        """Yield the answers in the order of the pictures, a few pictures ahead on every core."""
+        _ = self._session  # made here, once, before several threads ask for it
+        threads = min(_cores(), MOST_THREADS)
+        waiting: deque[Future[_Answer]] = deque()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="mb-predict")
+        try:
+            for i, picture in enumerate(pictures):
+                waiting.append(pool.submit(self._answer, picture, i < thumbnails))
+                if len(waiting) >= AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # an interrupt ends after the pictures in work, not after all
+            pool.shutdown(cancel_futures=True)
+
+    def _answer(self, picture: Picture, thumbnail: bool) -> _Answer:
+        from .training.errors import PictureError
+        from .training.preprocess import fit, open_picture
+
+        try:
+            content = fetch(picture.content) if isinstance(picture.content, URL) else picture.content
+            if hasattr(content, "getbands"):
+                with self._images:
+                    image = open_picture(content)
+            else:
+                image = open_picture(content, at_least=self.size)
+        except PictureError as error:
+            return _Answer(picture.name, None, str(error), b"")
+        except OSError as error:
+            return _Answer(picture.name, None, error.strerror or str(error), b"")
+        scores = self.scores(fit(image, self.size)[None])[0]
+        if not thumbnail:
+            return _Answer(picture.name, scores, "", b"")
+        if max(image.size) < THUMBNAIL and not hasattr(content, "getbands"):
+            image = open_picture(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
+        return _Answer(picture.name, scores, "", _thumbnail(image))
+
+    # -- the network -------------------------------------------------------------------------------------
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # one thread a picture and a picture a core: nothing waits for the slower half of a layer
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # its warnings go past Jupyter to the server's log
+        try:
+            return onnxruntime.InferenceSession(self._contents.onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class of its own for every way to fail
+            raise ModelError(
+                f"onnxruntime cannot run the network in {self.path}.",
+                "Upgrade with: pip install --upgrade onnxruntime",
+                archive.AGAIN,
+                details=str(error),
+            ) from error
+
+    def scores(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return probabilities, float32 of shape (N, classes), for prepared pictures: uint8 (N, size, size, 3)."""
+        import numpy as np
+
+        try:
+            (scores,) = self._session.run(["probabilities"], {"images": pictures})
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"The network in {self.path} failed on a picture.", archive.AGAIN, details=str(error)
+            ) from error
+        fine = scores.shape == (len(pictures), len(self.classes)) and bool((scores >= 0).all())
+        if not fine or not np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+            raise ModelError(f"The network in {self.path} answers no probabilities.", archive.AGAIN)
+        return np.asarray(scores, np.float32)
+
+    # -- the card ----------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Model {self.path}: {len(self.classes)} classes>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        facts = [(name, elide(value, 300)) for name, value in self._facts() if value]
+        title = f"Model {self.path.name}: {len(self.classes):,} classes"
+        names = [(str(i), name) for i, name in enumerate(self.classes)]
+        html = table(("", ""), facts) + details(
+            "The classes in the order of their scores", table(("", "Class"), names[:1000], right=(0,))
+        )
+        text = "\n".join([title, *(f"  {line}" for line in text_table(("", ""), facts).splitlines()[1:])])
+        return Shown(text, card(title, html))._repr_mimebundle_()
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        shown = ", ".join(self.classes[:12])
+        more = f" and {len(self.classes) - 12:,} more" if len(self.classes) > 12 else ""
+        yield "Classes", shown + more
+        yield "Architecture", str(self.card.get("architecture", ""))
+        if isinstance(accuracy := self.metrics.get("test_accuracy"), int | float):
+            yield "Held-out accuracy", percent(accuracy)
+        yield "Takes", f"{self.size} x {self.size} RGB pictures; any picture is brought to that by itself"
+        yield "Run", str(self.card.get("run", ""))
+        yield "Data fingerprint", self.fingerprint
+        yield "File", str(self.path)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What ``predict_to`` has done: the file, how often each class was answered, the pictures without answer."""
+
+    path: Path
+    counts: Counter[str]
+    failed: int
+    seconds: float
+
+    @property
+    def pictures(self) -> int:
+        """How many rows the file has."""
+        return sum(self.counts.values()) + self.failed
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        rate = f"{self.pictures / max(self.seconds, 1e-9):,.0f} a second"
+        said = f"{summarise(self.counts, self.failed)} Written to {self.path} in {duration(self.seconds)}, {rate}."
+        note = "The column Error of the file says why." if self.failed else ""
+        return Shown(f"{said} {note}".strip(), card(said, escape(note)))._repr_mimebundle_()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    data = io.BytesIO()
+    # a tiny picture is drawn pixel by pixel, which JPEG would smear
+    if max(image.size) <= 64:
+        small.save(data, "PNG")
+    else:
+        small.save(data, "JPEG", quality=85)
+    return data.getvalue()

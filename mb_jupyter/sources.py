@@ -1,0 +1,273 @@
+"""What can be handed to ``predict``, turned into single pictures, one after the other.
+
+Paths, globs, folders, addresses, bytes, Pillow images, arrays, ``ModelInput``, tables with a column
+``ImageSource``, and lists of these. Nothing is opened here but folders; a picture is read when its turn comes.
+"""
+
+from __future__ import annotations
+
+import glob
+import http.client
+import ipaddress
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from .errors import PredictionError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+LONGEST_WAIT = 20.0  # seconds for one picture from the internet
+MOST_BYTES = 64 * 1024**2
+EXAMPLES = "Pass a path, a folder, a glob, the bytes of a file, a Pillow image or an array."
+
+
+class Picture(NamedTuple):
+    """One picture to come: its name for people, and what ``preprocess.open_picture`` takes, or a :class:`URL`."""
+
+    name: str
+    content: Any
+
+
+class URL(str):
+    """An address to fetch a picture from."""
+
+    __slots__ = ()
+
+
+def is_single(source: Any) -> bool:
+    """Tell whether ``source`` is one picture by its kind; a folder, glob or list of one is still several."""
+    if hasattr(source, "ImageSource") and not hasattr(source, "columns"):
+        return is_single(source.ImageSource)
+    if isinstance(source, str | Path):
+        return _is_url(source) or not (_is_glob(source) or at_home(source).is_dir())
+    return _is_picture(source)
+
+
+def expand(sources: Iterable[Any], *, urls: bool = False) -> Iterator[Picture]:
+    """Yield every picture in ``sources``, folders and globs in the order of their names.
+
+    Raises ``PredictionError`` for what is missing, empty or no picture at all, and for an address unless
+    ``urls`` allows them.
+    """
+    number = 0
+    for source in sources:
+        for picture in _expand(source, urls):
+            number += 1
+            yield picture if picture.name else picture._replace(name=f"picture {number}")
+
+
+def count(sources: Iterable[Any], *, urls: bool = False) -> int | None:
+    """Return how many pictures there are, or None where asking would use them up (a generator)."""
+    if any(isinstance(source, Iterator) for source in sources):
+        return None
+    return sum(1 for _ in expand(sources, urls=urls))
+
+
+def _expand(source: Any, urls: bool) -> Iterator[Picture]:
+    if isinstance(source, str | Path):
+        yield from _from_text(source, urls)
+    elif _is_picture(source):
+        yield Picture(_clean(getattr(source, "filename", "") or ""), source)
+    elif _is_array(source) and source.ndim != 1:
+        yield from (Picture("", picture) for picture in _batch(source))
+    elif hasattr(source, "columns"):
+        yield from expand(_column(source), urls=urls)
+    elif hasattr(source, "ImageSource"):
+        yield from _expand(source.ImageSource, urls)
+    elif isinstance(source, Iterable) and not isinstance(source, dict):
+        for part in source:
+            yield from _expand(part, urls)
+    else:
+        raise PredictionError(f"A {type(source).__name__} is no picture and no place of pictures.", EXAMPLES)
+
+
+# -- kinds -----------------------------------------------------------------------------------------------
+
+
+def _is_array(source: Any) -> bool:
+    return hasattr(source, "ndim") and hasattr(source, "dtype") and not hasattr(source, "columns")
+
+
+def _is_picture(source: Any) -> bool:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return True
+    if _is_array(source):
+        return bool(source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4)))
+    return hasattr(source, "getbands")  # a Pillow image, without importing Pillow
+
+
+def _batch(array: Any) -> Any:
+    if array.ndim == 4 and array.shape[3] in (1, 3, 4):
+        return array
+    raise PredictionError(
+        f"An array of shape {tuple(array.shape)} is no picture.",
+        "Pass (height, width), (height, width, 3 or 4), or a batch (pictures, height, width, 3 or 4).",
+    )
+
+
+def _column(table: Any) -> list[Any]:
+    if "ImageSource" not in table.columns:
+        raise PredictionError(
+            "The table has no column ImageSource.", f"Rename one of its columns: {', '.join(map(str, table.columns))}."
+        )
+    return list(table["ImageSource"])
+
+
+# -- paths -----------------------------------------------------------------------------------------------
+
+
+def at_home(path: str | Path) -> Path:
+    """Return the path with ``~`` replaced; a home that nobody has is left as it is, and is missing later."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises
+
+
+def _is_url(source: str | Path) -> bool:
+    return isinstance(source, str) and "://" in source
+
+
+def _is_glob(source: str | Path) -> bool:
+    return glob.has_magic(str(source)) and not os.path.lexists(at_home(source))
+
+
+def _clean(name: Any) -> str:
+    # a file's name may be no text at all; what is shown and written has to be
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
+    if _is_url(source):
+        yield _address(str(source), urls)
+        return
+    path = at_home(source)
+    if _is_glob(source):
+        yield from _matching(path)
+    elif path.is_dir():
+        yield from _in_folder(path)
+    elif path.exists():
+        yield Picture(_clean(source), path)
+    else:
+        raise PredictionError(f"There is no file and no folder {_clean(source)}.", f"Now in: {Path.cwd()}")
+
+
+def _matching(pattern: Path) -> Iterator[Picture]:
+    found = sorted(glob.iglob(str(pattern), recursive=True))  # noqa: PTH207 - pathlib's cannot take absolute ones
+    pictures = [Path(name) for name in found if name.lower().endswith(SUFFIXES) and not Path(name).is_dir()]
+    if not pictures:
+        others = f" ({len(found):,} others do)" if found else ""
+        raise PredictionError(
+            f"No picture matches {_clean(pattern)}{others}.", f"Pictures end in {', '.join(SUFFIXES)}."
+        )
+    yield from (Picture(_clean(path), path) for path in pictures)
+
+
+def _in_folder(folder: Path) -> Iterator[Picture]:
+    others = 0
+    empty = True
+    for path in _walk(folder):
+        if path.name.lower().endswith(SUFFIXES):
+            empty = False
+            yield Picture(_clean(path), path)
+        else:
+            others += 1
+    if empty:
+        content = f"{others:,} other files" if others else "nothing"
+        raise PredictionError(
+            f"The folder {_clean(folder)} holds no picture, but {content}.",
+            f"Pictures end in {', '.join(SUFFIXES)}.",
+        )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below, hidden ones and linked folders left out, one folder in memory at a time."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        raise PredictionError(
+            f"The folder {_clean(folder)} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+    for name, is_folder in listed:
+        if name.startswith("."):
+            continue
+        if is_folder:
+            yield from _walk(folder / name)
+        else:
+            yield folder / name
+
+
+# -- the internet ----------------------------------------------------------------------------------------
+
+
+def _address(text: str, urls: bool) -> Picture:
+    if not text.lower().startswith(("http://", "https://")):
+        raise PredictionError(f"{_clean(text)} is no address of a picture: only http and https are read.", EXAMPLES)
+    if not urls:
+        raise PredictionError(
+            f"{_clean(text)} is on the internet, and nothing is fetched from there unless asked for.",
+            "Allow it with urls=True (in a magic: --urls).",
+            "Download the picture and pass its path.",
+        )
+    return Picture(_clean(text), URL(text))
+
+
+def fetch(url: str) -> bytes:
+    """Return the bytes behind an http or https address; at most 64 MiB within 20 seconds, else ``OSError``."""
+    opener = urllib.request.OpenerDirector()  # no handlers for file:, ftp: and data:, whatever a server answers
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    end = time.monotonic() + LONGEST_WAIT
+    headers = {"User-Agent": "mb_jupyter", "Accept": "image/*"}
+    parts: list[bytes] = []
+    size = 0
+    try:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the opener knows http(s) only
+        with opener.open(request, timeout=LONGEST_WAIT) as answer:
+            while part := answer.read1(65_536):
+                parts.append(part)
+                size += len(part)
+                if size > MOST_BYTES:
+                    raise OSError(f"it is larger than {MOST_BYTES // 1024**2} MiB")
+                if time.monotonic() > end:
+                    raise OSError(f"it did not arrive within {LONGEST_WAIT:.0f} seconds")
+    except urllib.error.HTTPError as error:
+        raise OSError(f"the server answers {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise OSError(f"the server cannot be reached: {error.reason}") from error
+    except (ValueError, http.client.HTTPException) as error:  # an address, or an answer, that is none
+        raise OSError(f"the address cannot be used: {error}") from error
+    return b"".join(parts)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow a server elsewhere only on the public internet.
+
+    A stranger's address could otherwise point at this machine's neighbours, such as a cloud's metadata
+    service. A name that changes its meaning between this check and the connection is not caught.
+    """
+
+    max_redirections = 5
+
+    def redirect_request(  # noqa: PLR0917 - urllib's own signature
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
+    ) -> Any:
+        address = urlsplit(newurl)
+        if address.scheme not in ("http", "https"):
+            raise urllib.error.URLError(f"it sends on to {address.scheme}:, which is not followed")
+        if address.hostname != urlsplit(req.full_url).hostname:
+            for found in socket.getaddrinfo(address.hostname, None):
+                if not ipaddress.ip_address(found[4][0]).is_global:
+                    raise urllib.error.URLError("it sends on to a private address, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
