@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from .errors import MBError as MBError
     from .experiment import Experiment as Experiment
     from .experiment import train as train
+    from .history import attach as attach
+    from .history import runs as runs
     from .model import Model as Model
     from .model import ModelInput as ModelInput
     from .model import ModelOutput as ModelOutput
     from .model import load as load
     from .report import Report as Report
     from .run import Run as Run
-    from .run import attach as attach
-    from .run import runs as runs
     from .workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
@@ -41,10 +41,10 @@ _HOME = {
     "Run": "run",
     "TrainConfig": "config",
     "Workspace": "workspace",
-    "attach": "run",
+    "attach": "history",
     "doctor": "doctor",
     "load": "model",
-    "runs": "run",
+    "runs": "history",
     "train": "experiment",
 }
 
@@ -79,13 +79,18 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the ``%mb_*`` magics (``%load_ext mb_jupyter``)."""
+    from .completion import register
     from .magics import MBMagics
 
     shell.register_magics(MBMagics)
+    register(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take the ``%mb_*`` magics away again (``%unload_ext mb_jupyter``)."""
+    from .completion import unregister
+
     for kind in shell.magics_manager.magics.values():
         for name in [name for name in kind if name == "mb" or name.startswith("mb_")]:
             del kind[name]
+    unregister(shell)

@@ -201,9 +201,9 @@ class Durable:
 
 def somebody_there() -> bool:
     """Tell whether a person can answer: False under nbclient, nbconvert and papermill."""
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     try:
         return bool(shell.get_parent()["content"]["allow_stdin"])
     except (AttributeError, KeyError, TypeError):
@@ -212,7 +212,7 @@ def somebody_there() -> bool:
 
 def cell_number() -> int | None:
     """Return the number of the cell that runs, None outside IPython."""
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     return None if shell is None else int(shell.execution_count)

@@ -25,17 +25,17 @@ MAY_IMPORT = {
         "errors",
     },
     "panels": {"experiment", "run", "model", "dataset", "workspace", "config", "display", "plots", "errors"},
-    "experiment": {"run", "backends", "dataset", "workspace", "config", "errors"},
-    "run": {"backends", "model", "report", "display", "plots", "errors"},
+    "experiment": {"run", "backends", "dataset", "workspace", "config", "display", "errors"},
+    "run": {"backends", "model", "report", "display", "plots", "workspace", "errors"},
     "model": {"archive", "sources", "prediction", "training", "display", "errors"},
     "archive": {"training", "errors"},
     "sources": {"errors"},
     "prediction": {"plots", "display"},
     "dataset": {"training", "display", "errors"},
     "report": {"plots", "display", "errors"},
-    "config": {"errors"},
+    "config": {"backends", "workspace", "errors"},
     "doctor": {"display", "errors", "training"},
-    "workspace": {"azureml", "errors"},
+    "workspace": {"azureml", "display", "errors"},
     "azureml": {"errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "errors"},
@@ -102,7 +102,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 #: a flat file that belongs to a bigger neighbour's room
-NEIGHBOURS: dict[str, str] = {"datareport": "dataset"}
+NEIGHBOURS: dict[str, str] = {"datareport": "dataset", "live": "run", "history": "run", "completion": "magics"}
 
 
 def test_the_program_stands_alone() -> None:

@@ -1,0 +1,139 @@
+"""Time to the same held-out accuracy as fastai's `fine_tune`: same weights, same split, same machine, same run.
+
+    pip install -e ".[benchmarks]"
+    python benchmarks/against_fastai.py ../shared/data/flowers_small ../shared/data/trashnet ../shared/data/eurosat
+
+fastai gets the training and the validation pictures to learn from and is measured on the held-out ones after every
+epoch, which takes no time of its account. mb_jupyter is measured from the start of its process to its end: data,
+features, head, evaluation, export and proof included. Both use EfficientNet-Lite0 at 224 x 224.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import mb_jupyter
+from mb_jupyter import Dataset
+
+PROGRAM = Path(mb_jupyter.__file__).parent
+
+
+def ours(data: Path, output: Path, recipe: str, minutes: float, seed: int) -> tuple[float, float]:
+    """Return (seconds, held-out accuracy) of one run of the training program."""
+    settings = {"architecture": "efficientnet_lite0", "recipe": recipe, "max_minutes": minutes, "seed": seed}
+    (output / "config.json").write_text(json.dumps(settings))
+    command = (
+        sys.executable, "-m", "training", "--config", str(output / "config.json"),
+        "--data", str(data), "--output", str(output),
+    )  # fmt: skip
+    start = time.perf_counter()
+    with (output / "log.txt").open("wb") as log:
+        subprocess.run(command, cwd=PROGRAM, stdout=log, stderr=log, check=True)
+    seconds = time.perf_counter() - start
+    return seconds, json.loads((output / "report.json").read_text())["test_accuracy"]
+
+
+def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[tuple[float, float]]:
+    """Return (seconds so far, held-out accuracy) after each epoch of `fine_tune(epochs)`."""
+    import pandas as pd
+    from fastai.vision.all import (
+        CategoryBlock, ColReader, ColSplitter, CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, Normalize, Resize,
+        accuracy, aug_transforms, create_head, imagenet_stats, params, set_seed,
+    )  # fmt: skip
+    from torch import nn
+
+    from mb_jupyter.training.network import choose, load
+
+    set_seed(0, reproducible=True)
+    frame = pd.read_csv(split)
+    frame["path"] = [str(data / name) for name in frame["ImageSource"]]
+    frame["is_valid"] = frame["Split"] == "test"
+    backbone = load(choose("efficientnet_lite0", None))
+    body = nn.Sequential(*backbone.parts, *list(backbone.penultimate.children())[:3])  # to the last feature map
+    model = nn.Sequential(body, create_head(1280, frame["Label"].nunique()))
+    block = DataBlock(
+        (ImageBlock, CategoryBlock), get_x=ColReader("path"), get_y=ColReader("Label"), splitter=ColSplitter(),
+        item_tfms=Resize(256), batch_tfms=[*aug_transforms(size=224), Normalize.from_stats(*imagenet_stats)],
+    )  # fmt: skip
+    loaders = block.dataloaders(frame, bs=batch_size, num_workers=2)
+    learner = Learner(
+        loaders, model, loss_func=CrossEntropyLossFlat(), metrics=accuracy,
+        splitter=lambda m: [params(m[0]), params(m[1])],
+    )  # fmt: skip
+    trace: list[tuple[float, float]] = []
+    learner.add_cb(_trace(trace))
+    learner.fine_tune(epochs)
+    return trace
+
+
+def _trace(trace: list[tuple[float, float]]) -> Any:
+    from fastai.vision.all import Callback
+
+    class Trace(Callback):  # type: ignore[misc]
+        """Keep the clock of the training alone and the accuracy after each epoch."""
+
+        seconds = 0.0
+
+        def before_train(self) -> None:
+            self.start = time.perf_counter()
+
+        def after_train(self) -> None:
+            self.seconds += time.perf_counter() - self.start
+
+        def after_epoch(self) -> None:
+            trace.append((self.seconds, float(self.recorder.values[-1][-1])))
+            print(f"  fastai epoch {len(trace)}: {self.seconds:.0f} s, {trace[-1][1]:.4f}", flush=True)
+
+    return Trace()
+
+
+def compare(data: Path, epochs: int, minutes: float, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        shared, dataset = Path(folder), Dataset(data)
+        runs = {}
+        for recipe in ("features", "auto"):
+            output = shared / recipe
+            output.mkdir()
+            dataset.write_split(output / "split.csv", seed=seed, validation_fraction=0.15, test_fraction=0.2)
+            runs[recipe] = ours(data, output, recipe, minutes, seed)
+            print(f"  {recipe}: {runs[recipe][0]:.0f} s, {runs[recipe][1]:.4f}", flush=True)
+        peer = fastai(data, shared / "features" / "split.csv", epochs)
+        with (shared / "features" / "split.csv").open(newline="") as file:
+            held_out = sum(row["Split"] == "test" for row in csv.DictReader(file))
+    return {"set": data.name, "held out": held_out, **runs, "peer": peer}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--epochs", type=int, default=5, help="of fine_tune, after its one frozen epoch")
+    parser.add_argument("--minutes", type=float, default=10, help="that mb_jupyter may take when fine-tuning")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rows = []
+    for data in args.data:
+        print(data.name, flush=True)
+        rows.append(compare(data.resolve(), args.epochs, args.minutes, args.seed))
+    head = ("set", "held out", "features", "fine-tuned", f"fastai fine_tune({args.epochs})", "time, ours / fastai's")
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        best = max(accuracy for _, accuracy in row["peer"])
+        when = next(seconds for seconds, accuracy in row["peer"] if accuracy == best)
+        ours_best = next((name for name in ("features", "auto") if row[name][1] >= best), None)
+        ratio = f"{row[ours_best][0] / when:.2f} ({ours_best})" if ours_best else "not reached"
+        cells = [
+            f"{accuracy:.3f} in {seconds:.0f} s" for seconds, accuracy in (row["features"], row["auto"], (when, best))
+        ]
+        print(f"| {row['set']} | {row['held out']} | {' | '.join(cells)} | {ratio} |")
+
+
+if __name__ == "__main__":
+    main()

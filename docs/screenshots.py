@@ -1,0 +1,56 @@
+"""Make the README's pictures: the quickstart in a real JupyterLab, light and dark.
+
+    pip install -e ".[test]" && python docs/screenshots.py
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.browser.conftest import CHROMIUM_FLAGS, Lab, start_server, stop_server  # noqa: E402
+
+#: name of the picture -> index of the quickstart's cell whose output it shows
+SHOTS = {"data": 6, "train": 8, "evaluate": 10, "predict": 12, "grid": 14}
+WIDTH = 1100
+QUICKSTART_MS = 600_000
+
+
+def main() -> None:
+    """Run the notebook and save one small PNG for each output."""
+    images = ROOT / "docs" / "images"
+    images.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = start_server(Path(folder))
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        try:
+            shutil.copy(ROOT / "examples" / "quickstart.ipynb", server.folder)
+            lab = Lab(server, browser.new_page(viewport={"width": WIDTH, "height": 900}))
+            lab.visit()
+            lab.js("await app.commands.execute('application:toggle-left-area')")
+            lab.open("quickstart.ipynb")
+            lab.run_all(QUICKSTART_MS)
+            for theme in ("JupyterLab Light", "JupyterLab Dark"):
+                lab.js("await app.commands.execute('apputils:change-theme', {theme: argument})", theme)
+                lab.page.wait_for_timeout(1500)
+                dark = "-dark" if theme.endswith("Dark") else ""
+                for name, cell in SHOTS.items():
+                    path = images / f"{name}{dark}.png"
+                    lab.output(cell).screenshot(path=path)
+                    Image.open(path).quantize(128).save(path, optimize=True)
+                    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e3:.0f} kB")
+        finally:
+            browser.close()
+            stop_server(server)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Where a run can be carried out: the values and the few functions that every backend shares.
+
+A backend knows nothing of learning. It gets a :class:`Job`, carries it out, and tells what the files
+in the run's folder say; so it can be tested with a ten-line program.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+BACKENDS = {"local": "mb_jupyter.backends.local"}
+"""Name of a backend -> the module whose ``open()`` returns it; imported when it is chosen."""
+
+
+class RunState(StrEnum):
+    """How far a run is; the same words for every backend."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether nothing will change any more."""
+        return self not in (RunState.STARTING, RunState.RUNNING)
+
+    @property
+    def has_model(self) -> bool:
+        """Tell whether the run ended with a model that was evaluated and proved."""
+        return self in (RunState.COMPLETED, RunState.STOPPED)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a backend sees of a run: a program, its input and the small files it reads.
+
+    ``command`` begins with ``python``; ``{data}`` and ``{output}`` in it stand for the two folders,
+    whose real names only the backend knows. ``code`` is the program's folder, a package whose name
+    the command uses; a snapshot of it is taken. ``files`` are put into the output folder.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    code: Path
+    data: Path | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a run at one moment. ``fraction`` (0 to 1) and ``eta_seconds`` are of the whole run.
+
+    ``error`` has ``cause``, ``fix`` and ``alternative``; its ``kind`` is ``"killed"`` when the system
+    ended the program, which mostly means that memory ran out.
+    """
+
+    state: RunState
+    stage: str = ""
+    done: int | None = None
+    total: int | None = None
+    fraction: float | None = None
+    eta_seconds: float | None = None
+    message: str = ""
+    stages: tuple[Mapping[str, Any], ...] = ()
+    started: float | None = None
+    updated: float | None = None
+    error: Mapping[str, str] | None = None
+
+
+class Backend(Protocol):
+    """Carries out jobs. Everything it must remember of a run it keeps in the run's folder.
+
+    So a run is found again by its folder alone, from any kernel. Not promised: that :meth:`stop` and
+    :meth:`cancel` have taken effect when they return (ask :meth:`status`), that :meth:`metrics` tells
+    a record at once, or that a program which dies without a word leaves more than its log.
+    """
+
+    def submit(self, job: Job, folder: Path) -> None:
+        """Start the job with ``folder`` as its output; what an earlier attempt left there is resumed."""
+
+    def status(self, folder: Path) -> Status:
+        """Tell how far the run is; never raises for a run that was once submitted."""
+
+    def metrics(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the records the program has written so far; a resumed program may take some back."""
+
+    def log(self, folder: Path, lines: int | None = None) -> str:
+        """Return the program's output, or its last ``lines``."""
+
+    def stop(self, folder: Path) -> None:
+        """Ask the program to finish early and to keep the best it has."""
+
+    def cancel(self, folder: Path) -> None:
+        """End the program now; what it has done may be lost."""
+
+    def fetch(self, folder: Path) -> None:
+        """Bring the files of an ended run into ``folder``."""
+
+
+def open_backend(name: str) -> Backend:
+    """Return the backend called ``name``; ``KeyError`` when there is none (the configuration checks)."""
+    opened: Backend = importlib.import_module(BACKENDS[name]).open_backend()
+    return opened

@@ -1,0 +1,250 @@
+"""This machine: a process of its own that outlives the notebook's kernel, and its folder.
+
+Files beside the program's own: ``process.json`` (the supervisor's process id and its start, so that an
+id the system has given to another process is never mistaken for ours), ``exit.json`` (how the program
+ended), ``canceled`` and ``stop`` (what was asked), ``log.txt``, ``code/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.errors import WorkspaceError
+
+from . import Job, RunState, Status, supervise
+
+if TYPE_CHECKING:
+    import psutil
+
+BYTES_PER_LINE = 1_000  # of the log; where lines are longer, fewer are shown
+EXPECTED_REFUSAL = 2
+CANCEL_SECONDS = 5
+SUBMIT_SECONDS = 30  # between the run's record and its process there is nothing to see
+
+ENDED_BY_SYSTEM = {
+    "kind": "killed",
+    "cause": "The training was ended by the system, probably because the memory ran out.",
+    "fix": "Use less memory, or close other programs, and run the cell again; it goes on from its checkpoint.",
+}
+GONE = {
+    "kind": "gone",
+    "cause": "The training stopped without a word: the machine or the system ended it.",
+    "fix": "Run the cell again; it goes on from its last checkpoint.",
+}
+NEVER_STARTED = {
+    "kind": "gone",
+    "cause": "The training was never started: the kernel ended before it could be.",
+    "fix": "Run the cell again.",
+}
+
+
+def open_backend() -> LocalBackend:
+    """Return this machine."""
+    return LocalBackend()
+
+
+class LocalBackend:
+    """Runs jobs as processes of this machine; see :class:`mb_jupyter.backends.Backend`."""
+
+    def submit(self, job: Job, folder: Path) -> None:
+        """Start the job in a session of its own, with its output in ``folder``."""
+        for stale in ("exit.json", "status.json", "process.json", "canceled", "stop"):
+            (folder / stale).unlink(missing_ok=True)
+        code = folder / "code"
+        shutil.rmtree(code, ignore_errors=True)
+        shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, text in job.files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        launcher = [sys.executable, "-I", "-S", supervise.__file__, "launch", str(folder)]
+        started = subprocess.run(
+            [*launcher, *_command(job, folder)],
+            cwd=code,  # `python -m` looks here first: no file beside the notebook can stand in for a library
+            env=_environment(job, code),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if started.returncode != 0:
+            raise WorkspaceError(
+                f"The training of {job.name} could not be started: {started.stderr.strip()[-300:]}",
+                "Run %mb_doctor to see whether this Python installation is whole.",
+            )
+        _remember(int(started.stdout), folder)
+
+    def status(self, folder: Path) -> Status:
+        """Tell what the program says of itself, corrected by what its process says."""
+        alive = not (folder / "exit.json").exists() and _supervisor(folder) is not None
+        # read after the process was looked at: it may have ended in between
+        ended = read_json(folder / "exit.json")
+        told = read_json(folder / "status.json") or {}
+        if ended is None and alive:
+            return _status(RunState.RUNNING if told else RunState.STARTING, told)
+        if ended is None:
+            return _gone(folder, told)
+        code = ended["returncode"]
+        if code == 0:
+            state = RunState.STOPPED if told.get("state") == "stopped" else RunState.COMPLETED
+            return _status(state, told)
+        if (folder / "canceled").exists():
+            return _status(RunState.CANCELED, told)
+        return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), told))
+
+    def metrics(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""
+        try:
+            lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+        except OSError:
+            return []
+        records = []
+        for line in lines:
+            try:
+                record = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                records.append(record)
+        return records
+
+    def log(self, folder: Path, lines: int | None = None) -> str:
+        """Return ``log.txt``, or its last ``lines``."""
+        try:
+            with (folder / "log.txt").open("rb") as file:
+                if lines is not None:
+                    size = file.seek(0, os.SEEK_END)
+                    file.seek(max(0, size - BYTES_PER_LINE * (lines + 8)))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        # a progress bar rewrites its line: what stands after the last carriage return is what was seen
+        seen = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+        while seen and not seen[-1].strip():
+            seen.pop()
+        return "\n".join(seen if lines is None else seen[-lines:])
+
+    def stop(self, folder: Path) -> None:
+        """Leave the file that the program looks for between two batches."""
+        (folder / "stop").touch()
+
+    def cancel(self, folder: Path) -> None:
+        """End the program, and every process it has started, now."""
+        import psutil
+
+        if _supervisor(folder) is None or (folder / "exit.json").exists():
+            return
+        (folder / "canceled").touch()
+        until = time.monotonic() + CANCEL_SECONDS
+        while (supervisor := _supervisor(folder)) is not None:
+            try:
+                family = supervisor.children(recursive=True)  # none yet, just after it was launched
+                # the supervisor lives on to write exit.json, unless it does not come to that
+                for process in family if time.monotonic() < until else [*family, supervisor]:
+                    process.kill()
+            except psutil.NoSuchProcess:
+                continue
+            psutil.wait_procs([supervisor], timeout=0.1)
+
+    def fetch(self, folder: Path) -> None:
+        """Do nothing: the program has written its files here."""
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file, None when there is no such file or it is not whole."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _command(job: Job, folder: Path) -> list[str]:
+    """Return the job's command with this machine's Python and folders; torchrun for several processes."""
+    places = {"data": str(job.data or ""), "output": str(folder)}
+    program = [re.sub(r"\{(data|output)\}", lambda name: places[name[1]], word) for word in job.command[1:]]
+    if job.processes > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(job.processes)]
+        program = [*torchrun, *program]
+    return [sys.executable, *program]
+
+
+def _environment(job: Job, code: Path) -> dict[str, str]:
+    path = os.pathsep.join(part for part in (str(code), os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
+
+
+def _remember(pid: int, folder: Path) -> None:
+    import psutil
+
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        created = 0.0  # already over: exit.json tells the rest
+    aside = folder / "process.json.new"
+    aside.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
+    aside.replace(folder / "process.json")
+
+
+def _supervisor(folder: Path) -> psutil.Process | None:
+    """Return the living supervisor of this run, None when it is gone or its id belongs to another now."""
+    import psutil
+
+    told = read_json(folder / "process.json")
+    if told is None:
+        return None
+    try:
+        process = psutil.Process(told["pid"])
+        ours = abs(process.create_time() - told["created"]) < 1.0
+        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
+    """Return the status of a run without a living process that did not write how it ended."""
+    if (folder / "canceled").exists():
+        return _status(RunState.CANCELED, told)
+    if (folder / "process.json").exists():
+        return _status(RunState.FAILED, told, GONE)
+    try:
+        young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
+    except OSError:
+        young = False
+    return _status(RunState.STARTING, told) if young else _status(RunState.FAILED, told, NEVER_STARTED)
+
+
+def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return why a program ended with a code that is not 0, in its own words where it has left some."""
+    if code == -9 or (oom_kills > 0 and code != EXPECTED_REFUSAL):
+        return ENDED_BY_SYSTEM
+    if told.get("state") == "failed" and isinstance(told.get("error"), dict):
+        return {key: str(value) for key, value in told["error"].items() if value}
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return {
+        "cause": f"The training program ended with {how} and without an explanation.",
+        "fix": "Its last lines are in %mb_why.",
+    }
+
+
+def _status(state: RunState, told: Mapping[str, Any], error: Mapping[str, str] | None = None) -> Status:
+    return Status(
+        state=state,
+        stage=str(told.get("stage") or ""),
+        done=told.get("done"),
+        total=told.get("total"),
+        fraction=told.get("fraction"),
+        eta_seconds=told.get("eta_seconds"),
+        message=str(told.get("message") or ""),
+        stages=tuple(told.get("stages") or ()),
+        started=told.get("started"),
+        updated=told.get("updated"),
+        error=error,
+    )

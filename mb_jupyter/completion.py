@@ -1,0 +1,93 @@
+"""The Tab key: flags, settings, networks, experiments and runs. Reads names and files, never the network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+ABOUT_RUNS = ("mb_attach", "mb_stop", "mb_cancel", "mb_evaluate", "mb_why")
+ABOUT_EXPERIMENTS = ("mb_train", "mb_runs", "mb_experiment")
+MOST_RUNS = 50
+
+
+def register(shell: InteractiveShell) -> None:
+    """Complete the ``mb_`` commands in this shell."""
+
+    @context_matcher(identifier="mb_jupyter")
+    def complete(context: CompletionContext) -> SimpleMatcherResult:
+        found = list(_candidates(shell, context))
+        start = context.token
+        matches = [SimpleCompletion(text=text, type="magic") for text in found if text.startswith(start)]
+        return SimpleMatcherResult(completions=matches, suppress=bool(matches), ordered=True)
+
+    unregister(shell)
+    shell.Completer.custom_matchers.append(complete)
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Take :func:`register` back."""
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != "mb_jupyter"]
+
+
+def _candidates(shell: InteractiveShell, context: CompletionContext) -> Iterable[str]:
+    before = context.text_until_cursor
+    if context.cursor_line > 0 and re.match(r"%%mb_train\b", context.full_text):
+        return _in_body(before)
+    command = re.match(r"\s*(?:\w+\s*=\s*)?%{1,2}(mb_\w+)\s", before)
+    return _in_line(shell, command[1], before.split(), context.token) if command else ()
+
+
+def _in_body(before: str) -> Iterable[str]:
+    from .config import CHOICES, TrainConfig, architectures
+
+    if re.fullmatch(r"\w*", before):
+        return [f"{key}: " for key in TrainConfig.model_fields]
+    key = re.fullmatch(r"(architecture|recipe|backend):\s*[\w.-]*", before)
+    if key is None:
+        return ()
+    return CHOICES.get(key[1]) or architectures()
+
+
+def _in_line(shell: InteractiveShell, command: str, words: list[str], token: str) -> Iterable[str]:
+    magic = shell.find_line_magic(command)
+    if token.startswith("-"):
+        options = getattr(magic, "options", None)
+        return () if options is None else [name for action in options()._actions for name in action.option_strings]
+    previous = words[-2] if token and len(words) > 1 else words[-1]
+    if previous in ("-b", "--backend"):
+        from .config import CHOICES
+
+        return CHOICES["backend"]
+    if previous in ("-r", "--run") or (command in ABOUT_RUNS and not previous.startswith("-")):
+        return [*_experiments(), *_run_ids()]
+    if command in ABOUT_EXPERIMENTS and not previous.startswith("-"):
+        words_of_it = ("list", "show") if previous == "%mb_experiment" else ()
+        return [*words_of_it, *_experiments()]
+    return ()
+
+
+def _experiments() -> list[str]:
+    from .errors import WorkspaceError
+    from .workspace import Workspace
+
+    try:
+        return Workspace.local().experiments()
+    except WorkspaceError:
+        return []
+
+
+def _run_ids() -> list[str]:
+    from .errors import WorkspaceError
+    from .workspace import Workspace
+
+    try:
+        return [folder.name for folder in Workspace.local().runs()[:MOST_RUNS]]
+    except WorkspaceError:
+        return []

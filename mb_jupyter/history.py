@@ -1,0 +1,151 @@
+"""Which runs there are: listed, and found again by handle, id or the name of their experiment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from .display import card, escape, percent, table, text_table
+from .errors import WorkspaceError
+from .run import Run
+from .workspace import RUN_ID, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 50  # runs that a list shows
+
+
+class Runs(Sequence[Run]):
+    """Runs, the latest first. Shows itself as a table; ``frame`` has every column of all of them."""
+
+    COLUMNS = ("Handle", "State", "Begun (UTC)", "Accuracy", "Architecture", "Data")
+
+    def __init__(self, runs: Sequence[Run], where: str) -> None:
+        self._runs = list(runs)
+        self._where = where
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: int | slice) -> Run | Runs:
+        if isinstance(index, slice):
+            return Runs(self._runs[index], self._where)
+        return self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per run."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(run) for run in self], columns=list(self.COLUMNS))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        said = f"{len(self):,} run{'' if len(self) == 1 else 's'} in {self._where}"
+        if not self._runs:
+            return {"text/plain": f"{said}.", "text/html": card("Runs", f"<div>{escape(said)}.</div>")}
+        rows = [_row(run) for run in self._runs[:SHOWN]]
+        rest = f"; the latest {SHOWN} are shown" if len(self) > SHOWN else ""
+        text = f"{said}{rest}.\n{text_table(self.COLUMNS, rows)}"
+        page = f"<div>{escape(said + rest)}.</div>{table(self.COLUMNS, rows, right=[3])}"
+        return {"text/plain": text, "text/html": card("Runs", page)}
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} runs in {self._where}>"
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    try:
+        record = run.record
+    except WorkspaceError:  # one that was damaged does not hide the others
+        return (str(run.folder), "unreadable", *[""] * 4)
+    try:
+        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
+    except (OSError, ValueError, AttributeError):
+        accuracy = None
+    return (
+        run.handle,
+        str(run.state),
+        str(record.get("created", "")).replace("T", " ")[:19],
+        percent(accuracy) if isinstance(accuracy, float | int) else "",
+        str(run.config.get("architecture", "")),
+        str(record.get("data", "")),
+    )
+
+
+def runs(experiment: str | None = None, workspace: Workspace | None = None) -> Runs:
+    """Return the runs of the workspace, or of one experiment, the latest first."""
+    place = workspace or Workspace.local()
+    folders = [folder for folder in place.runs(experiment) if (folder / "run.json").exists()]
+    return Runs([Run(folder) for folder in folders], f"experiment {experiment}" if experiment else str(place.root))
+
+
+def attach(name: str | Run | None = None, workspace: Workspace | None = None) -> Run:
+    """Return a run by its handle or id, the latest of an experiment by its name, or the latest of all."""
+    if isinstance(name, Run):
+        return name
+    place = workspace or Workspace.local()
+    if name is not None and "://" in name:
+        return _by_handle(name, place)
+    if name is not None and RUN_ID.fullmatch(name):
+        found = [Run(folder) for folder in place.runs() if folder.name == name]
+    else:
+        found = list(runs(name, place))
+    if found:
+        return found[0]
+    known = place.experiments()
+    raise WorkspaceError(
+        f"There is no run {name} in {place.root}." if name else f"There is no run in {place.root} yet.",
+        f"Experiments with runs are {', '.join(known)}; list them with %mb_runs."
+        if known
+        else "Train with %%mb_train.",
+    )
+
+
+def going_on(name: str | Run | None = None, workspace: Workspace | None = None) -> Run:
+    """Return the run that is meant by ``%mb_stop`` and ``%mb_cancel``: the named one, else the only one going on.
+
+    An experiment's name means its run that goes on. Raises ``WorkspaceError`` when none or several do.
+    """
+    if isinstance(name, Run) or (name is not None and ("://" in name or RUN_ID.fullmatch(name))):
+        return attach(name, workspace)
+    active = [run for run in runs(name, workspace) if not run.state.is_terminal]
+    if len(active) == 1:
+        return active[0]
+    if not active:
+        raise WorkspaceError(
+            f"No run of {name} goes on." if name else "No run goes on.", "List the runs with %mb_runs."
+        )
+    raise WorkspaceError(
+        f"{len(active)} runs go on: {', '.join(run.handle for run in active)}.", "Name the one that is meant."
+    )
+
+
+def latest_with(file: str, workspace: Workspace | None = None) -> Run:
+    """Return the latest run that has left a file, such as ``bestModel.onnx``."""
+    place = workspace or Workspace.local()
+    for folder in place.runs():
+        if (folder / file).exists() and (folder / "run.json").exists():
+            return Run(folder)
+    raise WorkspaceError(f"No run in {place.root} has left a {file} yet.", "Train with %%mb_train.")
+
+
+def _by_handle(handle: str, place: Workspace) -> Run:
+    kind, _, path = handle.partition("://")
+    if kind != "local":
+        raise WorkspaceError(
+            f"{handle} cannot be opened: this version knows runs on this machine only.",
+            "Pass a handle that begins with local://; %mb_runs lists them.",
+        )
+    experiment, _, run_id = path.partition("/")
+    if RUN_ID.fullmatch(run_id) and (place.root / experiment / run_id / "run.json").is_file():
+        return Run(place.root / experiment / run_id)
+    raise WorkspaceError(
+        f"There is no run {handle} in {place.root}.",
+        "List the runs with %mb_runs, or set MB_WORKSPACE to the workspace it was trained in.",
+    )

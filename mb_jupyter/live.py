@@ -1,0 +1,336 @@
+"""The view of a training: what a cell shows while it goes on, and what stays when it has ended.
+
+One durable output, replaced in place about once a second. Where nobody watches (nbclient, papermill, a
+script) a line per stage is printed instead, and the same output follows once, at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .backends import RunState, Status
+from .display import (
+    ACCENT,
+    BAD,
+    GOOD,
+    WARN,
+    Durable,
+    Shown,
+    bar,
+    card,
+    cell_number,
+    details,
+    duration,
+    escape,
+    image,
+    percent,
+    somebody_there,
+    table,
+    text_table,
+)
+
+STAGES = ("check", "start", "features", "head", "epoch", "evaluate", "export", "verify")
+BETWEEN_UPDATES = 1.0  # seconds
+ROWS = 12  # of the epochs' table; the others fold
+HOW_TO_STOP = "The notebook's Stop button ends it early and keeps the best; pressed twice within 5 seconds it abandons."
+BY_BUTTONS = "The cell has returned; the buttons below, %mb_stop and %mb_cancel end the training."
+FILES = ("bestModel.onnx", "bestModelMap.json", "MLModel.zip", "predictions.csv", "report.json", "split.csv")
+COLOURS = {RunState.COMPLETED: GOOD, RunState.STOPPED: GOOD, RunState.FAILED: BAD, RunState.CANCELED: WARN}
+FIGURES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+COLUMNS = ("Epoch", "Train loss", "Train accuracy", "Validation loss", "Validation accuracy", "Seconds", "")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that is known of a run at one moment; the view is a function of it."""
+
+    record: Mapping[str, Any]
+    folder: Path
+    status: Status
+    records: Sequence[Mapping[str, Any]] = ()
+    log_line: str = ""
+    notes: Sequence[str] = ()
+    headline: str = ""  # the accuracy with its interval, once it is known
+
+    @property
+    def epochs(self) -> list[Mapping[str, Any]]:
+        """The epochs in order; one that a resumed program did again stands once."""
+        found = {(r.get("phase"), r.get("epoch")): r for r in self.records if r.get("event") == "epoch"}
+        return list(found.values())
+
+    def last(self, event: str) -> Mapping[str, Any]:
+        """Return the last record of a kind, an empty one when there is none."""
+        return next((r for r in reversed(self.records) if r.get("event") == event), {})
+
+    @property
+    def seconds(self) -> float:
+        """How long the program has been at it, or was."""
+        if self.status.started is None:
+            return 0.0
+        until = self.status.updated if self.status.state.is_terminal else time.time()
+        return max(0.0, (until or time.time()) - self.status.started)
+
+
+@dataclass
+class Live:
+    """Shows a training while it goes on. ``title`` names it before there is a run."""
+
+    title: str
+    durable: Durable = field(default_factory=Durable)
+    quiet: bool = False
+    watched: bool = field(default_factory=somebody_there)
+    notes: list[str] = field(default_factory=list)
+    hint: str = HOW_TO_STOP
+    cell: int | None = field(default_factory=cell_number)
+    _shown_at: float = 0.0
+    _shown: tuple[Any, ...] = ()
+    _printed: set[str] = field(default_factory=set)
+    _went_on: bool = False
+    _curves: tuple[int, str] = (0, "")
+
+    def say(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Show what goes on before there is a run; with ``done`` and ``total`` it may come often."""
+        count = f" {done:,}" + (f" of {total:,}" if total else "") if done is not None else ""
+        if not self.watched or self.quiet:
+            self._print(message, message)
+        elif done is None or done == total or time.monotonic() - self._shown_at >= BETWEEN_UPDATES / 2:
+            share = str(bar(done / total)) if done is not None and total else ""
+            page = f"<div>check: {escape(message)}{count} {share}</div>{_faint(self.hint)}"
+            self._show(Shown(f"{self.title}\ncheck: {message}{count}\n{self.hint}", card(self.title, page)))
+
+    def end(self, message: str) -> None:
+        """Show, in place of everything, how it ended before there was a run."""
+        if self.watched and not self.quiet:
+            self._show(Shown(f"{self.title}\n{message}", card(self.title, f"<div>{escape(message)}</div>")))
+
+    def update(self, moment: Moment) -> None:
+        """Show this moment, unless the last one was shown less than a second ago and nothing has happened."""
+        ended = moment.status.state.is_terminal
+        if self.quiet:
+            return
+        if not self.watched:
+            self._print_stages(moment)
+            if not ended:
+                return
+        news = (moment.status.state, moment.status.stage, len(moment.records), tuple(moment.notes))
+        if ended or news != self._shown or time.monotonic() - self._shown_at >= BETWEEN_UPDATES:
+            self._shown = news
+            self._show(render(moment, self.curves(moment), self.hint))
+
+    def _show(self, shown: Shown) -> None:
+        self._shown_at = time.monotonic()
+        self.durable.show(shown)
+
+    def _print_stages(self, moment: Moment) -> None:
+        for note in moment.notes:
+            self._print(note, note)
+        self._went_on = self._went_on or not moment.status.state.is_terminal
+        if not self._went_on:  # what ended before is no news
+            return
+        stages = [record for record in moment.records if record.get("event") == "stage"]
+        for record in moment.records:
+            if record.get("event") == "stage" and record.get("stage") != "epoch":
+                message = moment.status.message if record is stages[-1] else ""
+                self._print(record["stage"], f"{record['stage']}: {message}" if message else record["stage"])
+            elif record.get("event") == "epoch" and record.get("epoch"):
+                accuracy, seconds = _percent(record.get("validation_accuracy")), duration(record.get("seconds") or 0)
+                line = f"epoch {record['epoch']}: validation accuracy {accuracy}, {seconds}"
+                self._print(f"epoch {record['epoch']}", line)
+
+    def _print(self, key: str, line: str) -> None:
+        if key not in self._printed and not self.quiet:
+            self._printed.add(key)
+            print(f"{self.title}: {line}", flush=True)  # noqa: T201 - the log of a notebook nobody watches
+
+    def curves(self, moment: Moment) -> str:
+        """Return the curves as HTML, drawn anew only when an epoch has come."""
+        epochs = moment.epochs
+        if len(epochs) < 2:
+            return ""
+        if self._curves[0] != len(epochs):
+            from .plots import metric_curves, metric_curves_alt
+
+            self._curves = (len(epochs), image(metric_curves(epochs), metric_curves_alt(epochs), width=760))
+        return self._curves[1]
+
+
+def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
+    """Return the view of one moment, complete as text and the same as HTML."""
+    record, status = moment.record, moment.status
+    clock = f", {duration(moment.seconds)}" if moment.seconds else ""
+    title = f"{record['experiment']}: {status.state}{clock}"
+    lines, parts = [title], []
+    if hint and not status.state.is_terminal:
+        lines.append(hint)
+        parts.append(_faint(hint))
+    for sentence in (f"run {record['handle']}", *moment.notes):
+        lines.append(sentence)
+        parts.append(f"<div>{escape(sentence)}</div>")
+    for text, page in (_strip(moment), _progress(moment), _data(moment), _network(moment), _outcome(moment)):
+        lines += [text] if text else []
+        parts += [page] if page else []
+    text, page = _table(moment)
+    lines += [text] if text else []
+    parts += [curves, page]
+    if not status.state.is_terminal and moment.log_line:
+        lines.append(f"log: {moment.log_line}")
+        parts.append(_faint(f"log: {moment.log_line}"))
+    text, page = _ending(moment)
+    lines += [text] if text else []
+    parts.append(page)
+    return Shown("\n".join(lines), card(title, "".join(parts), colour=COLOURS.get(status.state, ACCENT)))
+
+
+def _faint(sentence: str) -> str:
+    return f'<div style="opacity:.7">{escape(sentence)}</div>'
+
+
+def _percent(share: Any) -> str:
+    return percent(share) if isinstance(share, int | float) else "?"
+
+
+def _strip(moment: Moment) -> tuple[str, str]:
+    """Return the stages with their clocks: done, now, to come."""
+    now = time.time()
+    spent: dict[str, float] = {"check": float(moment.record.get("check_seconds") or 0)}
+    for stage in moment.status.stages:
+        seconds = stage.get("seconds")
+        if seconds is None:
+            until = (moment.status.updated or now) if moment.status.state.is_terminal else now
+            seconds = max(0.0, until - stage["started"])
+        spent[stage["stage"]] = spent.get(stage["stage"], 0.0) + seconds
+    here = "" if moment.status.state.is_terminal else moment.status.stage or "start"
+    over = moment.status.state.is_terminal
+    words, marks = [], []
+    for name in STAGES if "calibrate" not in spent else (*STAGES[:5], "calibrate", *STAGES[5:]):
+        if name not in spent and name != here and over:
+            continue  # what an ended run never came to
+        word = name
+        if name == "epoch" and name in spent:
+            epoch = moment.last("epoch").get("epoch") or 0
+            total = moment.status.total if name == here else moment.record["config"].get("epochs")
+            word = f"epoch {epoch + (name == here)}/{total or '?'}"
+        word += f" {duration(spent[name])}" if name in spent else ""
+        words.append(f"[{word}]" if name == here else word)
+        if name == here:
+            style = f"font-weight:600;border-bottom:2px solid {ACCENT}"
+        else:
+            style = "" if name in spent else "opacity:.5"
+        marks.append(f'<span style="{style}">{escape(word)}</span>')
+    return " > ".join(words), f'<div style="margin:4px 0">{" &gt; ".join(marks)}</div>'
+
+
+def _progress(moment: Moment) -> tuple[str, str]:
+    status = moment.status
+    if status.state.is_terminal:
+        return "", ""
+    counted = status.total and status.done is not None and status.stage != "epoch"  # the strip counts these
+    count = f"{status.done:,} of {status.total:,}" if counted else ""
+    share = f"{status.fraction * 100:.0f} % of the whole" if status.fraction is not None else ""
+    left = f"about {duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
+    waiting = "waiting for the training program to start" if status.state is RunState.STARTING else ""
+    said = ", ".join(part for part in (waiting, status.message, count, share, left) if part)
+    shown = str(bar(status.fraction, width=240)) + " " if status.fraction is not None else ""
+    return said, f"<div>{shown}{escape(said)}</div>" if said else ""
+
+
+def _data(moment: Moment) -> tuple[str, str]:
+    """Return what is trained on; nothing is left out silently."""
+    counts = moment.record.get("counts") or {}
+    if not counts:
+        return "", ""
+    said = f"{sum(counts.values()):,} pictures in {len(counts):,} classes"
+    if left_out := moment.record.get("left_out"):
+        files = "1 file is" if left_out == 1 else f"{left_out:,} files are"
+        said += f"; {files} left out: %mb_data says which and why"
+    return said, f"<div>{escape(said)}</div>"
+
+
+def _network(moment: Moment) -> tuple[str, str]:
+    start = moment.last("start")
+    if not start:
+        return "", ""
+    pictures = start.get("pictures") or {}
+    parts = [str(start.get("reason") or start.get("architecture") or "")]
+    parts.append(f"{start.get('device', '')} {start.get('precision', '')}".strip())
+    parts.append(", ".join(f"{count:,} {part}" for part, count in pictures.items()) + " pictures" if pictures else "")
+    said = " | ".join(part.rstrip(".") for part in parts if part)
+    return said, f"<div>{escape(said)}</div>"
+
+
+def _outcome(moment: Moment) -> tuple[str, str]:
+    """Return the accuracy and the proof of the export."""
+    result = moment.last("result")
+    if not result or not moment.status.state.is_terminal:
+        return "", ""
+    headline = moment.headline or f"Accuracy on held-out pictures {_percent(result.get('test_accuracy'))}."
+    proof = ""
+    if isinstance(result.get("agreement"), int | float):
+        proof = (
+            f"Proof of the export: bestModel.onnx gives the same answer as torch for "
+            f"{_percent(result['agreement'])} of the held-out pictures; the largest difference of a probability is "
+            f"{result.get('largest_difference', float('nan')):.1g}."
+        )
+    page = f'<div style="font-size:15px;font-weight:600;margin:4px 0">{escape(headline)}</div>'
+    return f"{headline}\n{proof}".strip(), page + (f"<div>{escape(proof)}</div>" if proof else "")
+
+
+def _table(moment: Moment) -> tuple[str, str]:
+    rows = [
+        (
+            "features" if r.get("phase") == "features" else r.get("epoch"),
+            *(_figure(r.get(key)) for key in FIGURES),
+            f"{r.get('seconds') or 0:.1f}",
+            "best so far" if r.get("best") else "",
+        )
+        for r in moment.epochs
+    ]  # fmt: skip
+    if not rows:
+        return "", ""
+    shown = rows[-ROWS:]
+    text, page = text_table(COLUMNS, shown, right=range(1, 6)), table(COLUMNS, shown, right=range(1, 6))
+    if len(rows) > len(shown):
+        left_out = f"({len(rows) - len(shown)} earlier epochs: run.metrics)"
+        text += f"\n{left_out}"
+        whole = details("every epoch", table(COLUMNS, rows, right=range(1, 6)))
+        page += whole if moment.status.state.is_terminal else _faint(left_out)
+    return text, page
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else ""
+
+
+def _ending(moment: Moment) -> tuple[str, str]:
+    """Return the files and what to type next, or why it failed."""
+    status, handle = moment.status, moment.record["handle"]
+    if not status.state.is_terminal:
+        return "", ""
+    if status.state is RunState.CANCELED:
+        said = "Abandoned: no model is kept. Run the cell again to train anew."
+        return said, f"<div>{escape(said)}</div>"
+    if status.state is RunState.FAILED:
+        error = status.error or {}
+        told = [
+            f"{word}{error[key]}"
+            for key, word in (("cause", ""), ("fix", "fix: "), ("alternative", "or: "))
+            if error.get(key)
+        ]
+        told.append("more: %mb_why")
+        return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
+    sizes = [(name, _size(moment.folder / name)) for name in FILES if (moment.folder / name).exists()]
+    files = f"Files in {moment.folder}"
+    following = (f"%mb_evaluate {handle}", f"%mb_predict --run {handle} PATH")
+    text = f"{files}: {', '.join(f'{name} ({size})' for name, size in sizes)}\nNext: {'   '.join(following)}"
+    page = details(files, table(("File", "Size"), sizes, right=[1]))
+    commands = " ".join(f"<code>{escape(line)}</code>" for line in following)
+    return text, f"{page}<div>Next: {commands}</div>"
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,288 @@
+"""One training: its configuration, state, metrics, log and files; reopened by its handle from any kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .backends import Backend, RunState, Status, open_backend
+from .display import cell_number
+from .errors import MBError, ModelError, TrainingFailed, WorkspaceError
+from .live import Live, Moment, render
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .model import Model
+    from .report import Report
+
+SECOND_STOP = 5.0  # seconds within which a second Stop abandons
+OFTEN, OFTEN_FOR, RARELY = 0.1, 5.0, 0.5  # seconds between two looks, at first and later
+USUAL_BATCH = 32
+TAIL = 60  # lines of the log that an error carries
+
+
+class Run:
+    """A training that was begun. Get one from ``train``, ``attach`` or ``runs``.
+
+    It may go on, have ended or have failed; ``state`` tells. Nothing is kept in memory that is not in its
+    ``folder``, so two of the same run agree.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.notes: list[str] = []  # what is to be said about how we came to this run
+        self._shown_in: int | None = None  # the cell that shows it already
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """What was written down when it was begun."""
+        try:
+            record = json.loads((self.folder / "run.json").read_bytes())
+            if isinstance(record, dict) and {"handle", "experiment", "id", "config"} <= record.keys():
+                return record
+            reason = "it is not the record of a run"
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "strerror", None) or error)
+        raise WorkspaceError(
+            f"The run in {self.folder} cannot be opened: run.json: {reason}.", "List the runs with %mb_runs."
+        )
+
+    @property
+    def id(self) -> str:
+        """Its name within the experiment, which begins with the time (UTC)."""
+        return str(self.record["id"])
+
+    @property
+    def handle(self) -> str:
+        """The text that reopens it: ``attach(handle)``."""
+        return str(self.record["handle"])
+
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment."""
+        return str(self.record["experiment"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What it was asked for."""
+        config: Mapping[str, Any] = self.record["config"]
+        return config
+
+    @property
+    def url(self) -> str | None:
+        """A page about it on the web; a run on this machine has none."""
+        return None
+
+    @cached_property
+    def backend(self) -> Backend:
+        """Where it is carried out."""
+        return open_backend(str(self.record.get("backend", "local")))
+
+    # -- how it stands ---------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """Everything that is known of its progress now."""
+        return self.backend.status(self.folder)
+
+    @property
+    def state(self) -> RunState:
+        """How far it is: starting, running, completed, stopped, failed or canceled."""
+        return self.status.state
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per epoch; epoch 0 of phase ``features`` are the frozen features."""
+        import pandas as pd
+
+        rows = [dict(epoch) for epoch in self._moment().epochs]
+        return pd.DataFrame(rows).drop(columns=["event", "time"], errors="ignore")
+
+    def logs(self, lines: int | None = None) -> str:
+        """Return what the program has printed, or its last ``lines``."""
+        return self.backend.log(self.folder, lines)
+
+    def why(self) -> str:
+        """Return why it stands as it does: the error in full if it failed, and the end of its log."""
+        status = self.status
+        error = status.error or {}
+        said = [f"{self.handle} is {status.state}."]
+        said += [error[key] for key in ("cause", "fix", "alternative", "traceback") if error.get(key)]
+        said += [status.message] if status.message and not error else []
+        return "\n\n".join([*said, self._log_tail()])
+
+    # -- what it leaves --------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The best model so far; there is one soon after the frozen features."""
+        from .model import load
+
+        if not (self.folder / "bestModel.onnx").exists():
+            raise ModelError(
+                f"{self.handle} has no model: it is {self.state}.",
+                "Wait until its head is trained." if not self.state.is_terminal else "Train again.",
+            )
+        return load(self.folder)
+
+    @property
+    def report(self) -> Report:
+        """How good it is on the held-out pictures."""
+        from .report import Report
+
+        if not (self.folder / "predictions.csv").exists():
+            state = self.state
+            raise ModelError(
+                f"{self.handle} has not been evaluated: it is {state}.",
+                "Train again." if state.is_terminal else "Wait for its end, with run.wait() or %mb_attach.",
+            )
+        return Report.from_run(self.folder)
+
+    def predict(self, *sources: Any, urls: bool = False) -> Any:
+        """Score pictures with its model; see :meth:`mb_jupyter.Model.predict`."""
+        return self.model.predict(*sources, urls=urls)
+
+    # -- steering --------------------------------------------------------------------------------------
+
+    def stop(self) -> Run:
+        """Ask it to end early and to keep the best: it still evaluates and exports. Returns at once."""
+        if not self.state.is_terminal:
+            self.backend.stop(self.folder)
+        return self
+
+    def cancel(self) -> Run:
+        """Abandon it now; its work is not kept."""
+        if not self.state.is_terminal:
+            self.backend.cancel(self.folder)
+        return self
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait for its end without showing anything.
+
+        Raises ``TrainingFailed`` when it failed or was canceled, ``TimeoutError`` after ``timeout`` seconds.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        for status in self._look():
+            if status.state.is_terminal:
+                return self._ended(status)
+            if until is not None and time.monotonic() >= until:
+                raise TimeoutError(f"{self.handle} goes on after {timeout:g} seconds")
+        raise AssertionError("unreachable")
+
+    def watch(self, live: Live | None = None) -> Run:
+        """Show it until it ends.
+
+        The first ``KeyboardInterrupt`` (the notebook's Stop button) asks the program to finish and keep
+        the best; a second one within 5 seconds abandons. Raises ``TrainingFailed`` as :meth:`wait` does.
+        """
+        live = live or Live(self.experiment)
+        live.notes += [note for note in self.notes if note not in live.notes]
+        self._shown_in = live.cell
+        presses: list[float] = []
+        heard = 0
+        while True:
+            try:
+                if heard < len(presses):
+                    self._obey(presses, live)
+                    heard = len(presses)
+                return self._ended(self._follow(live))
+            except KeyboardInterrupt:  # may come while the one before is still obeyed
+                presses.append(time.monotonic())
+
+    def _obey(self, presses: Sequence[float], live: Live) -> None:
+        if len(presses) > 1 and presses[-1] - presses[-2] < SECOND_STOP:
+            live.notes.append("Abandoned by a second Stop.")
+            self.cancel()
+            return
+        live.notes.append(
+            "Stopping: the batch is finished, the best is kept, evaluated and exported. "
+            "Stop again within 5 seconds abandons."
+        )
+        self.stop()
+
+    def show(self, live: Live) -> None:
+        """Show once how it stands."""
+        live.update(self._moment(notes=live.notes + self.notes))
+
+    def _follow(self, live: Live) -> Status:
+        for status in self._look():
+            if status.state.is_terminal:
+                self.backend.fetch(self.folder)
+            live.update(self._moment(status, live.notes))
+            if status.state.is_terminal:
+                return status
+        raise AssertionError("unreachable")
+
+    def _look(self) -> Iterator[Status]:
+        """Yield the status, often at first and then more rarely."""
+        begun = time.monotonic()
+        while True:
+            yield self.status
+            time.sleep(OFTEN if time.monotonic() - begun < OFTEN_FOR else RARELY)
+
+    def _ended(self, status: Status) -> Run:
+        if status.state.has_model:
+            return self
+        if status.state is RunState.CANCELED:
+            raise TrainingFailed(f"{self.handle} was canceled; no model is kept.", "Run the cell again to train anew.")
+        raise self._failure(status)
+
+    def _failure(self, status: Status) -> TrainingFailed:
+        error = dict(status.error or {})
+        if error.get("kind") == "killed":
+            told = [record["batch_size"] for record in self.backend.metrics(self.folder) if record.get("batch_size")]
+            batch = self.config.get("batch_size") or (told[-1] if told else USUAL_BATCH)
+            error["fix"] = f"Set `batch_size: {max(1, int(batch) // 2)}`, or close other programs, and train again."
+        tail = self._log_tail()
+        traceback = error.get("traceback", "").strip()
+        told = [traceback] if traceback and traceback.splitlines()[-1] not in tail else []
+        return TrainingFailed(
+            error.get("cause", "The training failed."),
+            error.get("fix", ""),
+            error.get("alternative", ""),
+            "\n\n".join([f"Run {self.handle}", *told, tail]),
+        )
+
+    def _log_tail(self) -> str:
+        tail = self.logs(TAIL) or "(it is empty)"
+        return f"The last lines of {self.folder / 'log.txt'}:\n{tail}"
+
+    # -- showing ---------------------------------------------------------------------------------------
+
+    def _moment(self, status: Status | None = None, notes: Sequence[str] = ()) -> Moment:
+        status = status or self.status
+        headline = ""
+        if status.state.is_terminal and (self.folder / "predictions.csv").exists():
+            with contextlib.suppress(MBError):  # a damaged file does not hide the rest
+                headline = self.report.summary
+        return Moment(
+            self.record,
+            self.folder,
+            status,
+            self.backend.metrics(self.folder),
+            "" if status.state.is_terminal else self.logs(1),
+            tuple(notes or self.notes),
+            headline,
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        moment = self._moment()
+        return render(moment, Live(self.experiment).curves(moment))._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        # the cell that has shown the training live does not show it a second time as its result
+        if self._shown_in is None or self._shown_in != cell_number():
+            from IPython.display import display
+
+            display(self._repr_mimebundle_(), raw=True)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.handle} {self.state}>"

@@ -1,0 +1,81 @@
+"""The training program: ``python -m training --config config.json --data DIR --output DIR``.
+
+Exit code 0: a model was made, perhaps earlier than planned because of a stop. 2: refused; ``status.json`` holds
+the cause and the fix. 1: a bug. Started again in the same folder, it goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from . import processes
+from .errors import TrainingError
+from .record import Recorder
+from .settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    given = _arguments(arguments)
+    try:
+        recorder = Recorder(given.output)
+    except TrainingError as error:
+        sys.stderr.write(f"{error} {error.fix}\n")
+        return 2
+    # a machine that is taken away gives notice of a moment: enough to keep the best
+    signal.signal(signal.SIGTERM, lambda *_: recorder.terminate())
+    try:
+        recorder.message("Reading the settings and loading torch.")
+        train(Settings.read(given.config), given.data, given.output, recorder)
+    except TrainingError as error:
+        recorder.fail(error)
+        return 2
+    except Exception as error:
+        recorder.fail(error)
+        return 1
+    finally:
+        processes.leave()
+    return 0
+
+
+def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
+    """From a folder of pictures to a proved model: the whole story."""
+    from . import network, parts, processes, stages  # torch takes seconds; the first line is out before
+    from .finetune import finetune
+    from .session import Session, choose_device
+
+    device = choose_device()
+    processes.start(cuda=device.type == "cuda")
+    session = Session(settings, output, recorder, device)
+    pictures = parts.find(settings, folder, output, recorder)
+    choice = network.choose(settings.architecture, settings.weights)
+    recorder.say(choice.reason)
+    session.resume(choice.sha256, pictures.contents)
+    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size)
+    classifier.to(device)
+    stages.begin(session, choice, pictures)
+    stages.frozen(session, classifier, pictures)
+    outcome = finetune(
+        session, classifier, stages.opener(session, classifier, pictures), reserve=stages.reserve(session, pictures)
+    )
+    stages.calibrated(session, classifier, pictures, outcome)
+    scores, result = stages.evaluated(session, classifier, pictures)
+    result |= outcome.facts()
+    stages.exported(session, classifier, pictures, result)
+    proof = stages.verified(session, classifier, pictures, scores)
+    stages.finished(session, choice, pictures, result, proof)
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a classifier of pictures.")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file of the settings")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run; what is there goes on")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The run's memory: one file, written aside and renamed, so that a kill at any moment leaves a whole one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .errors import TrainingError
+
+FORMAT = 1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def digest(*values: Any) -> str:
+    """Return a hash of plain values: a checkpoint of other settings or pictures has another one."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write the state (tensors and plain values); the file that was there stays until this one is whole.
+
+    A ``TrainingError`` names the folder and the room that is needed and left.
+    """
+    import torch
+
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            torch.save({"format": FORMAT, "key": key, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name with no content
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:
+        # torch reports a refused write as a RuntimeError raised while handling the OSError
+        refusal = _os_error(error)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if refusal is None:
+            raise
+        raise refused(path.parent, refusal, _size(state)) from error
+
+
+def load(path: Path, key: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the state and "", or ``None`` and the reason why there is nothing to go on from.
+
+    Only tensors and plain values are read: a checkpoint that holds anything else is not ours.
+    """
+    import pickle
+
+    import torch
+
+    path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
+    if not path.exists():
+        return None, ""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        return None, f"The checkpoint {path} cannot be read ({type(error).__name__}); starting from the beginning."
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        return None, f"The checkpoint {path} has another format; starting from the beginning."
+    if state.get("key") != key:
+        return None, "The settings or the pictures changed since the checkpoint; starting from the beginning."
+    return state, ""
+
+
+def refused(folder: Path, error: OSError, needed: int | None = None) -> TrainingError:
+    """Return the error to raise when a disk does not take what the program writes."""
+    if error.errno not in NO_ROOM:
+        return TrainingError(
+            f"The folder {folder} cannot be written: {error.strerror or error}.",
+            "Give this user the right to write there, then start again.",
+        )
+    try:
+        left = f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB are left on its disk"
+    except OSError:
+        left = "its disk says no more"
+    wanted = f" about {max(needed / 2**20, 0.1):.1f} MiB were to be written and" if needed else ""
+    return TrainingError(
+        f"There is no room in {folder} ({error.strerror}):{wanted} {left}.",
+        "Make room there, then start again: the run goes on from its last checkpoint.",
+    )
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of the tensors in a state."""
+    if isinstance(value, dict):
+        return sum(_size(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_size(item) for item in value)
+    return value.numel() * value.element_size() if hasattr(value, "numel") else 0

@@ -1,0 +1,171 @@
+"""Frozen features: what the pretrained network sees in each picture and in its mirror image, computed once.
+
+They are kept on the disk under the picture's content, the network's weights, the preprocessing and the engine, so a
+second training of the same pictures starts at once, and one with some new pictures computes only those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import parallel, preprocess, processes
+from .data import Sample, decode
+from .engines import BATCH, Engine, bf16, fastest
+from .graph import user_cache, weights_digest, write_aside
+from .network import Classifier
+
+Array = np.ndarray[Any, Any]
+
+SHARD = 2048  # pictures kept in one file: what is lost of an interrupted extraction, at most
+CACHE_BYTES = 8 * 2**30  # of all kept features; the oldest files go first
+IN_MEMORY_BYTES = 512 * 2**20  # more is assembled in a temporary file
+_LARGEST = np.float32(np.finfo(np.float16).max)
+
+
+def extract(
+    classifier: Classifier,
+    samples: Sequence[Sample],
+    *,
+    engine_file: Path,
+    cache: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Array, str]:
+    """Return features (N, 2, D) float16, of each picture and of its mirror image, and the engine's name.
+
+    Several processes share the work, and each gets all of it. ``cache`` is the folder of kept features, the user's
+    own by default.
+    """
+    name, engine = fastest(classifier, engine_file) if processes.rank() == 0 else ("", None)
+    processes.wait()  # the first process has noted the engine: the others take the same
+    if engine is None:
+        name, engine = fastest(classifier, engine_file)
+    kept = _Kept(cache or user_cache() / "features", _key(classifier, name))
+    world = processes.world()
+    mine = list(range(processes.rank(), len(samples), world))
+    tell = lambda done: progress(min(done * world, len(samples)))  # noqa: E731
+    found = _gathered(_collect([samples[i] for i in mine], classifier, engine, kept, tell), len(samples))
+    kept.trim()
+    return found, name
+
+
+def precision(engine: str) -> str:
+    """Return the arithmetic of an engine on this processor."""
+    return "bfloat16" if engine in ("openvino", "torch") and bf16() else "float32"
+
+
+def _collect(
+    samples: Sequence[Sample], classifier: Classifier, engine: Engine, kept: _Kept, progress: Callable[[int], None]
+) -> Array:
+    found = _array((len(samples), 2, classifier.backbone.feature_size))
+    missing = kept.fill(found, samples)
+    done = len(samples) - len(missing)
+    progress(done)
+    for shard in itertools.batched(missing, SHARD) if hasattr(itertools, "batched") else _batched(missing, SHARD):
+        for rows, images in _decoded([(row, samples[row]) for row in shard], classifier.size):
+            for side, view in enumerate((images, np.ascontiguousarray(images[:, :, ::-1]))):
+                found[list(rows), side] = np.clip(engine(view), -_LARGEST, _LARGEST).astype(np.float16)
+            done += len(rows)
+            progress(done)
+        kept.put([samples[row].sha256 for row in shard], found[list(shard)])
+    return found
+
+
+def _batched(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _decoded(items: Sequence[tuple[int, Sample]], size: int) -> Iterator[tuple[list[int], Array]]:
+    """Yield batches of rows and pixels, decoded by threads ahead of the engine."""
+    pixels = parallel.in_order(lambda item: decode(item[1], size), items)
+    for start in range(0, len(items), BATCH):
+        rows = [row for row, _ in items[start : start + BATCH]]
+        yield rows, np.stack([next(pixels) for _ in rows])
+
+
+def _array(shape: tuple[int, ...]) -> Array:
+    """Return an array for features, in memory or in a file that goes when it is no longer used."""
+    if np.prod(shape, dtype=np.int64) * 2 <= IN_MEMORY_BYTES:
+        return np.empty(shape, np.float16)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float16, "w+", shape=shape)
+
+
+def _gathered(mine: Array, count: int) -> Array:
+    if processes.world() == 1:
+        return mine
+    everything = _array((count, *mine.shape[1:]))
+    for rank, part in enumerate(processes.gather(np.asarray(mine))):
+        everything[rank :: processes.world()] = part
+    return everything
+
+
+def _key(classifier: Classifier, engine: str) -> str:
+    told = json.dumps([preprocess.DESCRIPTION, classifier.size, engine, precision(engine)], sort_keys=True)
+    return hashlib.sha256(f"{weights_digest(classifier.backbone)} {told}".encode()).hexdigest()[:32]
+
+
+class _Kept:
+    """Features on the disk: files of many pictures each, with the list of their hashes beside them.
+
+    A file is written aside and renamed, its list last, so two trainings at once only ever see whole ones.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._all, self._folder = folder, folder / key
+
+    def fill(self, found: Array, samples: Sequence[Sample]) -> list[int]:
+        """Put what is kept into ``found``; return the rows that are missing."""
+        wanted: dict[str, list[int]] = {}
+        for row, sample in enumerate(samples):
+            wanted.setdefault(sample.sha256, []).append(row)
+        for listing in sorted(self._folder.glob("*.json")):
+            try:
+                hashes = json.loads(listing.read_text(encoding="ascii"))
+                here = [(place, wanted.pop(sha256)) for place, sha256 in enumerate(hashes) if sha256 in wanted]
+                if not here:
+                    continue
+                rows = np.load(listing.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+                for place, targets in here:
+                    found[targets] = rows[place]
+                listing.touch()
+            except (OSError, ValueError, IndexError, TypeError):  # damaged, or just trimmed by another training
+                for file in (listing, listing.with_suffix(".npy")):
+                    file.unlink(missing_ok=True)
+                return self.fill(found, samples)
+        return sorted(row for rows in wanted.values() for row in rows)
+
+    def put(self, hashes: list[str], rows: Array) -> None:
+        """Keep a shard; a disk that is full or read-only costs the next training some time, no more."""
+        name = self._folder / uuid.uuid4().hex
+        aside = name.with_suffix(".part")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                np.save(file, rows, allow_pickle=False)
+            aside.replace(name.with_suffix(".npy"))
+            write_aside(name.with_suffix(".json"), json.dumps(hashes).encode())
+        except OSError:
+            aside.unlink(missing_ok=True)
+            name.with_suffix(".npy").unlink(missing_ok=True)
+
+    def trim(self) -> None:
+        """Drop the files that were not used for longest until the rest is within bounds."""
+        files = [(path.stat().st_mtime, path.with_suffix(".npy"), path) for path in self._all.glob("*/*.json")]
+        sizes = {npy: npy.stat().st_size for _, npy, _ in files if npy.exists()}
+        total = sum(sizes.values())
+        for _, npy, listing in sorted(files):
+            if total <= CACHE_BYTES:
+                return
+            total -= sizes.get(npy, 0)
+            listing.unlink(missing_ok=True)
+            npy.unlink(missing_ok=True)

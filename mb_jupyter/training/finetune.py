@@ -1,0 +1,224 @@
+"""Fine-tuning from the frozen features' head: the epochs, and what they keep for a restart.
+
+First the head alone, then the network below it ("LP-FT", Kumar et al. 2022, arXiv:2202.10054): the head is
+already right, so the pretrained weights are not pulled out of shape by a random one. On a processor the early
+blocks stay frozen: their outputs are computed in the fastest engine there is, and only the late blocks are
+trained, in torch. On GPUs the whole network is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from . import calibrate, data, loop, memory, processes
+from .network import Classifier
+from .plan import Opener, Plan, make_plan
+from .session import Session
+from .tail import Tail
+
+SMOOTHING = 0.1
+WEIGHT_DECAY = 0.05
+DECAY = 0.98  # of the moving average of the weights
+WARM_UP = 0.1  # of all steps
+HEAD_RATE = 0.02  # of the learning rate: thousands of inputs move a logit together
+PERFECT = 0.01  # a validation loss below which nothing could be measured
+SLACK = 1.1  # an epoch may take this much longer than the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Which weights the classifier carries now: epoch 0 are those of the frozen features."""
+
+    epoch: int
+    loss: float | None
+    plan: Plan | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the records say of it."""
+        return {"best_phase": "finetune" if self.epoch else "features", "best_epoch": self.epoch}
+
+
+def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, reserve: float) -> Outcome:
+    """Train as long as epochs, time and patience allow; leave the best weights in the classifier.
+
+    ``reserve`` are the seconds that evaluation and export will need. What was begun before a restart goes on.
+    """
+    frozen = Outcome(0, session.state["frozen"]["loss"], None)
+    reason = _needless(session, frozen.loss)
+    if "finetune" not in session.state and not reason:
+        session.recorder.stage("epoch", message="Measuring how much fine-tuning the time allows.")
+        plan = make_plan(session, classifier, open_sources, session.left() - reserve)
+        session.save(finetune={"plan": plan.as_dict() if plan else None, "epoch": 0, "best": 0, "loss": frozen.loss})
+    if not reason and session.state["finetune"]["plan"] is None:
+        reason = "the time allowed is too short for an epoch"
+    if reason:
+        session.recorder.say(f"Fine-tuning is left out: {reason}.")
+        return frozen
+    plan = Plan(**session.state["finetune"]["plan"])
+    session.recorder.say(plan.sentence(len(classifier.backbone.parts)))
+    with memory.named(plan.batch):
+        return _Epochs(session, classifier, open_sources, plan).run(reserve)
+
+
+def _needless(session: Session, loss: float | None) -> str:
+    """Return why there is no fine-tuning, or nothing."""
+    if session.settings.recipe == "features":
+        return "the recipe is features"
+    if loss is None:
+        return "without validation pictures nothing would say whether it helps"
+    if session.settings.recipe == "auto" and session.state["frozen"]["accuracy"] == 1.0 and loss < PERFECT:
+        return "the frozen features make no mistake on the validation pictures"
+    if "finetune" not in session.state and session.stopping():
+        return "a stop was asked for"
+    return ""
+
+
+class _Epochs:
+    """The epochs of one plan, with everything that a checkpoint has to keep between them."""
+
+    def __init__(self, session: Session, classifier: Classifier, open_sources: Opener, plan: Plan) -> None:
+        self.session, self.plan, device = session, plan, session.device
+        self.tail = Tail(classifier, plan.cut)
+        # the head that has not seen the validation pictures: they are to judge what becomes of it
+        self.frozen_head = {name: value.clone() for name, value in classifier.head.state_dict().items()}
+        classifier.head.linear.load_state_dict(session.state["start"])
+        self.train, self.validation = open_sources(self.tail)
+        self.precision = loop.Precision(device.type, plan.precision)
+        self.optimizer = _optimizer(self.tail, plan.learning_rate)
+        self.per_epoch = len(data.steps(len(self.train.pictures), plan.batch, seed=0, epoch=0))
+        total = plan.epochs * self.per_epoch
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, loop.one_cycle(total, math.ceil(WARM_UP * total))
+        )
+        self.scaler = self.precision.scaler()
+        self.average = loop.Average(self.tail, DECAY)
+        self.model: nn.Module = self.tail
+        if processes.world() > 1:
+            where = [device] if device.type == "cuda" else None
+            self.model = nn.parallel.DistributedDataParallel(self.tail, device_ids=where, broadcast_buffers=False)
+        self.best = self.tail.trained()
+        self.state = dict(session.state["finetune"])
+        self._resume()
+
+    def run(self, reserve: float) -> Outcome:
+        """Train epoch after epoch; the tail carries the best weights at the end."""
+        session, plan = self.session, self.plan
+        while self.state["epoch"] < plan.epochs and self.state["waited"] < session.settings.patience:
+            if session.stopping() or session.left() - reserve < SLACK * self.state["seconds"]:
+                break
+            if not self._one(self.state["epoch"] + 1):
+                break
+        self.tail.carry(self.best)
+        if not self.state["best"]:
+            self.tail.classifier.head.load_state_dict(self.frozen_head)
+        return Outcome(self.state["best"], self.state["loss"], plan)
+
+    def _one(self, epoch: int) -> bool:
+        """Train and evaluate one epoch, record and save it; False when it was stopped on the way."""
+        session, plan, began = self.session, self.plan, time.monotonic()
+        recorder = session.recorder
+        recorder.expect(epoch=(plan.epochs - epoch + 1) * self.state["seconds"])
+        recorder.stage("epoch", total=plan.epochs, message=f"epoch {epoch} of {plan.epochs}")
+        share = {"rank": processes.rank(), "world": processes.world()}
+        count = len(self.train.pictures)
+        figures = loop.train_one_epoch(
+            self.model,
+            self.train.batches(data.steps(count, plan.batch, seed=session.settings.seed, epoch=epoch, **share), epoch),
+            self.optimizer,
+            self.schedule,
+            self.average,
+            precision=self.precision,
+            scaler=self.scaler,
+            smoothing=SMOOTHING,
+            stop=recorder.stop_requested,
+            progress=lambda done: recorder.progress(epoch - 1),
+        )
+        if figures is None:
+            return False
+        trained = time.monotonic() - began
+        with self.average.in_place():
+            loss, accuracy = self._validate(share)
+            better = loss < self.state["loss"]
+            if better:
+                self.best = self.tail.trained()
+        recorder.progress(epoch)
+        self._advance(epoch, loss, better, time.monotonic() - began)
+        recorder.epoch({
+            "phase": "finetune", "epoch": epoch, "train_loss": figures["loss"], "train_accuracy": figures["accuracy"],
+            "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": self.schedule.get_last_lr()[0],
+            "seconds": time.monotonic() - began, "pictures_per_second": count / trained, "best": better,
+        })  # fmt: skip
+        self._save()
+        return True
+
+    def _validate(self, share: dict[str, int]) -> tuple[float, float]:
+        """Return loss and accuracy on the validation pictures, the loss at its best temperature.
+
+        That is how the model will be exported, and what label smoothing does to the scores is undone by it.
+        """
+        plan = data.in_order(len(self.validation.pictures), self.plan.batch, **share)
+        logits, labels = loop.evaluate(self.tail, self.validation.batches(plan), precision=self.precision)
+        loss, accuracy = calibrated(logits, labels)
+        assert loss is not None and accuracy is not None  # without validation pictures there is no fine-tuning
+        return loss, accuracy
+
+    def _advance(self, epoch: int, loss: float, better: bool, seconds: float) -> None:
+        """Note how the epoch went. Patience counts from the lowest loss of the fine-tuning itself."""
+        lowest = min(loss, self.state["lowest"])
+        self.state.update(
+            epoch=epoch, lowest=lowest, seconds=seconds, waited=0 if loss == lowest else self.state["waited"] + 1
+        )
+        if better:
+            self.state.update(best=epoch, loss=loss)
+
+    def _resume(self) -> None:
+        state = self.state
+        state.setdefault("waited", 0)
+        state.setdefault("lowest", math.inf)
+        state.setdefault("seconds", self.plan.seconds)
+        if "weights" not in state:
+            return
+        self.tail.carry(state["weights"])
+        self.best = state["best_weights"]
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _save(self) -> None:
+        self.state.update(
+            weights=self.tail.trained(),
+            best_weights=self.best,
+            average=self.average.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            schedule=self.schedule.state_dict(),
+            scaler=self.scaler.state_dict(),
+        )
+        self.session.save(finetune=self.state)
+
+
+def calibrated(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float] | tuple[None, None]:
+    """Return the loss at the best temperature, and the accuracy; of no pictures, nothing."""
+    if not len(labels):
+        return None, None
+    heat = calibrate.temperature(logits.numpy(), labels.numpy())
+    loss = cross_entropy(logits.double() / heat, labels).item()
+    return loss, (logits.argmax(1) == labels).double().mean().item()
+
+
+def _optimizer(tail: Tail, rate: float) -> torch.optim.Optimizer:
+    """AdamW; biases, BatchNorm and the head, whose own penalty chose it, do not decay."""
+    head = set(tail.classifier.head.parameters())
+    body = [weight for weight in tail.parameters() if weight.requires_grad and weight not in head]
+    return torch.optim.AdamW([
+        {"params": [weight for weight in body if weight.ndim > 1], "weight_decay": WEIGHT_DECAY, "lr": rate},
+        {"params": [weight for weight in body if weight.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+        {"params": list(head), "weight_decay": 0.0, "lr": HEAD_RATE * rate},
+    ])  # fmt: skip

@@ -1,0 +1,79 @@
+"""The run that goes on: its settings, its device, its clock, and what its checkpoint remembers across restarts."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import checkpoint, processes
+from .record import Recorder
+from .settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+INDIFFERENT = ("run", "cache", "weights", "min_accuracy")  # settings that change no number of the training
+MINUTES_ON_A_PROCESSOR = 10.0
+
+
+def choose_device() -> torch.device:
+    """Return where this process computes: its GPU, else the processor."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(processes.local_rank())
+    return torch.device("cuda", processes.local_rank())
+
+
+class Session:
+    """What every stage needs to know of the run.
+
+    ``state`` is what the checkpoint holds: plain values and tensors. The clock counts the time before a restart
+    up to the checkpoint.
+    """
+
+    def __init__(self, settings: Settings, output: Path, recorder: Recorder, device: torch.device) -> None:
+        self.settings, self.output, self.recorder, self.device = settings, output, recorder, device
+        self.path = output / "checkpoint" / "last.pt"
+        self.state: dict[str, Any] = {}
+        self.resumed = False
+        self._key = ""
+        self._before, self._began = 0.0, time.monotonic()
+        minutes = settings.max_minutes or (MINUTES_ON_A_PROCESSOR if device.type == "cpu" else math.inf)
+        self._limit = 60 * minutes
+
+    def resume(self, *content: Any) -> None:
+        """Take up the checkpoint of the same settings and content, and cut the records back to it; else begin."""
+        asked = {name: value for name, value in self.settings.as_dict().items() if name not in INDIFFERENT}
+        self._key = key = checkpoint.digest(asked, *content)
+        found, reason = None, ""
+        if processes.rank() == 0:
+            found, reason = checkpoint.load(self.path, key)
+        found, reason = processes.tell((found, reason))
+        self.state = found or {}
+        self.resumed = found is not None
+        self._before = float(self.state.get("used", 0.0))
+        self.recorder.keep(self.state.get("records", 0))
+        if reason:
+            self.recorder.say(reason)
+
+    def save(self, **changes: Any) -> None:
+        """Put the changes into the state and the state on the disk; returns when it is safe there."""
+        self.state.update(changes, used=self.used(), records=self.recorder.records)
+        if processes.rank() == 0:
+            checkpoint.save(self.path, self._key, self.state)
+
+    def used(self) -> float:
+        """Return the seconds that the run took so far, those before the checkpoint included."""
+        return self._before + time.monotonic() - self._began
+
+    def left(self) -> float:
+        """Return the seconds that are left of the time allowed; the same in every process."""
+        return float(processes.tell(self._limit - self.used()))
+
+    def stopping(self) -> bool:
+        """Return whether somebody asked to stop and keep the best; the same in every process."""
+        return bool(processes.tell(self.recorder.stop_requested()))

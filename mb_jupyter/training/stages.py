@@ -1,0 +1,255 @@
+"""The stages of a run around the fine-tuning: each reads the session and leaves the classifier better, or a file."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from . import calibrate, data, evidence, export, features, finetune, head, loop, parallel, processes
+from .augment import Augmentation
+from .data import Pictures
+from .errors import TrainingError
+from .network import Choice, Classifier
+from .parts import Parts
+from .plan import Opener
+from .prefix import fastest
+from .session import Session
+from .tail import Source, Tail
+
+CHUNK = 32  # pictures that an evaluation takes at a time
+VARIANTS = 8  # augmentations of a picture whose frozen part is kept, when there are more epochs than that
+MOST_WORKERS = 8
+EXPORT_SECONDS = 30.0  # for export and proof
+PACE = {"cpu": 20.0, "cuda": 400.0}  # pictures per second of an evaluation, at the least
+
+
+class Scores(NamedTuple):
+    """Logits (N, classes) and labels (N,) of a part of the split."""
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+
+
+def begin(session: Session, choice: Choice, parts: Parts) -> None:
+    """Record what is trained on what, and how long the stages may take."""
+    counts, where = parts.counts, session.device
+    session.recorder.event(
+        "start",
+        architecture=choice.name,
+        reason=choice.reason,
+        device=torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or "cpu",
+        pictures=counts,
+        classes=parts.classes,
+        resumed=session.resumed,
+    )
+    total = sum(counts.values())
+    session.recorder.say(f"{total} pictures of {len(parts.classes)} classes: {counts}.")
+    pace = PACE[where.type]
+    session.recorder.expect(
+        features=0 if "frozen" in session.state else (counts["train"] + counts["validation"]) / pace,
+        head=0 if "frozen" in session.state else 10,
+        calibrate=counts["validation"] / pace,
+        evaluate=counts["test"] / pace,
+        export=EXPORT_SECONDS,
+    )
+
+
+def reserve(session: Session, parts: Parts) -> float:
+    """Return the seconds to keep for what comes after the fine-tuning."""
+    return EXPORT_SECONDS + 2 * (len(parts.validation) + len(parts.test)) / PACE[session.device.type]
+
+
+def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
+    """Return what opens the training and the validation pictures for a tail."""
+    settings, where = session.settings, session.device
+    on_cpu = where.type == "cpu"
+    threads = parallel.cores() if on_cpu else 1
+    workers = 0 if on_cpu else max(1, min(MOST_WORKERS, parallel.cores() // processes.world()))
+    train = Pictures(parts.train, settings.image_size, Augmentation(settings.image_size, settings.seed), threads)
+    validation = Pictures(parts.validation, settings.image_size, threads=threads)
+    variants = VARIANTS if settings.epochs > VARIANTS else 0
+
+    def open_sources(tail: Tail) -> tuple[Source, Source]:
+        prefix = fastest(classifier, tail.cut) if tail.cut else None
+        return (
+            Source(train, where, prefix=prefix, variants=variants, workers=workers),
+            Source(validation, where, prefix=prefix, variants=1, workers=workers),
+        )
+
+    return open_sources
+
+
+def score(session: Session, classifier: Classifier, samples: list[data.Sample]) -> Scores:
+    """Return logits and labels of pictures as the exported model sees them, in float32."""
+    pictures = Pictures(samples, session.settings.image_size, threads=parallel.cores())
+    plan = data.in_order(len(pictures), CHUNK, rank=processes.rank(), world=processes.world())
+    source = Source(pictures, session.device)
+    return Scores(
+        *loop.evaluate(
+            classifier,
+            source.batches(plan),
+            precision=loop.Precision(session.device.type, "float32"),
+            progress=lambda done: session.recorder.progress(min(done * CHUNK * processes.world(), len(pictures))),
+        )
+    )
+
+
+def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
+    """Fit the head on the features of the frozen network and export the first usable model: "epoch 0".
+
+    The head goes into the checkpoint: after a restart nothing of this happens again.
+    """
+    if "frozen" not in session.state:
+        recorder, began = session.recorder, time.monotonic()
+        samples = [*parts.train, *parts.validation]
+        recorder.stage("features", len(samples), "The pretrained network sees every picture and its mirror image once.")
+        found, engine = features.extract(
+            classifier,
+            samples,
+            engine_file=session.output / "checkpoint" / "engine.json",
+            cache=Path(session.settings.cache) if session.settings.cache else None,
+            progress=recorder.progress,
+        )
+        precision = features.precision(engine)
+        recorder.event("engine", engine=engine, precision=precision)
+        recorder.stage("head", message="Fitting the first classifier on what it saw.")
+        fit = processes.tell(_fit(session, parts, samples, found) if processes.rank() == 0 else None)
+        classifier.head.set(fit)
+        labels = torch.tensor([sample.label for sample in parts.validation])
+        loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
+        heat = calibrate.temperature(fit.validation_logits, labels.numpy())
+        classifier.temperature.fill_(heat)
+        seconds = time.monotonic() - began
+        recorder.epoch({
+            "phase": "features", "epoch": 0, "train_loss": fit.train_loss, "train_accuracy": fit.train_accuracy,
+            "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": None, "seconds": seconds,
+            "pictures_per_second": len(samples) / seconds, "best": True,
+        })  # fmt: skip
+        if processes.rank() == 0:
+            metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
+            export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
+        recorder.event("model", phase="features", validation_accuracy=accuracy)
+        session.save(
+            # copies: the state goes into later checkpoints too, when the head has been trained on
+            head={name: value.clone() for name, value in classifier.head.state_dict().items()},
+            start={"weight": torch.from_numpy(fit.train_weight), "bias": torch.from_numpy(fit.train_bias)},
+            frozen={"loss": loss, "accuracy": accuracy, "temperature": heat, "engine": f"{engine} {precision}"},
+        )
+    classifier.head.load_state_dict(session.state["head"])
+    classifier.temperature.fill_(session.state["frozen"]["temperature"])
+
+
+def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any) -> head.Fit:
+    count, progress = len(parts.train), session.recorder.progress
+    labels = np.array([sample.label for sample in samples])
+    indices = np.arange(len(samples))
+    return head.fit_head(
+        found,
+        labels,
+        indices[:count],
+        indices[count:],
+        len(parts.classes),
+        seed=session.settings.seed,
+        device=session.device,
+        progress=progress,
+    )
+
+
+def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> None:
+    """Set the temperature from the validation pictures, unless the frozen features' own holds."""
+    session.recorder.stage("calibrate", len(parts.validation), "Setting the temperature of the scores.")
+    if outcome.epoch:
+        logits, labels = score(session, classifier, parts.validation)
+        classifier.temperature.fill_(calibrate.temperature(logits.numpy(), labels.numpy()))
+
+
+def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, dict[str, Any]]:
+    """Return the scores of the held-out pictures, seen only now, and what they say."""
+    session.recorder.stage("evaluate", len(parts.test), "Scoring the held-out pictures.")
+    heat = float(classifier.temperature)
+    if not parts.test:
+        return None, {
+            "test_accuracy": None,
+            "test_loss": None,
+            "ece_before": None,
+            "ece_after": None,
+            "temperature": heat,
+        }
+    scores = score(session, classifier, parts.test)
+    logits, labels = scores.logits.double(), scores.labels
+    error = calibrate.expected_calibration_error
+    return scores, {
+        "test_accuracy": (logits.argmax(1) == labels).double().mean().item(),
+        "test_loss": cross_entropy(logits / heat, labels).item(),
+        "ece_before": error(logits.softmax(1).numpy(), labels.numpy()),
+        "ece_after": error((logits / heat).softmax(1).numpy(), labels.numpy()),
+        "temperature": heat,
+    }
+
+
+def exported(session: Session, classifier: Classifier, parts: Parts, metrics: dict[str, Any]) -> None:
+    """Write the model with everything it needs to know about itself."""
+    session.recorder.stage("export", message="Writing bestModel.onnx, bestModelMap.json and MLModel.zip.")
+    if processes.rank() == 0:
+        facts = _facts(session, classifier, parts, metrics)
+        export.write_model(session.output, classifier, facts, published=metrics["best_phase"] == "features")
+    session.recorder.event("model", phase=metrics["best_phase"], test_accuracy=metrics["test_accuracy"])
+
+
+def verified(session: Session, classifier: Classifier, parts: Parts, scores: Scores | None) -> dict[str, Any]:
+    """Compare the files with the trained network on the held-out pictures, and keep their answers."""
+    session.recorder.stage("verify", len(parts.test), "The exported model scores the held-out pictures again.")
+    if processes.rank() or scores is None:
+        return export.verify(np.empty((0, len(parts.classes))), np.empty((0, len(parts.classes))))
+    found = []
+    for answer in export.predictions(session.output, parts.test, classifier.size):
+        found.append(answer)
+        session.recorder.progress(len(found))
+    answers = np.stack(found)
+    proof = export.verify(answers, (scores.logits / float(classifier.temperature)).softmax(1).numpy())
+    session.recorder.say(
+        f"onnxruntime and torch agree on {proof['agreement']:.2%} of {proof['pictures']} held-out pictures; "
+        f"the largest difference of a probability is {proof['largest_difference']:.1g}."
+    )
+    export.write_predictions(session.output / "predictions.csv", parts.test, parts.classes, answers)
+    return proof
+
+
+def _facts(session: Session, classifier: Classifier, parts: Parts, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what the model's card says."""
+    settings = session.settings
+    return {
+        "metrics": metrics,
+        "versions": evidence.versions(),
+        "fingerprint": settings.fingerprint,
+        "architecture": classifier.backbone.name,
+        "run": settings.run,
+        "seed": settings.seed,
+        "pictures": parts.counts,
+    }
+
+
+def finished(session: Session, choice: Choice, parts: Parts, result: dict[str, Any], proof: dict[str, Any]) -> None:
+    """Record the result, and refuse a model that is worse than was asked for."""
+    recorder, wanted = session.recorder, session.settings.min_accuracy
+    result = {**result, "agreement": proof["agreement"], "largest_difference": proof["largest_difference"]}
+    evidence.write(session, "report.json", {**result, "verification": proof, "counts": parts.counts})
+    told = evidence.reproducibility(session, choice, parts, session.state["frozen"]["engine"])
+    evidence.write(session, "reproducibility.json", told)
+    recorder.event("result", **result, seconds=session.used())
+    reached = result["test_accuracy"]
+    if wanted is not None and (reached is None or reached < wanted):
+        raise TrainingError(
+            f"The accuracy on the held-out pictures is {reached:.3f}, below min_accuracy {wanted:g}."
+            if reached is not None
+            else "There are no held-out pictures to show that min_accuracy is reached.",
+            "More pictures, more epochs or more minutes may help; the model and its report are in the run's folder.",
+            "Lower min_accuracy to accept this model.",
+        )
+    recorder.finish("stopped" if session.stopping() else "completed", "")

@@ -1,0 +1,166 @@
+"""From flags, YAML, a file and %config to one value; every problem at once, with its line."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from mb_jupyter.config import TrainConfig, architectures, resolve
+from mb_jupyter.errors import ConfigError
+
+
+def problems(body: str, **names: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolve({}, body, namespace=names)
+    return caught.value.cause.splitlines()
+
+
+def test_every_problem_is_told_at_once_with_its_line():
+    found = problems(
+        "epocs: 3\nepochs: -1\nseed: yes\nepochs: 4\ndata: {{nowhere}}\narchitecture: resnet5\nrecipe: hard"
+    )
+    assert found == [
+        "line 2: there is no setting `epocs`; did you mean `epochs`?",
+        "line 3: `epochs` cannot be `-1`; allowed is a whole number from 1 to 10000.",
+        "line 4: `seed` cannot be a truth value (yes); allowed is a whole number from 0 to 4294967295.",
+        "line 5: `epochs` is there twice, first in line 3.",
+        "line 6: there is no variable `nowhere` in this notebook.",
+        "line 7: `architecture` cannot be `resnet5`; did you mean `resnet50`? "
+        "allowed is auto, efficientnet_lite0 or a torchvision classifier.",
+        "line 8: `recipe` cannot be `hard`; allowed is auto, features or finetune.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("- data\n- epochs", "line 2: is a list; write `key: value` lines."),
+        ("data:./flowers", "line 2: is a single value; write `key: value` lines (a colon needs a space after it)."),
+        ("data: x\n\tepochs: 3", "line 3: begins with a tab; YAML wants spaces."),
+        ("data: [", "line 2: is not YAML: expected the node content, but found '<stream end>'."),
+        ("data: [a, b]", "line 2: `data` is a list; allowed is the path of a folder"),
+        ("data: x\nazure: {compute: gpu}", "line 3: `azure` needs the Azure backend, which this version does not have"),
+        ("data: x\nbackend: azure", "line 3: `backend` cannot be `azure`; allowed is local"),
+        ("epochs: 3", "`data` is missing: the path of a folder with one subfolder per class"),
+        ("data: !!python/object/apply:os.system [ls]", "line 2: `data` is a list"),
+        ("data: !!python/name:os.system", "line 2: is not YAML: could not determine a constructor"),
+        ("data: x\nexperiment: 2024", "line 3: `experiment` cannot be `2024`; allowed is 1 to 128 letters"),
+        ("data: x\nexperiment: a/b", "line 3: `experiment` cannot be `a/b`"),
+        ("data: x\nexperiment: 2024-13-45", "line 3: `2024-13-45` cannot be read: month must be in 1..12"),
+        ("data: x\nmax_minutes: .inf", "line 3: `max_minutes` cannot be `inf`"),
+        ("data: x\nepochs: 2.5", "line 3: `epochs` cannot be `2.5`"),
+        ("data: x\nmin_accuracy: 90", "line 3: `min_accuracy` cannot be `90`; allowed is a number from 0 to 1"),
+        ("data: x\n? [a]\n: b", "line 3: there is no setting"),
+        ("data: *a", "line 2: is not YAML: found undefined alias 'a'."),
+        ("data: a\x00b", "line 2: is not YAML: special characters are not allowed."),
+        ("data:", "line 2: `data` cannot be empty"),
+        ("data: x\ntest_fraction: .6\nvalidation_fraction: .5", "together are 1.1"),
+    ],
+)
+def test_what_is_no_configuration(body: str, said: str):
+    assert said in "\n".join(problems(body))
+
+
+def test_a_bomb_of_aliases_is_never_built():
+    bomb = "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, *a]\n" for i in range(60))
+    assert problems(bomb)[0] == f"line 2: there is no setting `a`; allowed are {', '.join(TrainConfig.model_fields)}."
+
+
+def test_the_nearest_wins_and_every_origin_is_kept(tmp_path):
+    file = tmp_path / "wide.yaml"
+    file.write_text("# a remark\ndata: from_file\nepochs: 3\nseed: 3\npatience: 3\n")
+    resolved = resolve(
+        {"epochs": "1", "experiment": "flowers"},
+        "data: from_body\nepochs: 2\nseed: 2",
+        str(file),
+        {"epochs": 4, "recipe": "features"},
+    )
+    config = resolved.config
+    assert (config.experiment, config.data, config.epochs, config.seed, config.patience) == (
+        "flowers", "from_body", 1, 2, 3,
+    )  # fmt: skip
+    assert {key: resolved.origins[key] for key in ("epochs", "data", "seed", "patience", "recipe", "image_size")} == {
+        "epochs": "the line",
+        "data": "line 2",
+        "seed": "line 4",
+        "patience": "wide.yaml, line 5",
+        "recipe": "%config MBMagics",
+        "image_size": "default",
+    }
+
+
+def test_a_file_is_named_in_its_problems(tmp_path):
+    file = tmp_path / "odd name.yaml"
+    file.write_text("epochs: none\n")
+    with pytest.raises(ConfigError, match=r"odd name\.yaml, line 1: `epochs` cannot be `none`"):
+        resolve({"data": "x"}, file=str(file))
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        resolve({"data": "x"}, file=str(tmp_path / "missing.yaml"))
+
+
+def test_variables_are_data_and_never_yaml():
+    evil = "x]: {epochs: 1}\nseed: 9 # {{other}}"
+    config = resolve({}, "data: {{folder}}/photos\nepochs: {{ n }}", namespace={"folder": evil, "n": 7}).config
+    assert config.data == f"{evil}/photos"
+    assert config.epochs == 7
+    assert config.seed == 0
+
+
+def test_a_variable_alone_keeps_its_type():
+    frame = pd.DataFrame({"ImageSource": ["a.jpg"], "Label": ["a"]})
+    config = resolve({"experiment": "table"}, "data: {{frame}}", namespace={"frame": frame}).config
+    assert config.data is frame
+    assert config.shown()["data"] == "a table of 1 pictures"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("./flower_photos", "flower_photos"),
+        ("/tmp/My Blümchen (new)/", "My-Blumchen-new"),
+        ("photos/labels.csv", "labels"),
+        ("写真", "pictures"),
+    ],
+)
+def test_the_experiment_is_called_as_the_data(data: str, name: str):
+    assert resolve({"data": data}).config.experiment == name
+
+
+def test_numbers_as_people_write_them():
+    config = resolve({"data": "x"}, "learning_rate: 1e-3\nmax_minutes: 1\nweights: null").config
+    assert (config.learning_rate, config.max_minutes, config.weights) == (0.001, 1.0, None)
+
+
+def test_an_empty_body_is_a_body():
+    assert resolve({"data": "x"}, "\n# only a remark\n").config.epochs == 12
+
+
+def test_a_configuration_cannot_be_changed():
+    config = resolve({"data": "x"}).config
+    with pytest.raises(ValidationError):
+        config.epochs = 3
+
+
+def test_the_networks_are_known_without_torch():
+    names = architectures()
+    assert {"auto", "efficientnet_lite0", "resnet50", "mobilenet_v3_small", "vit_b_16"} <= set(names)
+    assert not {"fasterrcnn_resnet50_fpn", "deeplabv3_resnet50", "register_model"} & set(names)
+
+
+def test_they_are_those_of_torchvision():
+    import torchvision.models as home
+    from torchvision.models import list_models
+
+    assert set(architectures()[2:]) == set(list_models(module=home))
+
+
+def test_the_program_understands_every_setting():
+    from mb_jupyter.training.settings import Settings
+
+    settings = resolve({"data": "x", "weights": "w.pth"}).config.program_settings()
+    told = Settings.from_dict({**settings, "run": "local://a/b", "fingerprint": "f"})
+    defaults = Settings()
+    for key in settings:
+        if key != "weights":
+            assert getattr(told, key) == getattr(defaults, key), f"the default of {key} differs"

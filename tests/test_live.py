@@ -1,0 +1,129 @@
+"""The view of a training is a function of what is known at one moment."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mb_jupyter.backends import RunState, Status
+from mb_jupyter.live import HOW_TO_STOP, Live, Moment, render
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+def moment(state: RunState = RunState.RUNNING, epochs: int = 0, **values: Any) -> Moment:
+    record = {"handle": "local://a/b", "experiment": EVIL, "config": {"epochs": 40}, "check_seconds": 3}
+    stages = ({"stage": "start", "started": 0.0, "seconds": 4.0}, {"stage": "epoch", "started": 0.0, "seconds": 61.0})
+    status = Status(
+        state,
+        stage="epoch",
+        done=epochs,
+        total=40,
+        fraction=0.25,
+        eta_seconds=125.0,
+        stages=stages,
+        started=100.0,
+        updated=165.0,
+        error=values.pop("error", None),
+    )
+    records: list[dict[str, Any]] = [
+        {"event": "start", "reason": EVIL, "device": "cpu", "precision": "bf16", "pictures": {"train": 7, "test": 2}}
+    ]
+    records += [
+        {"event": "epoch", "phase": "finetune" if n else "features", "epoch": n, "train_loss": 1.5,
+         "train_accuracy": 0.5, "validation_loss": 1.25, "validation_accuracy": 0.75, "seconds": 2.0, "best": n == 1}
+        for n in range(epochs)
+    ]  # fmt: skip
+    return Moment(record, values.pop("folder", Path("/nowhere")), status, [*records, *values.pop("more", [])], **values)
+
+
+def test_text_and_page_say_the_same():
+    shown = render(moment(epochs=3, log_line=EVIL, notes=[EVIL]), hint=HOW_TO_STOP)
+    assert shown.text.splitlines()[1] == HOW_TO_STOP
+    plain = re.sub(r"<[^>]+>", " ", shown.html)
+    for said in (
+        "running", "run local://a/b", "check 3 s", "start 4 s", "epoch 3/40 1:01", "evaluate", "25 % of the whole",
+        "about 2:05 left", "cpu bf16", "7 train, 2 test pictures", "Train loss", "1.5000", "0.7500", "best so far",
+    ):  # fmt: skip
+        assert said in shown.text, said
+        assert said in plain, said
+    assert "[epoch" in shown.text, "the stage that goes on is marked by more than its style"
+
+
+def test_names_are_data():
+    for state in RunState:
+        html = render(moment(state, 2, log_line=EVIL, notes=[EVIL], error={"cause": EVIL, "fix": EVIL})).html
+        assert EVIL not in html
+        assert "&lt;img" in html
+
+
+def test_many_epochs_fold():
+    running = render(moment(epochs=40))
+    assert running.text.count("\nfeatures") == 0
+    assert "(28 earlier epochs: run.metrics)" in running.text
+    assert running.html.count("<tr>") == 13
+    ended = render(moment(RunState.COMPLETED, epochs=40))
+    assert "<details" in ended.html and ended.html.count("<tr>") == 13 + 41 + 1, "the last, every, and the files"
+
+
+def test_the_end_tells_the_proof_the_files_and_what_to_type(tmp_path):
+    (tmp_path / "bestModel.onnx").write_bytes(b"x" * 2_500_000)
+    (tmp_path / "report.json").write_bytes(b"x" * 1_500)
+    result = {"event": "result", "test_accuracy": 0.9, "agreement": 0.995, "largest_difference": 2e-6}
+    shown = render(moment(RunState.STOPPED, 2, folder=tmp_path, more=[result], headline="accuracy 90% (85 to 94)"))
+    for said in (
+        "accuracy 90% (85 to 94)",
+        "the same answer as torch for 99.5 % of the held-out pictures",
+        "largest difference of a probability is 2e-06",
+        "bestModel.onnx (2.5 MB), report.json (1.5 kB)",
+        "%mb_evaluate local://a/b",
+        "%mb_predict --run local://a/b PATH",
+    ):
+        assert said in shown.text
+    assert "left" not in shown.text and "log:" not in shown.text
+    assert "Accuracy on held-out pictures 90.0 %" in render(moment(RunState.COMPLETED, more=[result])).text
+
+
+def test_a_failure_says_cause_fix_and_where_more_is():
+    shown = render(moment(RunState.FAILED, 2, error={"cause": "No.", "fix": "Do.", "alternative": "Else."}))
+    assert shown.text.endswith("No.\nfix: Do.\nor: Else.\nmore: %mb_why")
+    assert "verify" not in shown.text, "what it never came to is not shown"
+
+
+def test_a_record_with_gaps_is_shown_all_the_same():
+    gaps = [{"event": "epoch", "phase": "finetune", "epoch": 1}, {"event": "epoch", "epoch": 2}, {"event": "result"}]
+    for state in RunState:
+        assert render(moment(state, more=gaps)).text
+
+
+def test_an_epoch_done_twice_stands_once():
+    again = {"event": "epoch", "phase": "finetune", "epoch": 1, "train_loss": 9.0}
+    epochs = moment(epochs=2, more=[again]).epochs
+    assert [epoch["epoch"] for epoch in epochs] == [0, 1]
+    assert epochs[1]["train_loss"] == 9.0
+
+
+def test_curves_are_drawn_anew_only_for_a_new_epoch(monkeypatch):
+    drawn: list[int] = []
+
+    def draw(epochs: list[Any]) -> bytes:
+        drawn.append(len(epochs))
+        return b"png"
+
+    monkeypatch.setattr("mb_jupyter.plots.metric_curves", draw)
+    live = Live("x")
+    assert live.curves(moment(epochs=1)) == ""
+    for count in (2, 2, 3, 3):
+        assert 'alt="Loss and accuracy' in live.curves(moment(epochs=count))
+    assert drawn == [2, 3]
+
+
+@pytest.mark.parametrize("state", [RunState.STARTING, RunState.RUNNING])
+def test_a_start_says_what_is_waited_for(state):
+    record = {"handle": "local://a/b", "experiment": "a", "config": {}}
+    shown = render(Moment(record, Path(), Status(state)))
+    assert ("waiting for the training program to start" in shown.text) == (state is RunState.STARTING)
+    assert "[start]" in shown.text

@@ -1,0 +1,270 @@
+"""The commands, in a real IPython shell; what a front end sees is in test_notebook.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+from mb_jupyter.backends import RunState
+from mb_jupyter.errors import MBError, WorkspaceError
+from tests.standin import PROGRAM, write_pictures
+from tests.tiny_model import COLOURS, members
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    monkeypatch.setattr(MBError, "latest", None)
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_line_magic("load_ext", "mb_jupyter")
+    yield shell
+    shell.run_line_magic("unload_ext", "mb_jupyter")
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def trees(shell: InteractiveShell, tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "trees")
+
+
+def run(shell: InteractiveShell, cell: str) -> str:
+    """Run a cell that must succeed, and return what it shows."""
+    with capture_output() as captured:
+        result = shell.run_cell(cell, store_history=True)
+    result.raise_error()
+    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
+
+
+def usage(shell: InteractiveShell, cell: str) -> str:
+    """Return the usage mistake that a cell makes; a subclass would be shown with a traceback."""
+    with capture_output(), pytest.raises(UsageError) as caught:
+        shell.run_cell(cell).raise_error()
+    assert type(caught.value) is UsageError
+    return str(caught.value)
+
+
+def test_a_cell_trains_and_binds_the_run(shell, trees):
+    said = run(shell, "%%mb_train wood -o mine --epochs 3\ndata: ./trees\n")
+    mine = shell.user_ns["mine"]
+    assert (mine.state, mine.experiment, mine.config["epochs"]) == (RunState.COMPLETED, "wood", 3)
+    assert "wood: epoch 3" in said and f"run {mine.handle}" in said
+    assert said.count("Next: %mb_evaluate") == 1
+    assert "mb_run" not in shell.user_ns
+
+
+def test_a_line_trains_and_returns_the_run(shell, trees):
+    said = run(shell, "%mb_train -d trees --epochs 1")
+    assert said.count("Next: %mb_evaluate") == 1, "what the cell has shown is not shown again as its result"
+    assert shell.user_ns["mb_run"].experiment == "trees"
+    said = run(shell, "again = %mb_train -d trees --epochs 1")
+    assert "Found the identical run" in said
+    assert shell.user_ns["again"].handle == shell.user_ns["mb_run"].handle
+    assert "Next: %mb_evaluate" in run(shell, "again")
+
+
+def test_quiet_shows_nothing(shell, trees):
+    assert run(shell, "%%mb_train -q --epochs 1\ndata: trees") == ""
+    assert shell.user_ns["mb_run"].state is RunState.COMPLETED
+
+
+def test_fresh_trains_anew(shell, trees):
+    run(shell, "%%mb_train -o first --epochs 1\ndata: trees")
+    run(shell, "%%mb_train -o second --epochs 1 --fresh\ndata: trees")
+    assert shell.user_ns["first"].handle != shell.user_ns["second"].handle
+
+
+def test_a_dry_run_shows_where_every_value_comes_from(shell, trees, tmp_path):
+    (tmp_path / "more.yaml").write_text("patience: 2\n")
+    shell.run_line_magic("config", "MBMagics.recipe = 'features'")
+    shell.user_ns["folder"] = trees
+    said = run(shell, "%%mb_train --dry-run -f more.yaml --max-minutes 3\ndata: {{folder}}\nseed: 4")
+    lines = {line.split()[0]: line.split(maxsplit=2)[2:] for line in said.splitlines() if len(line.split()) > 2}
+    assert lines["seed"] == ["line 3"]
+    assert lines["patience"] == ["more.yaml, line 1"]
+    assert lines["recipe"] == ["%config MBMagics"]
+    assert lines["max_minutes"] == ["the line"]
+    assert lines["epochs"] == ["default"]
+    assert not (tmp_path / "kept").exists()
+    assert "Nothing was changed" in run(shell, "%mb_train --dry-run -d trees")
+    shell.run_line_magic("config", "MBMagics.recipe = None")
+
+
+def test_mistakes_are_usage_errors(shell, trees):
+    assert usage(shell, "%%mb_train\nepoch: 3\nseed: x").splitlines()[:2] == [
+        "line 2: there is no setting `epoch`; did you mean `epochs`?",
+        "line 3: `seed` cannot be `x`; allowed is a whole number from 0 to 4294967295.",
+    ]
+    assert "the line: `epochs` cannot be `two`" in usage(shell, "%mb_train -d trees --epochs two")
+    assert "unrecognized arguments: --epoch-count" in usage(shell, "%mb_train --epoch-count 3")
+    assert "-o 2x: is not the name of a variable" in usage(shell, "%mb_train -d trees -o 2x")
+    assert "A quotation mark is not closed" in usage(shell, "%mb_data 'trees")
+    assert "invalid choice: 'delete'" in usage(shell, "%mb_workspace delete")
+
+
+def test_an_error_of_the_training_is_short(shell, trees, monkeypatch):
+    monkeypatch.setenv("STANDIN", "bug")
+    with capture_output() as captured:
+        result = shell.run_cell("%%mb_train\ndata: trees")
+    assert type(result.error_in_exec).__name__ == "TrainingFailed"
+    shown = captured.stdout[captured.stdout.index("TrainingFailed: ") :]
+    assert len(shown.strip().splitlines()) <= 6
+    assert shell.user_ns["mb_run"].state is RunState.FAILED
+    why = run(shell, "%mb_why")
+    assert "Traceback: a bug" in why and "the last line of the log" in why and "log.txt" in why
+
+
+def test_why_a_run_failed_in_another_kernel(shell, trees, monkeypatch):
+    monkeypatch.setenv("STANDIN", "refuse")
+    with capture_output():
+        shell.run_cell("%%mb_train\ndata: trees")
+    monkeypatch.setattr(MBError, "latest", None)
+    shell.run_line_magic("unload_ext", "mb_jupyter")
+    shell.run_line_magic("load_ext", "mb_jupyter")
+    why = run(shell, "%mb_why")
+    assert "is failed" in why and "The weights of another network." in why and "the last line of the log" in why
+
+
+def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
+    assert "0 runs" in run(shell, "%mb_runs")
+    monkeypatch.setenv("STANDIN", "slow")
+    from mb_jupyter import train
+
+    with capture_output():
+        first = train(data="trees", experiment="one", wait=False)
+        second = train(data="trees", experiment="two", wait=False)
+    with capture_output(), pytest.raises(WorkspaceError, match="2 runs go on"):
+        shell.run_cell("%mb_stop").raise_error()
+    assert f"{first.handle} was asked to stop" in run(shell, "%mb_stop one")
+    assert first.wait(20).state is RunState.STOPPED
+    assert "was canceled; it is canceled" in run(shell, "%mb_cancel")
+    assert second.state is RunState.CANCELED
+    listed = run(shell, "%mb_runs")
+    assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "canceled" in listed
+    assert second.handle not in run(shell, "%mb_runs one")
+    assert run(shell, "%mb_runs one ;") == ""
+    assert "1 run in experiment one" in run(shell, "%mb_experiment show one")
+    assert run(shell, "%mb_experiment list").count("\n") >= 3
+    assert "2 experiments" in run(shell, "%mb_workspace")
+    said = run(shell, f"%mb_attach {first.id} -o back")
+    assert said.count("Next: %mb_evaluate") == 1
+    assert "one: features" not in said, "what ended long ago is not told as news"
+    assert shell.user_ns["back"].handle == first.handle
+    assert "100.0" in run(shell, f"%mb_evaluate {first.handle}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("local://one/20200101-000000-abcd", "There is no run local://one/20200101-000000-abcd"),
+        ("local://../../etc", "There is no run"),
+        ("azure://w/j", "this version knows runs on this machine only"),
+        ("nothing", "There is no run nothing"),
+        ("20200101-000000-abcd", "There is no run 20200101-000000-abcd"),
+    ],
+)
+def test_a_run_that_is_not_there(shell, name, said):
+    with capture_output(), pytest.raises(WorkspaceError, match=said):
+        shell.run_cell(f"%mb_attach {name}").raise_error()
+
+
+def test_paths_are_data(shell, tmp_path, monkeypatch):
+    names = ["a b's", "ü $HOME {x}", "<img src=x onerror=alert(1)>", "a;"]
+    for name in names:
+        write_pictures(tmp_path / name, each=3)
+    assert repr(run_value(shell, '%mb_data "a b\'s"')).endswith("9 pictures in 3 classes>")
+    assert run_value(shell, "%mb_data a\\ b\\'s").root == tmp_path / names[0]
+    assert run_value(shell, "%mb_data ü $HOME {x}").root == tmp_path / names[1]
+    shell.user_ns["path"] = tmp_path / names[2]
+    assert run_value(shell, "%mb_data {{path}}").root == tmp_path / names[2]
+    assert run_value(shell, "%mb_data 'a;'").root == tmp_path / names[3]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run_value(shell, "%mb_data ~/'a b\\'s'".replace("\\'", "'\"'\"'")).root == tmp_path / names[0]
+
+
+def run_value(shell: InteractiveShell, line: str) -> Any:
+    run(shell, f"value = {line}")
+    return shell.user_ns["value"]
+
+
+def test_a_table_is_data_too(shell, trees):
+    import pandas as pd
+
+    rows = [(str(path), path.parent.name) for path in sorted(trees.glob("*/*.png"))]
+    shell.user_ns["frame"] = pd.DataFrame(rows, columns=["ImageSource", "Label"])
+    assert len(run_value(shell, "%mb_data {{frame}}")) == 30
+    run(shell, "%%mb_train wood --epochs 1\ndata: {{frame}}")
+    assert shell.user_ns["mb_run"].record["data"] == "a table of 30 pictures"
+
+
+def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path, monkeypatch):
+    with capture_output(), pytest.raises(WorkspaceError, match="has left a bestModel"):
+        shell.run_cell("%mb_predict trees/oak/0.png").raise_error()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "bestModel.onnx").write_bytes(members()["bestModel.onnx"])
+    monkeypatch.setenv("STANDIN_MODEL", str(model / "bestModel.onnx"))
+    run(shell, "%%mb_train --epochs 1\ndata: trees")
+    prediction = run_value(shell, "%mb_predict trees/oak/0.png")
+    assert set(prediction.Score) == set(COLOURS)
+    assert run_value(shell, "%mb_predict -r trees trees/oak/0.png").Score == prediction.Score
+    assert run_value(shell, f"%mb_predict -m {model} trees/oak/0.png").Score == prediction.Score
+    shutil.copytree(trees / "oak", tmp_path / "two words")
+    assert len(run_value(shell, "%mb_predict 'two words'")) == 10
+    run(shell, "%mb_predict trees --to out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
+
+
+def test_the_doctor_is_called(shell):
+    assert run_value(shell, "%mb_doctor").checks
+
+
+def test_help_names_every_option(shell):
+    said = run(shell, "%mb_train --help")
+    for option in ("--out", "--backend", "--file", "--max-minutes", "--no-wait", "--dry-run", "--fresh", "-q", "-y"):
+        assert option in said
+    assert "--help" in run(shell, "print(get_ipython().find_line_magic('mb_predict').__doc__)")
+
+
+def complete(shell: InteractiveShell, text: str) -> list[str]:
+    with provisionalcompleter():
+        return [found.text for found in shell.Completer.completions(text, len(text))]
+
+
+def test_tab(shell, trees):
+    run(shell, "%%mb_train wood --epochs 1\ndata: trees")
+    identity = shell.user_ns["mb_run"].id
+    assert complete(shell, "%mb_train --max") == ["--max-minutes"]
+    assert complete(shell, "%mb_train -b ") == ["local"]
+    assert complete(shell, "%mb_attach ") == ["wood", identity]
+    assert complete(shell, "x = %mb_evaluate w") == ["wood"]
+    assert complete(shell, "%mb_predict --run w") == ["wood"]
+    assert complete(shell, "%%mb_train\npat") == ["patience: "]
+    assert complete(shell, "%%mb_train\nepochs: 3\narchitecture: resnet1") == ["resnet101", "resnet152", "resnet18"]
+    assert complete(shell, "%%mb_train\nrecipe: f") == ["features", "finetune"]
+    assert "trees/" in complete(shell, "%mb_data tr")
+    shell.user_ns["patient"] = 1
+    assert complete(shell, "patie") == ["patient"]
+
+
+def test_a_damaged_record_hides_no_other_run(shell, trees):
+    run(shell, "%%mb_train --epochs 1\ndata: trees")
+    broken = shell.user_ns["mb_run"].folder.with_name("20990101-000000-abcd")
+    broken.mkdir()
+    (broken / "run.json").write_text(json.dumps([]))
+    said = run(shell, "%mb_runs")
+    assert "unreadable" in said and shell.user_ns["mb_run"].handle in said
+    assert "Found the identical run" in run(shell, "%%mb_train --epochs 1\ndata: trees")

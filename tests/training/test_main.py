@@ -1,0 +1,289 @@
+"""The program as a backend starts it: copied out, a process of its own, judged by the records it leaves."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
+QUICK = {"architecture": "efficientnet_lite0", "image_size": 64, "epochs": 2, "recipe": "finetune", "max_minutes": 1000}
+TIMES = ("time", "seconds", "pictures_per_second")
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory) -> Path:
+    """Return a folder that holds nothing but a copy of the program."""
+    folder = tmp_path_factory.mktemp("code")
+    shutil.copytree(PROGRAM, folder / "training", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Return a folder of three classes of noisy stripes, 24 pictures each; hard enough for mistakes."""
+    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    for number, name in enumerate(["wide", "middle", "très étroit"]):
+        (root / name).mkdir()
+        for index in range(24):
+            angle, phase = number + random.normal() * 0.4, random.uniform(0, 6)
+            stripes = 127 + 60 * np.sin((0.15 + 0.12 * number) * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+            noisy = stripes[..., None] + random.normal(0, 50, (64, 64, 3)) + random.normal(0, 30, 3)
+            Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+class Program:
+    """One run folder, and the program started in it as often as a test likes."""
+
+    def __init__(self, code: Path, data: Path, output: Path, **settings: Any) -> None:
+        self.code, self.data, self.output = code, data, output
+        output.mkdir(exist_ok=True)
+        (output / "config.json").write_text(json.dumps({**QUICK, **settings}), encoding="utf-8")
+
+    def start(self, *before: str, module: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
+        command = (
+            *before, sys.executable, *module, "-m", "training", "--config", self.output / "config.json",
+            "--data", self.data, "--output", self.output,
+        )  # fmt: skip
+        with (self.output / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [str(part) for part in command], cwd=self.code, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env={**os.environ, "XDG_CACHE_HOME": str(self.code / "cache")}, **options,
+            )  # fmt: skip
+
+    def run(self, *before: str, **options: Any) -> int:
+        return self.start(*before, **options).wait(timeout=240)
+
+    def kill_when(self, condition: Callable[[], bool], how: int = signal.SIGKILL) -> int:
+        process = self.start()
+        while process.poll() is None:
+            if condition():
+                process.send_signal(how)
+                break
+            time.sleep(0.002)
+        return process.wait(timeout=240)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        path = self.output / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the records of a kind, without what a clock measured."""
+        found = [record for record in self.records if record["event"] == kind]
+        return [{key: value for key, value in record.items() if key not in TIMES} for record in found]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return json.loads((self.output / "status.json").read_text(encoding="utf-8"))
+
+    @property
+    def log(self) -> str:
+        return (self.output / "log.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(code, pictures, tmp_path_factory) -> Program:
+    """Return an uninterrupted run, that several tests look at."""
+    program = Program(code, pictures, tmp_path_factory.mktemp("run"), seed=5)
+    assert program.run() == 0, program.log
+    return program
+
+
+def test_a_run_leaves_everything_its_contract_names(finished):
+    names = {path.name for path in finished.output.iterdir()}
+    assert names >= {
+        "metrics.jsonl", "status.json", "split.csv", "checkpoint", "bestModel.onnx", "bestModelMap.json",
+        "MLModel.zip", "predictions.csv", "report.json", "reproducibility.json",
+    }  # fmt: skip
+    assert json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8")) == [
+        "middle", "très étroit", "wide",
+    ]  # fmt: skip
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_the_records_tell_the_story_in_order(finished):
+    assert finished.records[0]["event"] == "start"
+    stages = [record["stage"] for record in finished.of("stage")]
+    assert list(dict.fromkeys(stages)) == [
+        "features", "head", "epoch", "calibrate", "evaluate", "export", "verify"
+    ]  # fmt: skip
+    (start,) = finished.of("start")
+    assert start["architecture"] == "efficientnet_lite0" and start["reason"].startswith("efficientnet_lite0: ")
+    assert sum(start["pictures"].values()) == 72 and start["resumed"] is False
+    epochs = finished.of("epoch")
+    assert [(epoch["phase"], epoch["epoch"]) for epoch in epochs] == [
+        ("features", 0), ("finetune", 1), ("finetune", 2)
+    ]  # fmt: skip
+    first_model = next(place for place, record in enumerate(finished.records) if record["event"] == "model")
+    assert finished.records[first_model - 1]["epoch"] == 0  # usable before any fine-tuning
+    (result,) = finished.of("result")
+    assert 0 <= result["test_accuracy"] <= 1 and result["agreement"] == 1.0
+    assert finished.records[-1]["event"] == "result"
+
+
+def test_the_status_is_complete_at_the_end(finished):
+    status = finished.status
+    assert (status["state"], status["fraction"], status["eta_seconds"], status["error"]) == ("completed", 1, 0, None)
+    assert all(stage["seconds"] is not None for stage in status["stages"])
+
+
+def test_the_reproducibility_record_names_what_the_numbers_depend_on(finished):
+    record = json.loads((finished.output / "reproducibility.json").read_text(encoding="utf-8"))
+    assert record["seed"] == 5
+    assert record["settings"]["image_size"] == 64
+    assert record["architecture"] == "efficientnet_lite0" and len(record["weights_sha256"]) == 64
+    assert {"python", "torch", "numpy", "onnxruntime"} <= set(record["versions"])
+    assert str(finished.output) not in json.dumps(record)
+
+
+def kill_in_features(program: Program) -> bool:
+    return bool(program.of("stage"))
+
+
+def kill_in_the_second_epoch(program: Program) -> bool:
+    if len(program.of("epoch")) < 2:
+        return False
+    time.sleep(0.3)
+    return True
+
+
+def kill_while_the_checkpoint_is_written(program: Program) -> bool:
+    return len(program.of("epoch")) >= 2 and (program.output / "checkpoint" / ".last.pt.tmp").exists()
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [[kill_in_features, kill_while_the_checkpoint_is_written], [kill_in_the_second_epoch]],
+    ids=["features and checkpoint", "mid-epoch"],
+)
+def test_killed_and_started_again_it_ends_with_the_same_numbers(finished, code, pictures, tmp_path, moments):
+    program = Program(code, pictures, tmp_path / "run", seed=5)
+    for moment in moments:
+        assert program.kill_when(functools.partial(moment, program)) == -signal.SIGKILL, program.log
+    assert program.run() == 0, program.log
+    assert program.of("result") == finished.of("result")
+    assert program.of("epoch") == finished.of("epoch")
+    assert program.of("start")[-1]["resumed"] is (moments[-1] is not kill_in_features)
+
+
+def test_changed_settings_start_anew(finished, code, tmp_path):
+    shutil.copytree(finished.output, tmp_path / "run")
+    program = Program(code, finished.data, tmp_path / "run", seed=5, epochs=1)
+    assert program.run() == 0, program.log
+    assert "The settings or the pictures changed since the checkpoint; starting from the beginning." in program.log
+    assert [epoch["epoch"] for epoch in program.of("epoch")] == [0, 1]
+
+
+def test_a_stop_keeps_the_best_and_exports(code, pictures, tmp_path):
+    program = Program(code, pictures, tmp_path / "run", epochs=500, patience=500)
+    process = program.start()
+    while not any(epoch["phase"] == "finetune" for epoch in program.of("epoch")):
+        assert process.poll() is None, program.log
+        time.sleep(0.05)
+    (program.output / "stop").touch()
+    assert process.wait(timeout=120) == 0, program.log
+    assert program.status["state"] == "stopped"
+    assert len(program.of("epoch")) < 20
+    assert (program.output / "MLModel.zip").exists() and program.of("result")[0]["agreement"] == 1.0
+
+
+def test_notice_of_preemption_stops_as_well(code, pictures, tmp_path):
+    program = Program(code, pictures, tmp_path / "run", epochs=500, patience=500)
+    assert program.kill_when(lambda: bool(program.of("stage")), signal.SIGTERM) == 0, program.log
+    assert program.status["state"] == "stopped"
+    assert [epoch["phase"] for epoch in program.of("epoch")] == ["features"]  # no model yet: that one first
+    assert (program.output / "bestModel.onnx").exists()
+
+
+def test_no_time_for_an_epoch_leaves_the_frozen_features(code, pictures, tmp_path):
+    program = Program(code, pictures, tmp_path / "run", max_minutes=0.01)
+    assert program.run() == 0, program.log
+    assert program.status["state"] == "completed"
+    assert program.of("result")[0]["best_phase"] == "features"
+    assert "the time allowed is too short" in program.log
+
+
+def test_too_low_an_accuracy_fails_after_everything_is_written(code, pictures, tmp_path):
+    whole = tmp_path / "noise"
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (whole / name).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(whole / name / f"{index}.png")
+    program = Program(code, whole, tmp_path / "run", recipe="features", min_accuracy=1.0)
+    assert program.run() == 2, program.log
+    error = program.status["error"]
+    assert error["cause"].startswith("The accuracy on the held-out pictures is ")
+    assert error["cause"].endswith(", below min_accuracy 1.")
+    assert (program.output / "report.json").exists() and (program.output / "MLModel.zip").exists()
+
+
+def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(code, pictures, tmp_path):
+    program = Program(code, pictures, tmp_path / "run")
+    kept = program.output / "checkpoint" / "last.pt"
+    program.kill_when(kept.exists)
+    before = kept.read_bytes()
+    # bytes that a file may have: the head fits, the fine-tuned network does not
+    assert program.run("prlimit", "--fsize=2000000") == 2, program.log
+    error = program.status["error"]
+    assert error["cause"].startswith(f"There is no room in {kept.parent} (File too large): about ")
+    assert error["cause"].endswith("MiB are left on its disk.")
+    assert torch.load(io.BytesIO(before), weights_only=True)["format"] == 1
+    assert "frozen" in torch.load(kept, weights_only=True)
+    assert not list(kept.parent.glob(".*.tmp"))
+    assert program.run() == 0, program.log
+
+
+def test_wrong_settings_are_refused_at_once(code, pictures, tmp_path):
+    program = Program(code, pictures, tmp_path / "run", epochs=-1, banana=3)
+    assert program.run() == 2
+    assert program.status["error"]["cause"].startswith("2 settings are wrong: ")
+
+
+def test_a_missing_folder_of_pictures_is_refused(code, tmp_path):
+    program = Program(code, tmp_path / "absent", tmp_path / "run")
+    assert program.run() == 2
+    assert "absent" in program.status["error"]["cause"]
+
+
+def test_a_picture_changed_since_the_split_is_named(finished, code, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "pictures")
+    program = Program(code, tmp_path / "pictures", tmp_path / "run")
+    shutil.copy(finished.output / "split.csv", program.output)
+    Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "wide" / "7.png")
+    assert program.run() == 2, program.log
+    assert program.status["error"]["cause"] == "The picture wide/7.png changed since the pictures were scanned."
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")
+def test_two_processes_give_the_numbers_of_one(code, pictures, tmp_path):
+    runs = []
+    for processes in (1, 2):
+        program = Program(code, pictures, tmp_path / str(processes), batch_size=16)
+        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        assert program.run(module=launcher) == 0, program.log
+        runs.append(program)
+    for alone, together in zip(*(run.of("epoch") + run.of("result") for run in runs), strict=True):
+        for name, value in alone.items():
+            if isinstance(value, float):
+                assert together[name] == pytest.approx(value, abs=1e-3), name
+            else:
+                assert together[name] == value, name
