@@ -45,8 +45,21 @@ def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[t
     """Return (seconds so far, held-out accuracy) after each epoch of `fine_tune(epochs)`."""
     import pandas as pd
     from fastai.vision.all import (
-        CategoryBlock, ColReader, ColSplitter, CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, Normalize, Resize,
-        accuracy, aug_transforms, create_head, imagenet_stats, params, set_seed,
+        CategoryBlock,
+        ColReader,
+        ColSplitter,
+        CrossEntropyLossFlat,
+        DataBlock,
+        ImageBlock,
+        Learner,
+        Normalize,
+        Resize,
+        accuracy,
+        aug_transforms,
+        create_head,
+        imagenet_stats,
+        params,
+        set_seed,
     )  # fmt: skip
     from torch import nn
 
@@ -77,7 +90,7 @@ def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[t
 def _trace(trace: list[tuple[float, float]]) -> Any:
     from fastai.vision.all import Callback
 
-    class Trace(Callback):  # type: ignore[misc]
+    class Trace(Callback):
         """Keep the clock of the training alone and the accuracy after each epoch."""
 
         seconds = 0.0

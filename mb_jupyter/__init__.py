@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from .config import TrainConfig as TrainConfig
     from .dataset import Dataset as Dataset
-    from .doctor import doctor as doctor
     from .errors import MBError as MBError
     from .experiment import Experiment as Experiment
     from .experiment import train as train
     from .history import attach as attach
     from .history import runs as runs
+    from .installation import doctor as doctor
     from .model import Model as Model
     from .model import ModelInput as ModelInput
     from .model import ModelOutput as ModelOutput
@@ -42,7 +42,7 @@ _HOME = {
     "TrainConfig": "config",
     "Workspace": "workspace",
     "attach": "history",
-    "doctor": "doctor",
+    "doctor": "installation",
     "load": "model",
     "runs": "history",
     "train": "experiment",

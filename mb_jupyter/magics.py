@@ -195,7 +195,7 @@ class MBMagics(Magics):
     @command()
     def mb_doctor(self, args: Any) -> Any:
         """Check this installation and name the command that mends it."""
-        from .doctor import doctor
+        from .installation import doctor
 
         return doctor()
 

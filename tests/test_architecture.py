@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "doctor", "display",
+        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
         "errors",
     },
     "panels": {"experiment", "run", "model", "dataset", "workspace", "config", "display", "plots", "errors"},
@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "dataset": {"training", "display", "errors"},
     "report": {"plots", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
-    "doctor": {"display", "errors", "training"},
+    "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
     "azureml": {"errors"},
     "backends": {"errors"},
@@ -48,7 +48,7 @@ OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
     "archive": {"preprocess"},
     "dataset": {"manifest", "errors", "preprocess"},
-    "doctor": {"weights", "errors"},
+    "installation": {"weights", "errors"},
 }
 
 

@@ -109,7 +109,7 @@ def _trunk(model: nn.Module) -> Iterable[nn.Module]:
 def _flat(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     for module in modules:
         if type(module) in (nn.Sequential, AnyStage):  # not its subclasses, which are blocks
-            yield from _flat(module)
+            yield from _flat(module.children())
         else:
             yield module
 
@@ -153,9 +153,10 @@ def _ending(model: nn.Module) -> Iterator[nn.Module]:
     pools_itself = any(isinstance(layer, nn.AdaptiveAvgPool2d) for layer in hidden)
     if not pools_itself:
         average = getattr(model, "avgpool", None)
-        # VGG and AlexNet keep 7x7 or 6x6 cells
-        keeps_cells = isinstance(average, nn.AdaptiveAvgPool2d) and average.output_size not in (1, (1, 1))
-        yield average if keeps_cells else GlobalMean()
+        if isinstance(average, nn.AdaptiveAvgPool2d) and average.output_size not in (1, (1, 1)):
+            yield average  # VGG and AlexNet keep 7x7 or 6x6 cells
+        else:
+            yield GlobalMean()
     if not any(isinstance(layer, nn.Flatten) for layer in hidden):
         yield nn.Flatten(1)
     yield from hidden

@@ -1,4 +1,7 @@
-"""Calibration: one temperature, after Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv:1706.04599)."""
+"""Calibration by one temperature.
+
+After Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv:1706.04599).
+"""
 
 from __future__ import annotations
 

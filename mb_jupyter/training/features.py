@@ -7,7 +7,6 @@ second training of the same pictures starts at once, and one with some new pictu
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import tempfile
 import uuid
@@ -19,13 +18,13 @@ import numpy as np
 
 from . import parallel, preprocess, processes
 from .data import Sample, decode
-from .engines import BATCH, Engine, bf16, fastest
+from .engines import Engine, fastest
 from .graph import user_cache, weights_digest, write_aside
 from .network import Classifier
 
 Array = np.ndarray[Any, Any]
 
-SHARD = 2048  # pictures kept in one file: what is lost of an interrupted extraction, at most
+SHARD = 512  # pictures kept in one file: what is lost of an interrupted extraction, at most
 CACHE_BYTES = 8 * 2**30  # of all kept features; the oldest files go first
 IN_MEMORY_BYTES = 512 * 2**20  # more is assembled in a temporary file
 _LARGEST = np.float32(np.finfo(np.float16).max)
@@ -44,22 +43,22 @@ def extract(
     Several processes share the work, and each gets all of it. ``cache`` is the folder of kept features, the user's
     own by default.
     """
-    name, engine = fastest(classifier, engine_file) if processes.rank() == 0 else ("", None)
+    engine = fastest(classifier, engine_file) if processes.rank() == 0 else None
     processes.wait()  # the first process has noted the engine: the others take the same
     if engine is None:
-        name, engine = fastest(classifier, engine_file)
-    kept = _Kept(cache or user_cache() / "features", _key(classifier, name))
+        engine = fastest(classifier, engine_file)
+    kept = _Kept(cache or user_cache() / "features", _key(classifier, engine.name))
     world = processes.world()
     mine = list(range(processes.rank(), len(samples), world))
     tell = lambda done: progress(min(done * world, len(samples)))  # noqa: E731
     found = _gathered(_collect([samples[i] for i in mine], classifier, engine, kept, tell), len(samples))
     kept.trim()
-    return found, name
+    return found, engine.name
 
 
 def precision(engine: str) -> str:
-    """Return the arithmetic of an engine on this processor."""
-    return "bfloat16" if engine in ("openvino", "torch") and bf16() else "float32"
+    """Return the arithmetic that an engine computes in."""
+    return engine.rsplit(maxsplit=1)[-1]
 
 
 def _collect(
@@ -69,27 +68,24 @@ def _collect(
     missing = kept.fill(found, samples)
     done = len(samples) - len(missing)
     progress(done)
-    for shard in itertools.batched(missing, SHARD) if hasattr(itertools, "batched") else _batched(missing, SHARD):
-        for rows, images in _decoded([(row, samples[row]) for row in shard], classifier.size):
-            for side, view in enumerate((images, np.ascontiguousarray(images[:, :, ::-1]))):
-                found[list(rows), side] = np.clip(engine(view), -_LARGEST, _LARGEST).astype(np.float16)
+    for start in range(0, len(missing), SHARD):
+        shard = missing[start : start + SHARD]
+        for rows, views in _decoded([(row, samples[row]) for row in shard], classifier.size, engine.batch // 2):
+            seen = np.clip(engine.run(views), -_LARGEST, _LARGEST)  # half precision has no larger numbers
+            found[rows, 0], found[rows, 1] = np.split(seen.astype(np.float16), 2)
             done += len(rows)
             progress(done)
-        kept.put([samples[row].sha256 for row in shard], found[list(shard)])
+        kept.put([samples[row].sha256 for row in shard], found[shard])
     return found
 
 
-def _batched(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _decoded(items: Sequence[tuple[int, Sample]], size: int) -> Iterator[tuple[list[int], Array]]:
-    """Yield batches of rows and pixels, decoded by threads ahead of the engine."""
-    pixels = parallel.in_order(lambda item: decode(item[1], size), items)
-    for start in range(0, len(items), BATCH):
-        rows = [row for row, _ in items[start : start + BATCH]]
-        yield rows, np.stack([next(pixels) for _ in rows])
+def _decoded(items: Sequence[tuple[int, Sample]], size: int, count: int) -> Iterator[tuple[list[int], Array]]:
+    """Yield batches of rows and pixels, first as they are, then mirrored; decoded by threads ahead of the engine."""
+    pixels = parallel.in_order(lambda item: decode(item[1], size), items, ahead=2 * count)
+    for start in range(0, len(items), count):
+        rows = [row for row, _ in items[start : start + count]]
+        images = np.stack([next(pixels) for _ in rows])
+        yield rows, np.concatenate((images, images[:, :, ::-1]))
 
 
 def _array(shape: tuple[int, ...]) -> Array:
@@ -110,7 +106,7 @@ def _gathered(mine: Array, count: int) -> Array:
 
 
 def _key(classifier: Classifier, engine: str) -> str:
-    told = json.dumps([preprocess.DESCRIPTION, classifier.size, engine, precision(engine)], sort_keys=True)
+    told = json.dumps([preprocess.DESCRIPTION, classifier.size, engine], sort_keys=True)
     return hashlib.sha256(f"{weights_digest(classifier.backbone)} {told}".encode()).hexdigest()[:32]
 
 

@@ -115,7 +115,7 @@ def fit_head(
     return Fit(
         weight=space.unfold(final.weight).cpu().numpy(),
         bias=final.bias.cpu().numpy(),
-        train_weight=space.unfold(best.weight).T.cpu().numpy(),
+        train_weight=space.unfold(best.weight).cpu().numpy(),
         train_bias=best.bias.cpu().numpy(),
         mean=space.mean.cpu().numpy(),
         scale=space.scale.cpu().numpy(),
@@ -215,9 +215,7 @@ class _Solution:
         return (self.weight @ points.T).T + self.bias
 
 
-def _minimise(
-    points: Tensor, target: Tensor, classes: int, penalty: float, start: _Solution | None
-) -> _Solution:
+def _minimise(points: Tensor, target: Tensor, classes: int, penalty: float, start: _Solution | None) -> _Solution:
     """Minimise the mean cross entropy + penalty / 2 x sum of squared weights; the bias goes free."""
     count, width = points.shape
     # the steps are in double precision, the products over all pictures in single

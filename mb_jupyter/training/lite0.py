@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad, relu6
 
 NAME = "efficientnet_lite0"
 MEAN = (127 / 255,) * 3
@@ -27,7 +27,10 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_BN = {"eps": 1e-3, "momentum": 0.01}
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
 def weights_file() -> Path | None:
@@ -50,8 +53,8 @@ class SameConv2d(nn.Conv2d):
             total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
             pads += [total // 2, total - total // 2]
         if pads[0] == pads[1] == pads[2] == pads[3]:  # symmetric: the convolution pads by itself, faster
-            return F.conv2d(input, self.weight, self.bias, self.stride, pads[0], 1, self.groups)
-        return super().forward(F.pad(input, pads))
+            return conv2d(input, self.weight, self.bias, self.stride, pads[0], 1, self.groups)
+        return super().forward(pad(input, pads))
 
 
 class Block(nn.Module):
@@ -63,17 +66,17 @@ class Block(nn.Module):
         self.widens = expansion != 1
         if self.widens:
             self._expand_conv = nn.Conv2d(inputs, wide, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(wide, **_BN)
+            self._bn0 = _norm(wide)
         self._depthwise_conv = SameConv2d(wide, wide, kernel, stride, groups=wide, bias=False)
-        self._bn1 = nn.BatchNorm2d(wide, **_BN)
+        self._bn1 = _norm(wide)
         self._project_conv = nn.Conv2d(wide, outputs, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(outputs, **_BN)
+        self._bn2 = _norm(outputs)
         self.adds = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.widens else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = relu6(self._bn0(self._expand_conv(x))) if self.widens else x
+        y = relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -84,7 +87,7 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._conv_stem = SameConv2d(3, 32, 3, 2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, **_BN)
+        self._bn0 = _norm(32)
         blocks, inputs = [], 32
         for repeats, kernel, stride, expansion, outputs in _STAGES:
             for repeat in range(repeats):
@@ -92,7 +95,7 @@ class EfficientNetLite0(nn.Module):
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(inputs, 1280, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(1280, **_BN)
+        self._bn1 = _norm(1280)
         self._fc = nn.Linear(1280, 1000)
 
     def parts(self) -> list[nn.Module]:

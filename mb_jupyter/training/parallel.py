@@ -17,10 +17,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 0) -> Iterator[Result]:
     """Yield ``function(item)`` for every item; unlike ``Executor.map`` it holds a handful of results only.
 
-    Pillow, hashlib and numpy let go of the interpreter's lock, so threads use all cores.
+    ``ahead`` asks for more of them, where the reader takes many at once. Pillow, hashlib and numpy let go of the
+    interpreter's lock, so threads use all cores.
     """
     workers = cores()
     waiting: deque[Future[Result]] = deque()
@@ -28,7 +29,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         try:
             for item in items:
                 waiting.append(threads.submit(function, item))
-                if len(waiting) > 2 * workers:
+                if len(waiting) > max(2 * workers, ahead):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -139,7 +139,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             # copies: the state goes into later checkpoints too, when the head has been trained on
             head={name: value.clone() for name, value in classifier.head.state_dict().items()},
             start={"weight": torch.from_numpy(fit.train_weight), "bias": torch.from_numpy(fit.train_bias)},
-            frozen={"loss": loss, "accuracy": accuracy, "temperature": heat, "engine": f"{engine} {precision}"},
+            frozen={"loss": loss, "accuracy": accuracy, "temperature": heat, "engine": engine},
         )
     classifier.head.load_state_dict(session.state["head"])
     classifier.temperature.fill_(session.state["frozen"]["temperature"])

@@ -12,26 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from mb_jupyter import doctor
+from mb_jupyter import installation
 
 
 @pytest.fixture(scope="module")
-def here() -> doctor.Doctor:
-    return doctor.doctor()
+def here() -> installation.Doctor:
+    return installation.doctor()
 
 
-def _check(report: doctor.Doctor, name: str) -> doctor.Check:
+def _check(report: installation.Doctor, name: str) -> installation.Check:
     return next(check for check in report.checks if check.name == name)
 
 
-def test_this_machine_can_train(here: doctor.Doctor) -> None:
+def test_this_machine_can_train(here: installation.Doctor) -> None:
     assert here.ok
     assert "match" in _check(here, "torch and torchvision").message
     assert _check(here, "Weights of efficientnet_lite0").state == "ok"
     assert _check(here, "Launcher tile").state == "ok"
 
 
-def test_it_shows_itself_as_text_and_html(here: doctor.Doctor) -> None:
+def test_it_shows_itself_as_text_and_html(here: installation.Doctor) -> None:
     bundle = here._repr_mimebundle_()
     assert bundle["text/plain"].startswith("Ready to train")
     assert "<table" in bundle["text/html"]
@@ -99,4 +99,4 @@ def test_a_folder_without_write_permission(
 ) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     with ordinary_user():
-        assert _check(doctor.doctor(tmp_path / "locked"), "Disk").state == "error"
+        assert _check(installation.doctor(tmp_path / "locked"), "Disk").state == "error"
