@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import base64
 import html
+import signal
+import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45"
@@ -194,9 +198,26 @@ class Durable:
         if cell_number() is None:
             print(shown.text, flush=True)  # noqa: T201 - a script, where there is nothing to replace
         elif self._handle is None:
-            self._handle = display(shown, display_id=True)
+            with _uninterrupted():  # else a Stop in between leaves an output that nobody can replace
+                self._handle = display(shown, display_id=True)
         else:
             self._handle.update(shown)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold a Stop back until the block is done; only the main thread ever gets one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *stop: held.append(stop))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held and callable(before):
+            before(*held[0])
 
 
 def somebody_there() -> bool:

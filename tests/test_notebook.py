@@ -140,7 +140,8 @@ def test_without_waiting_buttons_steer(execute):
     cell.read(lambda cell: "widget" not in str(row["data"]))
     assert "trees: stopped" in view["data"]["text/plain"]
     assert row["data"]["text/plain"].endswith("is stopped.")
-    assert execute("print(stop.comm, cancel.comm)").text.strip() == "None None", "the row is closed"
+    closed = "import time\nwhile stop.comm or cancel.comm: time.sleep(0.05)\nprint('closed')"
+    assert execute(closed).text.strip() == "closed"
 
 
 def test_without_waiting_a_failure_stays_in_its_view(execute):

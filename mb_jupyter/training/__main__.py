@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     # a machine that is taken away gives notice of a moment: enough to keep the best
     signal.signal(signal.SIGTERM, lambda *_: recorder.terminate())
     try:
-        recorder.message("Reading the settings and loading torch.")
+        recorder.stage("start", message="Reading the settings and loading torch.")
         train(Settings.read(given.config), given.data, given.output, recorder)
     except TrainingError as error:
         recorder.fail(error)

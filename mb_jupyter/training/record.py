@@ -69,6 +69,8 @@ class Recorder:
         with _writing(self.output):
             _replace(path, b"".join(kept))
         self._records = len(kept)
+        for begun in self._status["stages"]:  # this attempt's own, which came before it knew of the checkpoint
+            self.event("stage", stage=begun["stage"])
 
     def expect(self, **seconds: float) -> None:
         """Say how long stages will take, each at the most; the fraction and the ETA come from it."""

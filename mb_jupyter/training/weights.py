@@ -10,6 +10,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -125,9 +126,9 @@ def read(file: Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        # torch says both "this holds objects" and "this is no such file" by the same exception
-        raise _unreadable(file, holds_objects="weights_only" in str(error).lower()) from None
+    except UnpicklingError:
+        # torch says both "this holds objects" and "this is no such file" by this exception
+        raise _unreadable(file, holds_objects=zipfile.is_zipfile(file)) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, LookupError, AttributeError, TypeError):
         raise _unreadable(file, holds_objects=False) from None
     for key in ("state_dict", "model_state_dict", "model"):
@@ -244,6 +245,8 @@ def _connect(url: str) -> HTTPResponse:
     if not answer:
         raise TimeoutError("no answer within seconds")
     if isinstance(answer[0], Exception):
+        if isinstance(answer[0], urllib.error.HTTPError):  # "not found" is an answer too, still open
+            answer[0].close()
         raise answer[0]
     return answer[0]
 

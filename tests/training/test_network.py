@@ -14,6 +14,7 @@ from mb_jupyter.training import anatomy, lite0, network, preprocess
 from mb_jupyter.training.errors import TrainingError
 from mb_jupyter.training.head import Fit
 
+CLASSES = ("ape", "bee")
 FAMILIES = (
     "resnet18", "resnext50_32x4d", "regnet_y_400mf", "efficientnet_b0", "efficientnet_v2_s", "mobilenet_v2",
     "mobilenet_v3_small", "convnext_tiny", "swin_t", "swin_v2_t", "vgg11_bn", "alexnet", "densenet121",
@@ -47,7 +48,7 @@ def test_the_pieces_of_every_family_compute_what_the_whole_computes(name: str) -
         torch.testing.assert_close(backbone.suffix(activation, pooled, cut), features, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_32"])
+@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
 @torch.inference_mode()
 def test_features_are_means_and_maxima_over_the_picture(name: str) -> None:
     _, backbone = random_backbone(name)
@@ -57,22 +58,22 @@ def test_features_are_means_and_maxima_over_the_picture(name: str) -> None:
     for index, part in enumerate(backbone.parts):
         x = part(x)
         if index in backbone.taps:
-            cells = x.flatten(2).transpose(1, 2) if backbone.axes == (2, 3) else x.flatten(1, -2)
+            cells = x.flatten(2).transpose(1, 2) if backbone.axes == (2, 3) else x.flatten(1, 2)
             means.append(cells.mean(1))
             maxima.append(cells.max(1).values)
-    torch.testing.assert_close(features, torch.cat((penultimate, *means, *maxima), 1))
+    torch.testing.assert_close(features, torch.cat((penultimate, *means, *maxima), 1), rtol=1e-4, atol=1e-4)
 
 
 def test_cuts_behind_a_fall_of_the_resolution() -> None:
     _, backbone = random_backbone("resnet18")
     assert backbone.stages == [4, 6, 8]  # behind the first block of layers 2, 3 and 4
-    assert random_backbone("vit_b_32")[1].stages == []
 
 
 def test_every_architecture_has_a_family_that_is_tested() -> None:
-    kinds = {type(models.get_model(name, weights=None, **({"init_weights": False} if name in {"googlenet", "inception_v3"} else {}))) for name in FAMILIES}  # fmt: skip # noqa: E501
-    modules = {kind.__module__ for kind in kinds}
-    assert {models.get_model_builder(name).__module__ for name in anatomy.names() if name != lite0.NAME} <= modules
+    def family(name: str) -> str:
+        return models.get_model_builder(name).__module__
+
+    assert {family(name) for name in anatomy.names() if name != lite0.NAME} == {family(name) for name in FAMILIES}
 
 
 class TestLite0:
@@ -145,6 +146,3 @@ class TestClassifier:
         with pytest.raises(TrainingError, match="224x224 only, not 96x96") as error:
             network.Classifier(backbone, CLASSES, 96)
         assert "image_size: 224" in error.value.fix
-
-
-CLASSES = ("ape", "bee")
