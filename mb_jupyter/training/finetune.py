@@ -62,6 +62,7 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
         session.recorder.say(f"Fine-tuning is left out: {reason}.")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
+    session.recorder.event("plan", **plan.as_dict(), batch_size=plan.batch)
     session.recorder.say(plan.sentence(len(classifier.backbone.parts)))
     with memory.named(plan.batch):
         return _Epochs(session, classifier, open_sources, plan).run(reserve)
