@@ -6,10 +6,10 @@ python benchmarks/features.py ../shared/data/eurosat --pictures 400
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,26 @@ from mb_jupyter.training import engines, features, network
 from mb_jupyter.training.data import Sample
 
 Array = np.ndarray[Any, Any]
+WARM = 16  # pictures
 
 
 def compiled(classifier: network.Classifier) -> engines.Engine:
     """torch.compile, in bfloat16 where the processor has it; its start of half a minute is not counted."""
-    run = torch.compile(classifier.features)
+    forward = torch.compile(classifier.features)
 
-    def engine(images: Array) -> Array:
+    def run(images: Array) -> Array:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=engines.bf16()):
-            return np.asarray(run(torch.from_numpy(images)).float().numpy())
+            return np.asarray(forward(torch.from_numpy(images)).float().numpy())
 
-    return engine
+    return engines.Engine("torch.compile", 16, run)
 
 
 def pace(engine: engines.Engine, size: int, seconds: float) -> float:
-    images = np.random.default_rng(0).integers(0, 256, (engines.BATCH, size, size, 3), np.uint8)
-    engine(images)
+    images = np.random.default_rng(0).integers(0, 256, (engine.batch, size, size, 3), np.uint8)
+    engine.run(images)
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        engine(images)
+        engine.run(images)
         done += len(images)
     return done / (time.perf_counter() - begun)
 
@@ -52,18 +53,19 @@ def main() -> None:
     args = parser.parse_args()
     backbone = network.load(network.choose(args.architecture, None))
     classifier = network.Classifier(backbone, ("a", "b"), 224).eval()
-    makers: dict[str, Callable[[network.Classifier], engines.Engine]] = {**engines.ENGINES, "torch.compile": compiled}
-    paces = {name: pace(make(classifier), 224, args.seconds) for name, make in makers.items()}
+    installed = [engine for name in engines.entrants() if (engine := engines.made(classifier, name))]
+    paces = {engine.name: pace(engine, 224, args.seconds) for engine in (*installed, compiled(classifier))}
     files = sorted(path for path in args.data.glob("*/*") if path.is_file())[: args.pictures]
     samples = [Sample(str(f), f, 0, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
     with tempfile.TemporaryDirectory() as folder:
-        where = {"engine_file": Path(folder) / "engine.json", "cache": Path(folder) / "features"}
-        features.extract(classifier, samples[: engines.BATCH], **where)  # the race, once for a machine
+        where = Path(folder)
+        extract = functools.partial(features.extract, engine_file=where / "engine.json", cache=where / "features")
+        extract(classifier, samples[:WARM])  # the race, once for a machine
         begun = time.perf_counter()
-        _, chosen = features.extract(classifier, samples[engines.BATCH :], **where)
-        first = 2 * len(samples[engines.BATCH :]) / (time.perf_counter() - begun)
+        _, chosen = extract(classifier, samples[WARM:])
+        first = 2 * len(samples[WARM:]) / (time.perf_counter() - begun)
         begun = time.perf_counter()
-        features.extract(classifier, samples, **where)
+        extract(classifier, samples)
         again = 2 * len(samples) / (time.perf_counter() - begun)
     best = max(paces.values())
     print("| engine | pictures/s | ratio to the best alone |\n|---|---|---|")

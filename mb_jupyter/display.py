@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import signal
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,6 +26,7 @@ GOOD = "#2e8b57"
 WARN = "#b8860b"
 BAD = "#d1453b"
 FAINT = "rgba(128,128,128,.18)"
+ROUND = "border-radius:6px"  # of plots, whose white ground shows on a dark page
 
 
 def escape(text: object) -> str:
@@ -39,6 +42,14 @@ def image(data: bytes, alt: str, width: int | None = None, *, style: str = "") -
     return f'<img src="data:image/{kind};base64,{inside}" alt="{escape(alt)}" style="{size};{style}">'
 
 
+def near(path: str | os.PathLike[str]) -> str:
+    """Return a path as somebody beside the notebook writes it: from the current folder, when it is below that."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or the current folder is gone
+        return str(path)
+
+
 def percent(fraction: float) -> str:
     """Return a share as people read it; only a true 0 or 1 is called 0.0 % or 100.0 %."""
     if 0 < fraction < 0.0005:
@@ -46,6 +57,12 @@ def percent(fraction: float) -> str:
     if 0.9995 <= fraction < 1:
         return ">99.9 %"
     return f"{fraction * 100:.1f} %"
+
+
+def largest_difference(value: float) -> str:
+    """Return how far two answers of the same model are apart, as part of a sentence."""
+    figure = "below 1e-9" if value < 1e-9 else f"{value:.1g}"
+    return f"the largest difference of a probability is {figure}"
 
 
 def width_of(text: str) -> int:
@@ -88,7 +105,7 @@ def table(
     """Return an HTML table of escaped cells; ``right`` lists the columns of figures.
 
     ``vertical`` aligns cells of unequal height: ``top`` or ``middle``. A cell that is already HTML is wrapped
-    in :class:`Markup`.
+    in :class:`Markup`. A table that is wider than the page scrolls by itself.
     """
     numeric = set(right)
 
@@ -101,8 +118,8 @@ def table(
     head = "".join(cell("th", i, name) for i, name in enumerate(columns))
     body = "".join("<tr>" + "".join(cell("td", i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
     return (
-        f'<table style="border-collapse:collapse;margin:4px 0;{FONT}">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0;{FONT}">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -114,6 +131,11 @@ class Markup:
 
     def __str__(self) -> str:
         return self.text
+
+
+def unbroken(text: str) -> Markup:
+    """Return text that stays on one line of its cell."""
+    return Markup(f'<span style="white-space:nowrap">{escape(text)}</span>')
 
 
 def _markup(value: object) -> str:
@@ -229,6 +251,16 @@ def somebody_there() -> bool:
         return bool(shell.get_parent()["content"]["allow_stdin"])
     except (AttributeError, KeyError, TypeError):
         return False
+
+
+def kernel_is_ending() -> bool:
+    """Tell whether this kernel was asked to end or to restart.
+
+    A server interrupts a busy kernel before it asks: the same signal as the notebook's Stop button.
+    """
+    from IPython import get_ipython
+
+    return bool(getattr(get_ipython(), "exit_now", False))
 
 
 def cell_number() -> int | None:

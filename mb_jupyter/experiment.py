@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .backends import Job, RunState, open_backend
-from .display import card, details, escape, table, text_table
+from .display import card, details, escape, near, table, text_table
 from .errors import ConfigError, MBError
 from .history import Runs, runs
 from .live import Live
@@ -158,7 +158,7 @@ class Plan:
     def outlook(self) -> str:
         """What would happen, in a sentence."""
         if self.identical is None:
-            return f"Would begin a new run in {self.experiment.workspace.root / self.experiment.name}."
+            return f"Would begin a new run in {near(self.experiment.workspace.root / self.experiment.name)}."
         state = self.identical.state
         what = {
             RunState.FAILED: "it would go on from its checkpoint",
@@ -174,9 +174,11 @@ class Plan:
             for key, value in config.shown().items()
         ]
         parts = self.dataset.plan_split(config.seed, config.validation_fraction, config.test_fraction)
-        split = [(part, f"{count:,}") for part, count in parts.items()]
+        split = [("held out" if part == "test" else part, f"{count:,}") for part, count in parts.items()]
         findings = [(f.severity, f.message) for f in self.dataset.findings]
-        data = f"{sum(parts.values()):,} pictures in {len(self.dataset.classes)} classes under {self.dataset.root}"
+        data = (
+            f"{sum(parts.values()):,} pictures in {len(self.dataset.classes)} classes under {near(self.dataset.root)}"
+        )
         said = "Nothing was changed. " + self.outlook
         columns = ("Setting", "Value", "From")
         text = [f"Dry run of {config.experiment}", said, "", text_table(columns, values), "", data]

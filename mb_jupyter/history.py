@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from .display import card, escape, percent, table, text_table
+from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
 from .run import Run
 from .workspace import RUN_ID, Workspace
@@ -52,7 +52,8 @@ class Runs(Sequence[Run]):
         rows = [_row(run) for run in self._runs[:SHOWN]]
         rest = f"; the latest {SHOWN} are shown" if len(self) > SHOWN else ""
         text = f"{said}{rest}.\n{text_table(self.COLUMNS, rows)}"
-        page = f"<div>{escape(said + rest)}.</div>{table(self.COLUMNS, rows, right=[3])}"
+        whole = [(unbroken(handle), state, unbroken(begun), *others) for handle, state, begun, *others in rows]
+        page = f"<div>{escape(said + rest)}.</div>{table(self.COLUMNS, whole, right=[3])}"
         return {"text/plain": text, "text/html": card("Runs", page)}
 
     def __repr__(self) -> str:
@@ -65,15 +66,16 @@ def _row(run: Run) -> tuple[str, ...]:
     except WorkspaceError:  # one that was damaged does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
     try:
-        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
+        report = json.loads((run.folder / "report.json").read_bytes())
+        accuracy, network = report.get("test_accuracy"), report.get("architecture")
     except (OSError, ValueError, AttributeError):
-        accuracy = None
+        accuracy = network = None
     return (
         run.handle,
         str(run.state),
         str(record.get("created", "")).replace("T", " ")[:19],
         percent(accuracy) if isinstance(accuracy, float | int) else "",
-        str(run.config.get("architecture", "")),
+        str(network or run.config.get("architecture", "")),
         str(record.get("data", "")),
     )
 
@@ -82,7 +84,7 @@ def runs(experiment: str | None = None, workspace: Workspace | None = None) -> R
     """Return the runs of the workspace, or of one experiment, the latest first."""
     place = workspace or Workspace.local()
     folders = [folder for folder in place.runs(experiment) if (folder / "run.json").exists()]
-    return Runs([Run(folder) for folder in folders], f"experiment {experiment}" if experiment else str(place.root))
+    return Runs([Run(folder) for folder in folders], f"experiment {experiment}" if experiment else near(place.root))
 
 
 def attach(name: str | Run | None = None, workspace: Workspace | None = None) -> Run:

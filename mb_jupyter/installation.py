@@ -70,14 +70,18 @@ class Doctor:
         warnings = sum(check.state == "warning" for check in self.checks)
         if errors:
             return f"{errors} of {len(self.checks)} checks failed: mend these before you train."
-        return "Ready to train." if not warnings else f"Ready to train, with {warnings} remark(s)."
+        return (
+            "Ready to train."
+            if not warnings
+            else f"Ready to train, with {warnings} remark{'s' if warnings > 1 else ''}."
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         rows = [(check.name, check.state, check.message, check.fix) for check in self.checks]
         colours = {"ok": GOOD, "warning": WARN, "error": BAD}
         marked = [
             (name, Markup(f'<span style="color:{colours[state]};font-weight:600">{state}</span>'), message,
-             Markup(f"<code>{escape(fix)}</code>") if fix else "")
+             Markup(f'<span style="overflow-wrap:anywhere">{escape(fix)}</span>') if fix else "")
             for name, state, message, fix in rows
         ]  # fmt: skip
         columns = ("Check", "State", "What was found", "What to do")

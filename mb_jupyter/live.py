@@ -17,6 +17,7 @@ from .display import (
     ACCENT,
     BAD,
     GOOD,
+    ROUND,
     WARN,
     Durable,
     Shown,
@@ -27,13 +28,15 @@ from .display import (
     duration,
     escape,
     image,
+    largest_difference,
+    near,
     percent,
     somebody_there,
     table,
     text_table,
 )
 
-STAGES = ("check", "start", "features", "head", "epoch", "evaluate", "export", "verify")
+STAGES = ("check", "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify")
 BETWEEN_UPDATES = 1.0  # seconds
 ROWS = 12  # of the epochs' table; the others fold
 HOW_TO_STOP = "The notebook's Stop button ends it early and keeps the best; pressed twice within 5 seconds it abandons."
@@ -105,7 +108,7 @@ class Live:
     def end(self, message: str) -> None:
         """Show, in place of everything, how it ended before there was a run."""
         if self.watched and not self.quiet:
-            self._show(Shown(f"{self.title}\n{message}", card(self.title, f"<div>{escape(message)}</div>")))
+            self._show(Shown(f"{self.title}\n{message}", card(self.title, f"<div>{escape(message)}</div>", colour=BAD)))
 
     def update(self, moment: Moment) -> None:
         """Show this moment, unless the last one was shown less than a second ago and nothing has happened."""
@@ -134,7 +137,7 @@ class Live:
         stages = [record for record in moment.records if record.get("event") == "stage"]
         for record in moment.records:
             if record.get("event") == "stage" and record.get("stage") != "epoch":
-                message = moment.status.message if record is stages[-1] else ""
+                message = record.get("message") or (moment.status.message if record is stages[-1] else "")
                 self._print(record["stage"], f"{record['stage']}: {message}" if message else record["stage"])
             elif record.get("event") == "epoch" and record.get("epoch"):
                 accuracy, seconds = _percent(record.get("validation_accuracy")), duration(record.get("seconds") or 0)
@@ -154,7 +157,10 @@ class Live:
         if self._curves[0] != len(epochs):
             from .plots import metric_curves, metric_curves_alt
 
-            self._curves = (len(epochs), image(metric_curves(epochs), metric_curves_alt(epochs), width=760))
+            self._curves = (
+                len(epochs),
+                image(metric_curves(epochs), metric_curves_alt(epochs), width=760, style=ROUND),
+            )
         return self._curves[1]
 
 
@@ -167,21 +173,19 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     if hint and not status.state.is_terminal:
         lines.append(hint)
         parts.append(_faint(hint))
-    for sentence in (f"run {record['handle']}", *moment.notes):
+    lines.append(f"run {record['handle']}")
+    parts.append(_faint(f"run {record['handle']}"))
+    for sentence in moment.notes:
         lines.append(sentence)
         parts.append(f"<div>{escape(sentence)}</div>")
-    for text, page in (_strip(moment), _progress(moment), _data(moment), _network(moment), _outcome(moment)):
+    news = not status.state.is_terminal and not (status.message and status.message in moment.log_line)
+    log = f"log: {moment.log_line}" if moment.log_line and news else ""
+    for text, page in (
+        _outcome(moment), _strip(moment), _progress(moment), ("", curves), _table(moment),
+        _data(moment), _network(moment), _proof(moment), (log, _faint(log) if log else ""), _following(moment),
+    ):  # fmt: skip
         lines += [text] if text else []
-        parts += [page] if page else []
-    text, page = _table(moment)
-    lines += [text] if text else []
-    parts += [curves, page]
-    if not status.state.is_terminal and moment.log_line:
-        lines.append(f"log: {moment.log_line}")
-        parts.append(_faint(f"log: {moment.log_line}"))
-    text, page = _ending(moment)
-    lines += [text] if text else []
-    parts.append(page)
+        parts.append(page)
     return Shown("\n".join(lines), card(title, "".join(parts), colour=COLOURS.get(status.state, ACCENT)))
 
 
@@ -206,13 +210,14 @@ def _strip(moment: Moment) -> tuple[str, str]:
     here = "" if moment.status.state.is_terminal else moment.status.stage or "start"
     over = moment.status.state.is_terminal
     words, marks = [], []
-    for name in STAGES if "calibrate" not in spent else (*STAGES[:5], "calibrate", *STAGES[5:]):
-        if name not in spent and name != here and over:
-            continue  # what an ended run never came to
+    for name in STAGES:
+        never = over or (name == "epoch" and moment.record["config"].get("recipe") == "features")
+        if name not in spent and name != here and never:
+            continue  # what an ended run never came to, or none of this recipe comes to
         word = name
         if name == "epoch" and name in spent:
             epoch = moment.last("epoch").get("epoch") or 0
-            total = moment.status.total if name == here else moment.record["config"].get("epochs")
+            total = moment.last("plan").get("epochs") or moment.record["config"].get("epochs")
             word = f"epoch {epoch + (name == here)}/{total or '?'}"
         word += f" {duration(spent[name])}" if name in spent else ""
         words.append(f"[{word}]" if name == here else word)
@@ -233,9 +238,11 @@ def _progress(moment: Moment) -> tuple[str, str]:
     share = f"{status.fraction * 100:.0f} % of the whole" if status.fraction is not None else ""
     left = f"about {duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
     waiting = "waiting for the training program to start" if status.state is RunState.STARTING else ""
-    said = ", ".join(part for part in (waiting, status.message, count, share, left) if part)
+    doing, figures = waiting or status.message, ", ".join(part for part in (count, share, left) if part)
     shown = str(bar(status.fraction, width=240)) + " " if status.fraction is not None else ""
-    return said, f"<div>{shown}{escape(said)}</div>" if said else ""
+    page = f"<div>{escape(doing)}</div>" if doing else ""
+    page += f"<div>{shown}{escape(figures)}</div>" if figures else ""
+    return "\n".join(part for part in (doing, figures) if part), page
 
 
 def _data(moment: Moment) -> tuple[str, str]:
@@ -243,7 +250,10 @@ def _data(moment: Moment) -> tuple[str, str]:
     counts = moment.record.get("counts") or {}
     if not counts:
         return "", ""
-    said = f"{sum(counts.values()):,} pictures in {len(counts):,} classes"
+    said = f"Data: {sum(counts.values()):,} pictures in {len(counts):,} classes"
+    if parts := moment.last("start").get("pictures"):
+        words = {"train": "to train", "validation": "to validate", "test": "held out"}
+        said += f", {', '.join(f'{number:,} {words.get(part, part)}' for part, number in parts.items())}"
     if left_out := moment.record.get("left_out"):
         files = "1 file is" if left_out == 1 else f"{left_out:,} files are"
         said += f"; {files} left out: %mb_data says which and why"
@@ -254,43 +264,56 @@ def _network(moment: Moment) -> tuple[str, str]:
     start = moment.last("start")
     if not start:
         return "", ""
-    pictures = start.get("pictures") or {}
-    parts = [str(start.get("reason") or start.get("architecture") or "")]
-    parts.append(f"{start.get('device', '')} {start.get('precision', '')}".strip())
-    parts.append(", ".join(f"{count:,} {part}" for part, count in pictures.items()) + " pictures" if pictures else "")
-    said = " | ".join(part.rstrip(".") for part in parts if part)
+    network = str(start.get("reason") or start.get("architecture") or "").rstrip(".")
+    engine = moment.last("engine").get("engine") or start.get("precision")
+    said = f"Network: {network}. Computed on: {start.get('device', '')}{f', {engine}' if engine else ''}."
+    if reason := moment.last("left out").get("reason"):
+        said += f" Without fine-tuning: {reason}."
     return said, f"<div>{escape(said)}</div>"
 
 
 def _outcome(moment: Moment) -> tuple[str, str]:
-    """Return the accuracy and the proof of the export."""
-    result = moment.last("result")
-    if not result or not moment.status.state.is_terminal:
+    """Return how it ended: the accuracy, or why there is none."""
+    state, error, result = moment.status.state, moment.status.error or {}, moment.last("result")
+    if state is RunState.CANCELED:
+        said = "Abandoned: no model is kept. Run the cell again to train anew."
+        return said, f"<div>{escape(said)}</div>"
+    if state is RunState.FAILED:
+        words = (("cause", ""), ("fix", "fix: "), ("alternative", "or: "))
+        told = [f"{word}{error[key]}" for key, word in words if error.get(key)] + ["more: %mb_why"]
+        return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
+    if not result or not state.is_terminal:
         return "", ""
-    headline = moment.headline or f"Accuracy on held-out pictures {_percent(result.get('test_accuracy'))}."
-    proof = ""
-    if isinstance(result.get("agreement"), int | float):
-        proof = (
-            f"Proof of the export: bestModel.onnx gives the same answer as torch for "
-            f"{_percent(result['agreement'])} of the held-out pictures; the largest difference of a probability is "
-            f"{result.get('largest_difference', float('nan')):.1g}."
-        )
-    page = f'<div style="font-size:15px;font-weight:600;margin:4px 0">{escape(headline)}</div>'
-    return f"{headline}\n{proof}".strip(), page + (f"<div>{escape(proof)}</div>" if proof else "")
+    headline = moment.headline or f"Accuracy {_percent(result.get('test_accuracy'))} on held-out pictures."
+    return headline, f'<div style="font-size:15px;font-weight:600;margin:4px 0">{escape(headline)}</div>'
+
+
+def _proof(moment: Moment) -> tuple[str, str]:
+    result = moment.last("result")
+    if not isinstance(result.get("agreement"), int | float) or not moment.status.state.is_terminal:
+        return "", ""
+    said = (
+        f"Proof of the export: bestModel.onnx gives the same answer as torch for {_percent(result['agreement'])} of "
+        f"the held-out pictures; {largest_difference(result.get('largest_difference', float('nan')))}."
+    )
+    return said, f"<div>{escape(said)}</div>"
 
 
 def _table(moment: Moment) -> tuple[str, str]:
+    epochs = moment.epochs
+    if not epochs:
+        return "", ""
+    best = max((number for number, r in enumerate(epochs) if r.get("best")), default=-1)
+    word = "best" if moment.status.state.is_terminal else "best so far"
     rows = [
         (
             "features" if r.get("phase") == "features" else r.get("epoch"),
-            *(_figure(r.get(key)) for key in FIGURES),
+            *(_figure(key, r.get(key)) for key in FIGURES),
             f"{r.get('seconds') or 0:.1f}",
-            "best so far" if r.get("best") else "",
+            word if number == best else "",
         )
-        for r in moment.epochs
+        for number, r in enumerate(epochs)
     ]  # fmt: skip
-    if not rows:
-        return "", ""
     shown = rows[-ROWS:]
     text, page = text_table(COLUMNS, shown, right=range(1, 6)), table(COLUMNS, shown, right=range(1, 6))
     if len(rows) > len(shown):
@@ -301,30 +324,19 @@ def _table(moment: Moment) -> tuple[str, str]:
     return text, page
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else ""
+def _figure(key: str, value: Any) -> str:
+    if not isinstance(value, int | float):
+        return ""
+    return percent(value) if key.endswith("accuracy") else f"{value:.4f}"
 
 
-def _ending(moment: Moment) -> tuple[str, str]:
-    """Return the files and what to type next, or why it failed."""
-    status, handle = moment.status, moment.record["handle"]
-    if not status.state.is_terminal:
+def _following(moment: Moment) -> tuple[str, str]:
+    """Return the files and what to type next."""
+    if not moment.status.state.has_model:
         return "", ""
-    if status.state is RunState.CANCELED:
-        said = "Abandoned: no model is kept. Run the cell again to train anew."
-        return said, f"<div>{escape(said)}</div>"
-    if status.state is RunState.FAILED:
-        error = status.error or {}
-        told = [
-            f"{word}{error[key]}"
-            for key, word in (("cause", ""), ("fix", "fix: "), ("alternative", "or: "))
-            if error.get(key)
-        ]
-        told.append("more: %mb_why")
-        return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
     sizes = [(name, _size(moment.folder / name)) for name in FILES if (moment.folder / name).exists()]
-    files = f"Files in {moment.folder}"
-    following = (f"%mb_evaluate {handle}", f"%mb_predict --run {handle} PATH")
+    files = f"Files in {near(moment.folder)}"
+    following = ("%mb_evaluate", "%mb_predict PICTURE")
     text = f"{files}: {', '.join(f'{name} ({size})' for name, size in sizes)}\nNext: {'   '.join(following)}"
     page = details(files, table(("File", "Size"), sizes, right=[1]))
     commands = " ".join(f"<code>{escape(line)}</code>" for line in following)

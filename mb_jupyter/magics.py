@@ -311,7 +311,7 @@ class MBMagics(Magics):
             return work(say)
         finally:
             if shown_at:
-                durable.show(Shown(f"{what}: {time.monotonic() - begun:.0f} s"))
+                durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
 
     def said(self, run: Run, what: str) -> Any:
         """Return the sentence about what was done to a run."""

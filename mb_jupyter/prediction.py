@@ -254,10 +254,10 @@ def ordered(classes: Sequence[str], scores: np.ndarray[Any, Any]) -> dict[str, f
 
 
 def summarise(counts: Mapping[str, int], failed: int) -> str:
-    """Return ``40 pictures: 21 roses, 19 tulips; 2 could not be read.``"""
+    """Return ``42 pictures: 21 × roses, 19 × tulips; 2 could not be read.``"""
     total = sum(counts.values()) + failed
     most = sorted(counts.items(), key=lambda item: -item[1])
-    named = [f"{number:,} {elide(label, 30)}" for label, number in most[:8]]
+    named = [f"{number:,} × {elide(label, 30)}" for label, number in most[:8]]
     if len(most) > 8:
         named.append(f"{sum(number for _, number in most[8:]):,} of {len(most) - 8:,} other classes")
     parts = [", ".join(named)] if named else []
@@ -304,7 +304,7 @@ def _table(answers: Predictions) -> str:
         rows.append(
             (picture, where, label, _nowrap(f"{bar(one.score, width=56)}&nbsp;{escape(percent(one.score))}"), next_best)
         )
-    return table(("", f"Picture{_in(folder)}", "Prediction", "Score", "Next best"), rows)
+    return table(("", f"Picture{_in(folder)}", "Prediction", "Score", "Next best"), rows, vertical="middle")
 
 
 def _nowrap(markup: str) -> Markup:

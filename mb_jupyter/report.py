@@ -14,7 +14,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .display import Shown, bar, card, details, elide, escape, image, percent, table, text_table
+from .display import (
+    ROUND,
+    Shown,
+    bar,
+    card,
+    details,
+    elide,
+    escape,
+    image,
+    largest_difference,
+    percent,
+    table,
+    text_table,
+)
 from .errors import DataError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -183,18 +196,25 @@ class Report:
         return sorted(pairs, key=lambda pair: (-pair.count, -pair.count / pair.support))
 
     @property
-    def summary(self) -> str:
-        """The report in a sentence or two."""
+    def headline(self) -> str:
+        """The report in one sentence."""
         low, high = (f"{end * 100:.1f}" for end in self.interval)
-        said = (
-            f"{self.right:,} of {self.pictures:,} held-out pictures in {len(self.classes):,} classes are right: "
-            f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high} %)."
+        return (
+            f"Accuracy {percent(self.accuracy)} on held-out pictures: {self.right:,} of {self.pictures:,} are right "
+            f"(95 % interval {low} to {high} %)."
         )
+
+    @property
+    def summary(self) -> str:
+        """The report in a sentence, or two where a class is behind the others."""
+        return f"{self.headline} {self._weakest()}".rstrip()
+
+    def _weakest(self) -> str:
         worst = self.per_class.sort_values("F1", kind="stable").iloc[0]
         if self.right == self.pictures or math.isnan(worst["F1"]):
-            return said
+            return ""
         found = f"recall {_share(worst['Recall'])}, precision {_share(worst['Precision'])}"
-        return f"{said} The weakest class is {elide(str(worst.name), 40)}: {found}, F1 {worst['F1']:.2f}."
+        return f"The weakest class is {elide(str(worst.name), 40)}: {found}, F1 {worst['F1']:.2f}."
 
     # -- how it looks ------------------------------------------------------------------------------------
 
@@ -221,18 +241,19 @@ class Report:
         columns = ("Class", "Pictures", "Precision", "Recall", "F1", "")
         mistakes = "".join(f"<li>{escape(pair)}</li>" for pair in self.confusions[:MOST_CONFUSIONS])
         parts = [
+            f"<div>{escape(self._weakest())}</div>" if self._weakest() else "",
             table(columns, rows, right=range(1, 5)),
             f'<div>Most frequent mistakes:<ul style="margin:2px 0">{mistakes}</ul></div>' if mistakes else "",
             self._confusion_html(),
             *(f'<div style="margin-top:4px">{escape(note)}</div>' for note in self._notes()),
         ]
-        return card(self.summary, "".join(parts))
+        return card(self.headline, "".join(parts))
 
     def _confusion_html(self) -> str:
         from .plots import confusion_matrix, confusion_matrix_alt
 
         counts = self.confusion.to_numpy()
-        picture = image(confusion_matrix(counts, self.classes), confusion_matrix_alt(counts, self.classes))
+        picture = image(confusion_matrix(counts, self.classes), confusion_matrix_alt(counts, self.classes), style=ROUND)
         if len(self.classes) <= MOST_COLUMNS:
             names = [elide(name, 24) for name in self.classes]
             rows = [(name, *counts[i].tolist()) for i, name in enumerate(names)]
@@ -240,8 +261,7 @@ class Report:
         else:
             mixed = [(p.true, p.predicted, f"{p.count:,}", f"{p.support:,}") for p in self.confusions[:MOST_ROWS]]
             figures = table(("True class", "Taken for", "Pictures", "of"), mixed, right=(2, 3))
-        scroll = f'<div style="overflow-x:auto">{figures}</div>'
-        return f"<div>{picture}</div>" + details("The confusion matrix as a table", scroll)
+        return f"<div>{picture}</div>" + details("The confusion matrix as a table", figures)
 
     def _rows(self) -> list[tuple[tuple[str, ...], float]]:
         """Return the cells and the F1 of every class, or of very many classes those of the weakest."""
@@ -284,8 +304,7 @@ class Report:
             return ""
         return (
             f"Export: bestModel.onnx and the trained network give the same class for {percent(agreement)} of "
-            f"{proof.get('pictures', self.pictures):,} held-out pictures; "
-            f"the largest difference of a probability is {difference:.1e}."
+            f"{proof.get('pictures', self.pictures):,} held-out pictures; {largest_difference(difference)}."
         )
 
 

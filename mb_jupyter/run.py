@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .backends import Backend, RunState, Status, open_backend
-from .display import cell_number
+from .display import cell_number, kernel_is_ending, near
 from .errors import MBError, ModelError, TrainingFailed, WorkspaceError
 from .live import Live, Moment, render
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from .report import Report
 
 SECOND_STOP = 5.0  # seconds within which a second Stop abandons
+RESTART_SHOWS = 0.7  # seconds after a Stop until which it may turn out to be the restart of the kernel
 OFTEN, OFTEN_FOR, RARELY = 0.1, 5.0, 0.5  # seconds between two looks, at first and later
+STOPPING = (
+    "Stopping: the batch is finished, the best is kept, evaluated and exported. Stop again within 5 seconds abandons."
+)
 USUAL_BATCH = 32
 TAIL = 60  # lines of the log that an error carries
 
@@ -181,7 +185,8 @@ class Run:
         """Show it until it ends.
 
         The first ``KeyboardInterrupt`` (the notebook's Stop button) asks the program to finish and keep
-        the best; a second one within 5 seconds abandons. Raises ``TrainingFailed`` as :meth:`wait` does.
+        the best; a second one within 5 seconds abandons. One that comes because the kernel ends or restarts
+        only ends the watching. Raises ``TrainingFailed`` as :meth:`wait` does.
         """
         live = live or Live(self.experiment)
         live.notes += [note for note in self.notes if note not in live.notes]
@@ -191,22 +196,29 @@ class Run:
         while True:
             try:
                 if heard < len(presses):
-                    self._obey(presses, live)
+                    if not self._obey(presses, live):
+                        return self
                     heard = len(presses)
                 return self._ended(self._follow(live))
             except KeyboardInterrupt:  # may come while the one before is still obeyed
                 presses.append(time.monotonic())
 
-    def _obey(self, presses: Sequence[float], live: Live) -> None:
+    def _obey(self, presses: Sequence[float], live: Live) -> bool:
+        """Do what a Stop asks for; False when it was none, but the end of the kernel."""
         if len(presses) > 1 and presses[-1] - presses[-2] < SECOND_STOP:
             live.notes.append("Abandoned by a second Stop.")
             self.cancel()
-            return
-        live.notes.append(
-            "Stopping: the batch is finished, the best is kept, evaluated and exported. "
-            "Stop again within 5 seconds abandons."
-        )
+            return True
+        live.notes.append(STOPPING)
+        live.update(self._moment(notes=live.notes))
+        while time.monotonic() - presses[-1] < RESTART_SHOWS:
+            if kernel_is_ending():
+                live.notes[live.notes.index(STOPPING)] = "The kernel ended. The training goes on: %mb_attach shows it."
+                live.update(self._moment(notes=live.notes))
+                return False
+            time.sleep(0.02)
         self.stop()
+        return True
 
     def show(self, live: Live) -> None:
         """Show once how it stands."""
@@ -253,7 +265,7 @@ class Run:
 
     def _log_tail(self) -> str:
         tail = self.logs(TAIL) or "(it is empty)"
-        return f"The last lines of {self.folder / 'log.txt'}:\n{tail}"
+        return f"The last lines of {near(self.folder / 'log.txt')}:\n{tail}"
 
     # -- showing ---------------------------------------------------------------------------------------
 
@@ -262,7 +274,7 @@ class Run:
         headline = ""
         if status.state.is_terminal and (self.folder / "predictions.csv").exists():
             with contextlib.suppress(MBError):  # a damaged file does not hide the rest
-                headline = self.report.summary
+                headline = self.report.headline
         return Moment(
             self.record,
             self.folder,

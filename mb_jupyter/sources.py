@@ -152,7 +152,10 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
     elif path.exists():
         yield Picture(_clean(source), path)
     else:
-        raise PredictionError(f"There is no file and no folder {_clean(source)}.", f"Now in: {Path.cwd()}")
+        raise PredictionError(
+            f"There is no file and no folder {_clean(source)}.",
+            f"Check the spelling; a relative path begins at the current folder, {Path.cwd()}.",
+        )
 
 
 def _matching(pattern: Path) -> Iterator[Picture]:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .display import card, escape, table, text_table
+from .display import card, escape, near, table, text_table
 from .errors import WorkspaceError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -117,7 +117,7 @@ class Workspace:
         rows = [(name, len(self.runs(name))) for name in self.experiments()]
         columns = ("Experiment", "Runs")
         there = "" if self.root.is_dir() else " It is made when the first training begins."
-        said = f"Local workspace {self.root}: {_count(len(rows), 'experiment')}.{there}"
+        said = f"Local workspace {near(self.root)}: {_count(len(rows), 'experiment')}.{there}"
         text, page = said, f"<div>{escape(said)}</div>"
         if rows:
             text = f"{said}\n{text_table(columns, rows)}"

@@ -15,7 +15,13 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 def moment(state: RunState = RunState.RUNNING, epochs: int = 0, **values: Any) -> Moment:
-    record = {"handle": "local://a/b", "experiment": EVIL, "config": {"epochs": 40}, "check_seconds": 3}
+    record = {
+        "handle": "local://a/b",
+        "experiment": EVIL,
+        "config": {"epochs": 40},
+        "check_seconds": 3,
+        "counts": {"a": 5, "b": 4},
+    }
     stages = ({"stage": "start", "started": 0.0, "seconds": 4.0}, {"stage": "epoch", "started": 0.0, "seconds": 61.0})
     status = Status(
         state,
@@ -46,7 +52,8 @@ def test_text_and_page_say_the_same():
     plain = re.sub(r"<[^>]+>", " ", shown.html)
     for said in (
         "running", "run local://a/b", "check 3 s", "start 4 s", "epoch 3/40 1:01", "evaluate", "25 % of the whole",
-        "about 2:05 left", "cpu bf16", "7 train, 2 test pictures", "Train loss", "1.5000", "0.7500", "best so far",
+        "about 2:05 left", "cpu, bf16", "9 pictures in 2 classes, 7 to train, 2 held out",
+        "Train loss", "1.5000", "75.0 %", "best so far",
     ):  # fmt: skip
         assert said in shown.text, said
         assert said in plain, said
@@ -79,17 +86,17 @@ def test_the_end_tells_the_proof_the_files_and_what_to_type(tmp_path):
         "the same answer as torch for 99.5 % of the held-out pictures",
         "largest difference of a probability is 2e-06",
         "bestModel.onnx (2.5 MB), report.json (1.5 kB)",
-        "%mb_evaluate local://a/b",
-        "%mb_predict --run local://a/b PATH",
+        "Next: %mb_evaluate   %mb_predict PICTURE",
     ):
         assert said in shown.text
     assert "left" not in shown.text and "log:" not in shown.text
-    assert "Accuracy on held-out pictures 90.0 %" in render(moment(RunState.COMPLETED, more=[result])).text
+    assert "Accuracy 90.0 % on held-out pictures." in render(moment(RunState.COMPLETED, more=[result])).text
 
 
 def test_a_failure_says_cause_fix_and_where_more_is():
     shown = render(moment(RunState.FAILED, 2, error={"cause": "No.", "fix": "Do.", "alternative": "Else."}))
-    assert shown.text.endswith("No.\nfix: Do.\nor: Else.\nmore: %mb_why")
+    assert shown.text.startswith(f"{EVIL}: failed, 1:05\nrun local://a/b\nNo.\nfix: Do.\nor: Else.\nmore: %mb_why\n")
+    assert "Next:" not in shown.text
     assert "verify" not in shown.text, "what it never came to is not shown"
 
 
@@ -127,3 +134,26 @@ def test_a_start_says_what_is_waited_for(state):
     shown = render(Moment(record, Path(), Status(state)))
     assert ("waiting for the training program to start" in shown.text) == (state is RunState.STARTING)
     assert "[start]" in shown.text
+
+
+def test_of_two_best_epochs_the_later_one_is_marked():
+    better = {"event": "epoch", "phase": "finetune", "epoch": 2, "validation_accuracy": 0.8, "best": True}
+    assert render(moment(epochs=2, more=[better])).text.count("best so far") == 1
+    assert re.search(r"^2 .*80\.0 % +0\.0  best$", render(moment(RunState.COMPLETED, 2, more=[better])).text, re.M)
+
+
+def test_the_stages_are_those_of_the_recipe():
+    shown = render(moment())
+    assert "check 3 s > start 4 s > features > head > [epoch 1/40" in shown.text
+    assert shown.text.splitlines()[2].endswith("> calibrate > evaluate > export > verify")
+    plan = {"event": "plan", "epochs": 5}
+    assert "[epoch 3/5 " in render(moment(epochs=3, more=[plan])).text, "as many as the time allows"
+    frozen = moment()
+    frozen.record["config"]["recipe"] = "features"
+    early = Status(RunState.RUNNING, stage="head")
+    assert "epoch" not in render(Moment(frozen.record, frozen.folder, early)).text
+
+
+def test_why_there_was_no_fine_tuning_is_said():
+    left_out = {"event": "left out", "stage": "epoch", "reason": "the recipe is features"}
+    assert "Without fine-tuning: the recipe is features." in render(moment(more=[left_out])).text

@@ -88,7 +88,7 @@ def test_the_picture_is_shown_small_with_words(tmp_path: Path) -> None:
 def test_a_few_are_cards() -> None:
     bundle = many(5)._repr_mimebundle_()
     assert bundle["text/html"].count(">then red") == 4
-    assert "5 pictures: 4 green; 1 could not be read." in bundle["text/html"]
+    assert "5 pictures: 4 × green; 1 could not be read." in bundle["text/html"]
     assert bundle["text/plain"].count("70.0 %") == 4
     assert "could not be read: it is cut short" in bundle["text/plain"]
 
@@ -99,7 +99,7 @@ def test_very_many_are_a_table_that_says_how_many_more() -> None:
         assert "976 more" in shown and ".frame" in shown
         assert "in /data/set" in shown  # once, instead of in every row
     assert bundle["text/html"].count("<tr>") == 25
-    assert "999 green" in bundle["text/plain"]
+    assert "999 × green" in bundle["text/plain"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 24, 25])

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import processes
+from . import checkpoint, processes
 from .errors import TrainingError
 from .record import Recorder
 from .settings import Settings
@@ -30,12 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recorder.stage("start", message="Reading the settings and loading torch.")
         train(Settings.read(given.config), given.data, given.output, recorder)
-    except TrainingError as error:
-        recorder.fail(error)
-        return 2
     except Exception as error:
-        recorder.fail(error)
-        return 1
+        expected = _expected(error)
+        recorder.fail(expected or error)
+        return 2 if expected else 1
     finally:
         processes.leave()
     return 0
@@ -43,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
     """From a folder of pictures to a proved model: the whole story."""
-    from . import network, parts, processes, stages  # torch takes seconds; the first line is out before
+    from . import network, parts, stages  # torch takes seconds; the first line is out before
     from .finetune import finetune
     from .session import Session, choose_device
 
@@ -67,6 +65,23 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     stages.exported(session, classifier, pictures, result)
     proof = stages.verified(session, classifier, pictures, scores)
     stages.finished(session, choice, pictures, result, proof)
+
+
+def _expected(error: Exception) -> TrainingError | None:
+    """Return what the person can put right: a refusal, a full disk, too little memory; ``None`` for a bug."""
+    if isinstance(error, TrainingError):
+        return error
+    if isinstance(error, OSError) and error.errno in checkpoint.NO_ROOM:
+        return checkpoint.refused(Path(error.filename or ".").absolute().parent, error)
+    from .memory import ran_out
+
+    if ran_out(error):
+        return TrainingError(
+            "There was not enough memory.",
+            "Close other programs, or try a smaller image_size.",
+            "Fewer pictures need less memory too.",
+        )
+    return None
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

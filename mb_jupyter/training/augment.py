@@ -28,7 +28,7 @@ class Augmentation:
 
     size: int
     seed: int
-    smallest: float = 0.35
+    smallest: float = 0.5
     any_way_up: bool = False
 
     def __call__(self, pixels: Pixels, epoch: int, index: int) -> Pixels:
@@ -59,11 +59,11 @@ def _operate(random: np.random.Generator, image: Image.Image) -> Image.Image:
     name = _OPERATIONS[random.integers(len(_OPERATIONS))]
     strength = random.uniform(-1.0, 1.0)
     if name in _ENHANCERS:
-        return _ENHANCERS[name](image).enhance(1 + 0.5 * strength)
+        return _ENHANCERS[name](image).enhance(1 + 0.3 * strength)
     if name == "turn":
-        return image.rotate(20 * strength, Image.Resampling.BILINEAR, fillcolor=_GREY)
+        return image.rotate(15 * strength, Image.Resampling.BILINEAR, fillcolor=_GREY)
     if name == "shear":
-        shear = 0.2 * strength
+        shear = 0.15 * strength
         matrix = (1, shear, -shear * image.width / 2, 0, 1, 0)
         return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=_GREY)
     if name == "contrast by itself":

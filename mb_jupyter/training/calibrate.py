@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from .errors import TrainingError
 
-# beyond these the validation pictures say nothing about scores (all right, or all at random)
+# beyond these scores are all certain or all alike
 _COLDEST, _HOTTEST = 0.05, 20.0
 
 
 def temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Return the number that, dividing ``logits`` (N, classes), makes ``labels`` (N,) most likely.
 
-    It lies in 0.05 to 20 and changes no prediction. Without pictures it is 1. TrainingError for logits that are
-    not finite: the training has diverged.
+    It lies in 0.05 to 20 and changes no prediction. That it is near 1 counts as much as one picture, so that a
+    handful of pictures, all right, do not make every score 1; without pictures it is 1. TrainingError for logits
+    that are not finite: the training has diverged.
     """
     from scipy.optimize import minimize_scalar
 
@@ -37,7 +38,8 @@ def temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
 
     def loss(log_temperature: float) -> float:
         beta = math.exp(-log_temperature)
-        return float((np.log(np.exp(z * beta).sum(1)) - right * beta).mean())
+        likelihood = (np.log(np.exp(z * beta).sum(1)) - right * beta).sum()
+        return float(likelihood + log_temperature**2 / 2) / len(z)
 
     bounds = (math.log(_COLDEST), math.log(_HOTTEST))
     best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})

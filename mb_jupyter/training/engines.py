@@ -135,8 +135,8 @@ def fastest(classifier: Classifier, remember: Path) -> Engine:
     shared = user_cache() / "engines" / f"{_machine(classifier)}.json"
     for file in (remember, shared):
         name = _read(file)
-        if name in _entrants():
-            engine = _made(classifier, name)
+        if name in entrants():
+            engine = made(classifier, name)
             if engine is not None:
                 _write(remember, name)
                 return engine
@@ -146,13 +146,13 @@ def fastest(classifier: Classifier, remember: Path) -> Engine:
     return engine
 
 
-def _entrants() -> list[str]:
+def entrants() -> list[str]:
     """Return the names of all engines, the likely winners first."""
     fast = ["openvino bfloat16", "torch bfloat16"] if bf16() else []
     return [*fast, "openvino float32", "onnxruntime float32", "torch float32"]
 
 
-def _made(classifier: Classifier, name: str) -> Engine | None:
+def made(classifier: Classifier, name: str) -> Engine | None:
     """Return the engine, made ready; None where it is not installed or cannot compute this network."""
     kind, precision = name.split()
     try:
@@ -169,8 +169,8 @@ def _made(classifier: Classifier, name: str) -> Engine | None:
 
 def _race(classifier: Classifier) -> Engine:
     best: tuple[float, Engine] | None = None
-    for name in _entrants():
-        engine = _made(classifier, name)
+    for name in entrants():
+        engine = made(classifier, name)
         if engine is None:
             continue
         seconds = _seconds(engine, classifier.size, best[0] if best else float("inf"))
@@ -197,7 +197,7 @@ def _seconds(engine: Engine, size: int, record: float) -> float:
 def _machine(classifier: Classifier) -> str:
     """Return a short hash of what decides the race."""
     versions = [f"{name} {metadata.version(name)}" for name in _MAKERS if _installed(name)]
-    facts = [classifier.backbone.name, classifier.size, _processor(), platform.machine(), _threads(), _entrants()]
+    facts = [classifier.backbone.name, classifier.size, _processor(), platform.machine(), _threads(), entrants()]
     return hashlib.sha256(json.dumps([*facts, *versions]).encode()).hexdigest()[:24]
 
 

@@ -27,6 +27,7 @@ Array = np.ndarray[Any, Any]
 SHARD = 512  # pictures kept in one file: what is lost of an interrupted extraction, at most
 CACHE_BYTES = 8 * 2**30  # of all kept features; the oldest files go first
 IN_MEMORY_BYTES = 512 * 2**20  # more is assembled in a temporary file
+_DAMAGED = (OSError, EOFError, ValueError, IndexError, TypeError)
 _LARGEST = np.float32(np.finfo(np.float16).max)
 
 
@@ -134,7 +135,7 @@ class _Kept:
                 for place, targets in here:
                     found[targets] = rows[place]
                 listing.touch()
-            except (OSError, ValueError, IndexError, TypeError):  # damaged, or just trimmed by another training
+            except _DAMAGED:  # or just trimmed by another training
                 for file in (listing, listing.with_suffix(".npy")):
                     file.unlink(missing_ok=True)
                 return self.fill(found, samples)

@@ -23,7 +23,7 @@ from .plan import Opener, Plan, make_plan
 from .session import Session
 from .tail import Tail
 
-SMOOTHING = 0.1
+SMOOTHING = 0.05
 WEIGHT_DECAY = 0.05
 DECAY = 0.98  # of the moving average of the weights
 WARM_UP = 0.1  # of all steps
@@ -59,10 +59,14 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
     if not reason and session.state["finetune"]["plan"] is None:
         reason = "the time allowed is too short for an epoch"
     if reason:
+        session.recorder.expect(epoch=0)
+        session.recorder.event("left out", stage="epoch", reason=reason)
         session.recorder.say(f"Fine-tuning is left out: {reason}.")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
-    session.recorder.event("plan", **plan.as_dict(), batch_size=plan.batch)
+    session.recorder.event(
+        "plan", batch_size=plan.batch, cut=plan.cut, epochs=plan.epochs, learning_rate=plan.learning_rate
+    )
     session.recorder.say(plan.sentence(len(classifier.backbone.parts)))
     with memory.named(plan.batch):
         return _Epochs(session, classifier, open_sources, plan).run(reserve)

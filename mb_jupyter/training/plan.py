@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch.nn.functional import cross_entropy
 
 from . import data, loop, memory, processes
@@ -16,12 +19,13 @@ from .network import Classifier
 from .session import Session
 from .tail import Source, Tail
 
-FEWEST_EPOCHS = 6  # before another block is trained, there must be time for so many
+FEWEST_EPOCHS = 8  # before another block is trained, there must be time for so many
+FROZEN_COST = 0.15  # of a frozen block, forward in the fastest engine, over training it
 BATCHES = {"cpu": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
 TIMED_PICTURES = 16
-LEARNING_RATE = 1e-4  # for batches of 32; see benchmarks/
+LEARNING_RATE = 5e-4  # for batches of 32; see benchmarks/
 
 Opener = Callable[[Tail], tuple[Source, Source]]  # opens the sources of training and validation pictures
 
@@ -53,32 +57,61 @@ class Plan:
 def make_plan(session: Session, classifier: Classifier, open_sources: Opener, seconds: float) -> Plan | None:
     """Return the plan for so many seconds; ``None`` when not even one epoch fits.
 
-    On a processor real batches are timed, the whole network first, then with more and more blocks frozen, until
-    there is time for enough epochs. Without a limit of time nothing is measured, so that nothing depends on how
-    busy the machine was.
+    On a processor real batches are timed, and as many blocks stay frozen as it takes to have time for enough
+    epochs. Without a limit of time nothing is measured, so that nothing depends on how busy the machine was.
     """
-    asked, device = session.settings.epochs, session.device
-    limited = math.isfinite(seconds)
-    shallow_last = [0, *(cut for cut in classifier.backbone.stages if cut)] if device.type == "cpu" and limited else [0]
-    best: Plan | None = None
-    for cut in shallow_last:
-        began = time.monotonic()
-        tail = Tail(classifier, cut)
-        train, validation = open_sources(tail)
-        precision = loop.Precision.best(tail, device)
-        batch = _batch(session, tail, train)
-        took = 0.0
-        if limited:
-            with memory.named(batch):
-                took = _epoch_seconds(tail, train, validation, batch, precision)
-        seconds -= processes.tell(time.monotonic() - began)
-        epochs = asked if took <= 0 else min(asked, int(seconds / took))
-        rate = session.settings.learning_rate or LEARNING_RATE * math.sqrt(batch / 32)
-        if epochs >= 1:
-            best = Plan(cut, epochs, batch, rate, precision.name, took)
-        if epochs >= min(asked, FEWEST_EPOCHS) or session.stopping():
-            break
-    return best
+    limited, began = math.isfinite(seconds), time.monotonic()
+    if seconds <= 0:
+        return None
+    cut = _affordable_cut(session, classifier, open_sources, seconds) if limited else 0
+    tail = Tail(classifier, cut)
+    train, validation = open_sources(tail)
+    precision = loop.Precision.best(tail, session.device)
+    batch = _batch(session, tail, train)
+    took = _epoch_seconds(tail, train, validation, batch, precision) if limited else 0.0
+    epochs = session.settings.epochs
+    if limited:
+        spent = float(processes.tell(time.monotonic() - began))
+        epochs = min(epochs, int((seconds - spent) / took))
+    rate = session.settings.learning_rate or LEARNING_RATE * math.sqrt(batch / 32)
+    return Plan(cut, epochs, batch, rate, precision.name, took) if epochs >= 1 else None
+
+
+def _affordable_cut(session: Session, classifier: Classifier, open_sources: Opener, seconds: float) -> int:
+    """Return the earliest cut that leaves time for enough epochs, else the latest; 0 on a GPU.
+
+    One step of the whole network is timed, and its forward pass block by block: training from a cut on takes about
+    the share of the blocks behind it.
+    """
+    if session.device.type != "cpu":
+        return 0
+    tail = Tail(classifier, 0)
+    train, validation = open_sources(tail)
+    precision = loop.Precision.best(tail, session.device)
+    whole = _epoch_seconds(tail, train, validation, _batch(session, tail, train), precision)
+    blocks = np.array(processes.tell(_block_seconds(tail, train)))
+    wanted = min(session.settings.epochs, FEWEST_EPOCHS)
+    cuts = [0, *(cut for cut in classifier.backbone.stages if cut)]
+    for cut in cuts:
+        trained = blocks[cut:].sum() / blocks.sum()
+        if seconds >= wanted * whole * (trained + FROZEN_COST * (1 - trained)):
+            return cut
+    return cuts[-1]
+
+
+def _block_seconds(tail: Tail, train: Source) -> list[float]:
+    """Return the seconds that each block's forward pass takes."""
+    parts, ends = tail.classifier.backbone.parts, []
+    hooks = [part.register_forward_hook(lambda *_: ends.append(time.perf_counter())) for part in parts]
+    try:
+        for inputs, _, _ in train.batches([data.Step(data.first(min(TIMED_PICTURES, len(train.pictures))), 1)]):
+            begin = time.perf_counter()
+            with torch.no_grad():
+                tail(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [max(0.0, end - start) for start, end in itertools.pairwise([begin, *ends])]
 
 
 def _batch(session: Session, tail: Tail, train: Source) -> int:
@@ -99,15 +132,16 @@ def _epoch_seconds(tail: Tail, train: Source, validation: Source, batch: int, pr
     share = min(TIMED_PICTURES, -(-batch // processes.world()), len(train.pictures))
     step = data.Step(data.first(share), batch)
     took = []
-    for _ in range(2):
-        began = time.monotonic()
-        for inputs, labels, _ in train.batches([step]):
-            with precision.autocast():
-                loss = cross_entropy(tail(*inputs).float(), labels)
-            loss.backward()
-            float(loss.detach())  # a GPU computes until somebody looks
-        tail.zero_grad(set_to_none=True)
-        took.append(time.monotonic() - began)
+    with memory.named(batch):
+        for _ in range(2):
+            began = time.monotonic()
+            for inputs, labels, _ in train.batches([step]):
+                with precision.autocast():
+                    loss = cross_entropy(tail(*inputs).float(), labels)
+                loss.backward()
+                float(loss.detach())  # a GPU computes until somebody looks
+            tail.zero_grad(set_to_none=True)
+            took.append(time.monotonic() - began)
     each = min(took) / len(step.indices)
     pictures = len(train.pictures) + len(validation.pictures) / 3  # forward is a third of a step
     return float(processes.tell(each * pictures / processes.world()))

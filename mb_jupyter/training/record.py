@@ -83,7 +83,7 @@ class Recorder:
         self._stage_started = now
         self._status["stages"].append({"stage": name, "started": now, "seconds": None})
         self._status.update(stage=name, done=None if total is None else 0, total=total, message=message)
-        self.event("stage", stage=name)
+        self.event("stage", stage=name, message=message)
         self.say(f"{name}: {message}" if message else name)
         self._write_status()
 
@@ -165,6 +165,8 @@ class Recorder:
         self.say("failed. " + " ".join(shown[key] for key in ("cause", "fix", "alternative") if shown[key]))
         if not known and self._writes:
             sys.stderr.write(shown["traceback"])
+        if not self._writes:  # only the launcher's own log hears of the other processes
+            sys.stderr.write(f"process {processes.rank()}: {shown['cause']} {shown['fix']}\n")
         # a full disk may refuse even this; the exit code and the log still tell
         with contextlib.suppress(TrainingError):
             self._write_status()

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import re
+import socket
 import tempfile
 import threading
 import urllib.error
@@ -225,6 +226,8 @@ def _published(name: str, progress: Progress | None) -> tuple[Path, str]:
         return download(url, cache_folder(), progress), "its weights were downloaded into torch's cache"
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, socket.gaierror):
+            reason = "there is no connection to the internet"
         raise _OfflineError(str(reason) or type(error).__name__) from None
 
 
