@@ -234,6 +234,7 @@ class Model:
 
     @cached_property
     def _session(self) -> Any:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported: it would report every model
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

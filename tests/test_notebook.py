@@ -184,7 +184,7 @@ def test_a_run_survives_its_kernel(execute, started, place):
     kernel, client = started
     execute("import os; os.environ['STANDIN'] = 'slow'")
     execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
-    kernel.restart_kernel(now=True)
+    kernel.restart_kernel(now=False)  # as JupyterLab does it: an interrupt goes before, which is no Stop
     client.wait_for_ready(timeout=60)
     Cell(client, f"import os; os.chdir({str(place)!r})\n{LOAD}", True).read()
     assert "running" in Cell(client, "%mb_runs", True).read().text

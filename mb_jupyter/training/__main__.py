@@ -7,6 +7,7 @@ the cause and the fix. 1: a bug. Started again in the same folder, it goes on fr
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from .settings import Settings
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     given = _arguments(arguments)
+    _keep_to_ourselves()
     try:
         recorder = Recorder(given.output)
     except TrainingError as error:
@@ -82,6 +84,14 @@ def _expected(error: Exception) -> TrainingError | None:
             "Fewer pictures need less memory too.",
         )
     return None
+
+
+def _keep_to_ourselves() -> None:
+    """Keep the libraries from telling their makers of every run, before any of them is imported."""
+    for name, value in (("ORT_DISABLE_TELEMETRY", "1"), ("MLFLOW_DISABLE_TELEMETRY", "true"), ("DO_NOT_TRACK", "true")):
+        os.environ.setdefault(name, value)
+    # OpenVINO has no other switch: it takes a stand-in when its telemetry cannot be imported
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

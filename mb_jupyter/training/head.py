@@ -10,6 +10,7 @@ Kernel Machines", 2001). L-BFGS after Liu and Nocedal, 1989, in torch's implemen
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ _SPAN, _SMALL_SPAN = 4096, 1024  # pictures that span the space: at most, and at
 _NUMBERS = 2**28  # of the coordinates held in memory, 1 GiB
 _ITERATIONS, _GRADIENT, _CHANGE = 300, 3e-6, 1e-8  # L-BFGS ends at the first of these
 _SHARED_WORK = 2**25  # coordinates from which on a step is shared among the cores
+_FEW_PICTURES = 1000  # up to so many, early blocks may harm more than they help
 _MANY_ROWS = 60_000  # with so many, mirror images bring nothing new
 _NUGGET = 1e-5  # on the diagonal, of 1: two equal pictures must not make the matrix singular
 
@@ -67,6 +69,7 @@ def fit_head(
     validation: Array,
     classes: int,
     *,
+    late: Array | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -74,44 +77,70 @@ def fit_head(
     """Fit on ``train``, choose the penalty on ``validation``, fit again on both.
 
     ``features`` (N, 2, D): each picture and its mirror image, of any float type, also a memmap; ``labels`` (N,)
-    integers; ``train`` and ``validation`` are indices into both. The same input gives the same bits on the same
-    machine.
+    integers; ``train`` and ``validation`` are indices into both. ``late`` (D,) marks the features of the last
+    blocks: where pictures are few, validation also chooses between these alone and all. The same input gives the
+    same bits on the same machine.
     """
-    tell = progress or (lambda done, total: None)
-    steps = len(PENALTIES) + 2
     pictures = np.concatenate((train, validation)).astype(np.int64)
     sides = 2 if 2 * len(pictures) <= _MANY_ROWS else 1
-    space = _Space(features, pictures, sides, torch.device(device), seed)
-    tell(1, steps)
-    target = torch.from_numpy(np.asarray(labels)[pictures].astype(np.int64)).repeat_interleave(sides).to(device)
     rows = len(train) * sides
-    of_train, of_validation = slice(0, rows), slice(rows, None)
+    target = torch.from_numpy(np.asarray(labels)[pictures].astype(np.int64)).repeat_interleave(sides).to(device)
+    masks = [None, late] if late is not None and len(validation) and len(pictures) <= _FEW_PICTURES else [None]
+    steps = len(masks) * len(PENALTIES) + 1
+    tell = progress or (lambda done, total: None)
 
-    def learn(part: slice, penalty: float, start: _Solution | None) -> _Solution:
-        return _minimise(space.points[part], target[part], classes, penalty, start)
+    def heard(before: int, done: int) -> None:
+        tell(before + done, steps)
 
-    tried: list[tuple[float, float]] = []
-    best: _Solution | None = None
-    if len(validation):
-        solution = None
-        for number, penalty in enumerate(PENALTIES):
-            solution = learn(of_train, penalty, solution)
-            loss, _ = _judge(solution.logits(space.points[of_validation]), target[of_validation])
-            if best is None or loss < min(old for _, old in tried):
-                best = solution
-            tried.append((penalty, loss))
-            tell(2 + number, steps)
-            if _has_turned([loss for _, loss in tried]):
-                break
-    else:
-        best = learn(of_train, _DEFAULT_PENALTY, None)
-    assert best is not None
-    upright = slice(None, None, sides)
-    train_loss, train_accuracy = _judge(best.logits(space.points[of_train][upright]), target[of_train][upright])
-    logits = best.logits(space.points[of_validation][upright])
-    validation_loss, validation_accuracy = _judge(logits, target[of_validation][upright])
-    final = learn(slice(None), best.penalty, best) if len(validation) else best
+    trials = []
+    for number, mask in enumerate(masks):
+        space = _Space(features, pictures, sides, device=torch.device(device), seed=seed, mask=mask)
+        before = number * len(PENALTIES)
+        trials.append(_search(space, target, rows, classes, functools.partial(heard, before)))
+    best = min(trials, key=lambda trial: trial.loss)
+    fit = _conclude(best, target, rows, sides, classes)
     tell(steps, steps)
+    return fit
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The best head over one set of features: ``loss`` is that on validation."""
+
+    space: _Space
+    solution: _Solution
+    tried: list[tuple[float, float]]
+    loss: float
+
+
+def _search(space: _Space, target: Tensor, rows: int, classes: int, tell: Callable[[int], None]) -> _Trial:
+    """Fit the first ``rows`` with weaker and weaker penalties, as long as the others are predicted better."""
+    points, others = space.points[:rows], space.points[rows:]
+    if not len(others):
+        return _Trial(space, _minimise(points, target, classes, _DEFAULT_PENALTY, None), [], 0.0)
+    tried: list[tuple[float, float]] = []
+    solution = best = None
+    for done, penalty in enumerate(PENALTIES, 1):
+        solution = _minimise(points, target[:rows], classes, penalty, solution)
+        loss, _ = _judge(solution.logits(others), target[rows:])
+        if best is None or loss < min(earlier for _, earlier in tried):
+            best = solution
+        tried.append((penalty, loss))
+        tell(done)
+        if _has_turned([loss for _, loss in tried]):
+            break
+    assert best is not None
+    return _Trial(space, best, tried, min(loss for _, loss in tried))
+
+
+def _conclude(trial: _Trial, target: Tensor, rows: int, sides: int, classes: int) -> Fit:
+    """Judge the head by the pictures as they are, and fit it again on all of them."""
+    space, best = trial.space, trial.solution
+    upright = slice(None, None, sides)
+    train_loss, train_accuracy = _judge(best.logits(space.points[:rows][upright]), target[:rows][upright])
+    logits = best.logits(space.points[rows:][upright])
+    validation_loss, validation_accuracy = _judge(logits, target[rows:][upright])
+    final = _minimise(space.points, target, classes, best.penalty, best) if trial.tried else best
     return Fit(
         weight=space.unfold(final.weight).cpu().numpy(),
         bias=final.bias.cpu().numpy(),
@@ -120,7 +149,7 @@ def fit_head(
         mean=space.mean.cpu().numpy(),
         scale=space.scale.cpu().numpy(),
         penalty=best.penalty,
-        penalties=tried,
+        penalties=trial.tried,
         validation_logits=logits.cpu().numpy(),
         train_loss=train_loss,
         train_accuracy=train_accuracy,
@@ -132,17 +161,22 @@ def fit_head(
 class _Space:
     """The pictures as points of few coordinates, in which distances are those of their standardised features."""
 
-    def __init__(self, features: Array, pictures: Array, sides: int, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, features: Array, pictures: Array, sides: int, *, device: torch.device, seed: int, mask: Array | None
+    ) -> None:
         self._features, self._pictures, self._sides, self._device = features, pictures, sides, device
         count, width = len(pictures) * sides, features.shape[2]
         self._width = width
         self.mean, self.scale = self._moments()
+        if mask is not None:
+            self.scale *= torch.from_numpy(mask).to(self.scale)
+        self._used = int(mask.sum()) if mask is not None else width
         room = min(max(_NUMBERS // count, _SMALL_SPAN), _SPAN)
         self._span: Array | None = None
         self._factor: Tensor | None = None
         if width <= min(room, count):
             columns = [block for _, block in self._columns(pictures)]
-            self.points = torch.cat(columns, 1) / width**0.5
+            self.points = torch.cat(columns, 1) / self._used**0.5
             return
         self._span = pictures
         if count > room:
@@ -153,9 +187,9 @@ class _Space:
     def unfold(self, weight: Tensor) -> Tensor:
         """Return weights (classes, D) over standardised features of weights over coordinates."""
         if self._span is None or self._factor is None:
-            return weight / self._width**0.5
+            return weight / self._used**0.5
         combination = torch.linalg.solve_triangular(self._factor, weight.double(), upper=False, left=False).float()
-        return torch.cat([combination @ block for _, block in self._columns(self._span)], 1) / self._width
+        return torch.cat([combination @ block for _, block in self._columns(self._span)], 1) / self._used
 
     def _project(self, count: int) -> tuple[Tensor, Tensor]:
         assert self._span is not None
@@ -170,9 +204,9 @@ class _Space:
             few = next(self._columns(self._span, start))[1]
             products.addmm_(block, few.T)
             inner.addmm_(few, few.T)
-        products /= self._width
+        products /= self._used
         if not everyone:
-            inner /= self._width
+            inner /= self._used
         exact = inner.double()
         exact.diagonal().add_(_NUGGET)
         factor = torch.linalg.cholesky(exact)

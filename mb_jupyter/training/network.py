@@ -24,7 +24,7 @@ are the smallest to keep (empty for a vision transformer, whose activations are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ _LARGEST_BYTES = 2_000_000_000
 class Backbone(nn.Module):
     """A pretrained network without its class layer.
 
-    ``mean`` and ``std`` are RGB in 0..1, ``feature_size`` is D, ``fixed_size`` the only picture size it takes, or
-    None for any.
+    ``mean`` and ``std`` are RGB in 0..1, ``feature_size`` is D, ``late`` (D,) marks the features of the penultimate
+    layer and of the last third of the blocks, ``fixed_size`` is the only picture size it takes, or None for any.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         self.penultimate = anatomy.penultimate
         self.axes = anatomy.axes
         self.fixed_size = anatomy.fixed_size
-        self.feature_size, self.stages = self._measure()
+        self.feature_size, self.stages, self.late = self._measure()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised pictures (N, 3, size, size) to features (N, D).
@@ -108,12 +108,18 @@ class Backbone(nn.Module):
         return torch.cat((last, *(mean for mean, _ in pooled), *(maximum for _, maximum in pooled)), 1)
 
     @torch.no_grad()
-    def _measure(self) -> tuple[int, list[int]]:
-        """Return D and the cuts right behind a fall of the resolution, seen on one small grey picture."""
+    def _measure(self) -> tuple[int, list[int], np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Return D, the cuts right behind a fall of the resolution, and which features are late.
+
+        All seen on one small grey picture.
+        """
         was_training = self.training
         self.eval()
         x = torch.zeros(1, 3, *(self.fixed_size or 96,) * 2)
-        size = self.forward(x).shape[1]
+        last, pooled = self._through(x, 0, len(self.parts))
+        first = len(pooled) - max(1, round(len(pooled) / 3))
+        of_blocks = [np.full(mean.shape[1], index >= first) for index, (mean, _) in enumerate(pooled)]
+        late = np.concatenate((np.ones(self.penultimate(last).shape[1], bool), *of_blocks, *of_blocks))
         stages, before = [], 0
         for cut, part in enumerate(self.parts, 1):
             x = part(x)
@@ -122,7 +128,7 @@ class Backbone(nn.Module):
                 stages.append(cut)
             before = length
         self.train(was_training)
-        return size, stages
+        return len(late), stages, late
 
 
 class Head(nn.Module):

@@ -126,7 +126,9 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)
         recorder.stage("head", message="Fitting the first classifier on what it saw.")
-        fit = processes.tell(_fit(session, parts, samples, found) if processes.rank() == 0 else None)
+        fit = processes.tell(
+            _fit(session, parts, samples, found, classifier.backbone.late) if processes.rank() == 0 else None
+        )
         classifier.head.set(fit)
         labels = torch.tensor([sample.label for sample in parts.validation])
         loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
@@ -174,7 +176,7 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     return bool(sums[1:].mean() <= NO_TOP * sums[0])
 
 
-def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any) -> head.Fit:
+def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any, late: Any) -> head.Fit:
     count, progress = len(parts.train), session.recorder.progress
     labels = np.array([sample.label for sample in samples])
     indices = np.arange(len(samples))
@@ -184,6 +186,7 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any)
         indices[:count],
         indices[count:],
         len(parts.classes),
+        late=late,
         seed=session.settings.seed,
         device=session.device,
         progress=progress,

@@ -129,3 +129,14 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
     features, labels = clouds(40, 30)
     head.fit_head(features, labels, *parts(40), 3)
     assert torch.get_num_threads() == 2
+
+
+def test_few_pictures_may_leave_out_the_early_blocks() -> None:
+    features, labels = clouds(60, 400, spread=4.0)
+    late = np.arange(400) < 60
+    features[:, :, ~late] = np.random.default_rng(1).normal(size=(60, 2, 340)) * 50  # early blocks see nothing here
+    chosen = head.fit_head(features, labels, *parts(60), 3, late=late)
+    assert not chosen.scale[~late].any()
+    assert chosen.validation_loss < head.fit_head(features, labels, *parts(60), 3).validation_loss
+    features[:, :, late], features[:, :, 100:160] = features[:, :, 100:160].copy(), features[:, :, late].copy()
+    assert head.fit_head(features, labels, *parts(60), 3, late=late).scale.all()

@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,23 @@ def finished(code, pictures, tmp_path_factory) -> Program:
     program = Program(code, pictures, tmp_path_factory.mktemp("run"), seed=5)
     assert program.run() == 0, program.log
     return program
+
+
+def test_nobody_outside_is_told_of_a_run(code, pictures, tmp_path, monkeypatch):
+    asked: list[bytes] = []
+
+    class Ear(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(200))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Ear) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_address[1]}")
+        program = Program(code, pictures, tmp_path, recipe="features")
+        assert program.run() == 0, program.log
+        proxy.shutdown()
+    assert asked == []
 
 
 def test_a_run_leaves_everything_its_contract_names(finished):

@@ -105,6 +105,8 @@ class TestLite0:
         backbone = network.load(network.choose("efficientnet_lite0", None))
         assert (len(backbone.parts), len(backbone.taps), backbone.feature_size) == (17, 16, 1280 + 2 * 1808)
         assert backbone.stages == [3, 5, 7, 13]
+        assert backbone.late.shape == (4896,)
+        assert backbone.late.sum() == 1280 + 2 * (4 * 192 + 320)  # the last five blocks
 
 
 class TestClassifier:
