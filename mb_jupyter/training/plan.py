@@ -25,7 +25,7 @@ BATCHES = {"cpu": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
 TIMED_PICTURES = 16
-LEARNING_RATE = 5e-4  # for batches of 32; see benchmarks/
+LEARNING_RATE = 5e-4  # for batches of 32
 
 Opener = Callable[[Tail], tuple[Source, Source]]  # opens the sources of training and validation pictures
 

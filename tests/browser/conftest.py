@@ -64,7 +64,8 @@ class Server:
 
     def ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(self.url + path, method=method, headers={"Authorization": f"token {TOKEN}"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        # urlopen would go through whatever proxy the first request of this process went through
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
