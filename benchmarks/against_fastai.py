@@ -70,7 +70,8 @@ def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[t
     frame["path"] = [str(data / name) for name in frame["ImageSource"]]
     frame["is_valid"] = frame["Split"] == "test"
     backbone = load(choose("efficientnet_lite0", None))
-    body = nn.Sequential(*backbone.parts, *list(backbone.penultimate.children())[:3])  # to the last feature map
+    neck = [layer for layer in backbone.penultimate.modules() if not list(layer.children())]
+    body = nn.Sequential(*backbone.parts, *neck[:3])  # convolution, norm, activation: the last feature map
     model = nn.Sequential(body, create_head(1280, frame["Label"].nunique()))
     block = DataBlock(
         (ImageBlock, CategoryBlock), get_x=ColReader("path"), get_y=ColReader("Label"), splitter=ColSplitter(),
@@ -93,7 +94,7 @@ def _trace(trace: list[tuple[float, float]]) -> Any:
     class Trace(Callback):
         """Keep the clock of the training alone and the accuracy after each epoch."""
 
-        seconds = 0.0
+        order, seconds = 65, 0.0  # after the recorder
 
         def before_train(self) -> None:
             self.start = time.perf_counter()
