@@ -80,9 +80,9 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the ``%mb_*`` magics (``%load_ext mb_jupyter``)."""
     from .completion import register
-    from .magics import MBMagics
+    from .magics import ALL
 
-    shell.register_magics(MBMagics)
+    shell.register_magics(*ALL)
     register(shell)
 
 

@@ -1,0 +1,163 @@
+"""What every command is made of: its options, its words, and how it shows what it does."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand, output_can_be_silenced
+from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
+
+from mb_jupyter.display import Durable, Shown, escape, somebody_there
+from mb_jupyter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mb_jupyter.live import Live
+    from mb_jupyter.run import Run
+
+RUN = argument("run", nargs="?", help="handle or id of a run, or name of an experiment; default: the latest")
+NO_WAIT = argument("--no-wait", action="store_true", help="return at once and show the run with live buttons")
+
+
+def command(*arguments: Any, cell: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a magic of a method ``(self, args)``, or ``(self, args, body)`` for one that may have a cell."""
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        def magic(self: Commands, line: str, body: str | None = None) -> Any:
+            words = self.words(line)
+            if {"-h", "--help"} & set(words):
+                return print(parser().format_help())  # noqa: T201 - asked for
+            try:
+                args = parser().parse_args(words)
+                return method(self, args, body) if cell else method(self, args)
+            except ConfigError as error:
+                raise UsageError(f"{error.cause}\n{error.fix}") from None
+
+        @functools.cache
+        def parser() -> Any:
+            # not at %load_ext: the texts of a dozen parsers take longer than everything else there
+            described = magic
+            for each in reversed(arguments):
+                described = each(described)
+            return magic_arguments()(described).parser if arguments else MagicArgumentParser(magic.__name__)
+
+        magic.__name__ = method.__name__
+        magic.__doc__ = f"{method.__doc__}\n\n        Its options: %{method.__name__} --help"
+        magic.options = parser  # type: ignore[attr-defined]
+        silent = output_can_be_silenced(no_var_expand(magic))
+        return line_cell_magic(silent) if cell else line_magic(silent)
+
+    return decorate
+
+
+class Commands(Magics):
+    """What the commands of every room need of the notebook."""
+
+    @property
+    def last(self) -> Run | None:
+        """The run that this kernel was last about."""
+        assert self.shell is not None
+        run: Run | None = self.shell.meta.get("mb_last_run")
+        return run
+
+    @last.setter
+    def last(self, run: Run) -> None:
+        assert self.shell is not None
+        self.shell.meta["mb_last_run"] = run
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The variables of the notebook."""
+        assert self.shell is not None
+        return self.shell.user_ns
+
+    def words(self, line: str) -> list[str]:
+        """Return the words of a line: quotes group, ``~`` is home, ``{{name}}`` is that variable's text."""
+        from mb_jupyter.config import VARIABLE
+
+        reader = shlex.shlex(line.rstrip().removesuffix(";"), posix=True, punctuation_chars=False)
+        reader.whitespace_split, reader.commenters = True, ""
+        if os.name == "nt":  # there, a backslash separates folders
+            reader.escape = ""
+        try:
+            words = list(reader)
+        except ValueError:
+            raise UsageError("A quotation mark is not closed; put quotes around the whole path.") from None
+        names = self.names
+        plain = (str, int, float, os.PathLike)
+        return [
+            VARIABLE.sub(lambda found: str(names[found[1]]), word)
+            if all(isinstance(names.get(name), plain) for name in VARIABLE.findall(word))
+            else word
+            for word in (str(Path(word).expanduser()) if word.startswith("~") else word for word in words)
+        ]
+
+    def one(self, words: list[str]) -> Any:
+        """Return the one thing that the words name: a path whose spaces were not quoted, or a variable."""
+        from mb_jupyter.config import VARIABLE
+
+        alone = VARIABLE.fullmatch(words[0]) if len(words) == 1 else None
+        if alone and alone[1] in self.names:
+            return self.names[alone[1]]
+        return " ".join(words)
+
+    def variable(self, name: str) -> str:
+        """Return the name of a variable, checked."""
+        if not name.isidentifier():
+            raise UsageError(f"-o {name}: is not the name of a variable.")
+        return name
+
+    def follow(self, run: Run, live: Live, no_wait: bool) -> None:
+        """Show a run until it ends, or from a thread where somebody is there to press its buttons."""
+        if no_wait and not somebody_there():
+            live.notes.append("Nobody is there, and the kernel ends with the last cell: --no-wait waits here.")
+        elif no_wait and not run.state.is_terminal:
+            from mb_jupyter.panels.train import follow
+
+            follow(run, live)
+            return
+        run.watch(live)
+
+    def chosen(self, name: str | None, file: str) -> Run:
+        """Return the named run, else this kernel's last, else the latest that has left ``file``."""
+        from mb_jupyter.history import attach, latest_with
+
+        if name is not None:
+            return attach(name)
+        if self.last is not None and (self.last.folder / file).exists():
+            return self.last
+        return latest_with(file)
+
+    def with_progress(self, what: str, work: Callable[[Callable[..., None]], Any]) -> Any:
+        """Do the work; show how far it is when it takes longer than a second."""
+        durable, begun, shown_at = Durable(), time.monotonic(), 0.0
+
+        def say(done: int, total: int | None = None) -> None:
+            nonlocal shown_at
+            now = time.monotonic()
+            if now - max(begun, shown_at) >= 1.0 and somebody_there():
+                shown_at = now
+                durable.show(Shown(f"{what}: {done:,}" + (f" of {total:,}" if total else "")))
+
+        try:
+            return work(say)
+        finally:
+            if shown_at:
+                durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
+
+    def said(self, run: Run, what: str) -> Any:
+        """Return the sentence about what was done to a run."""
+        text = f"{run.handle} {what}; it is {run.state}."
+        return Shown(text, f"<div>{escape(text)}</div>")
+
+    def display(self, shown: Any) -> None:
+        """Show an object that is not the cell's result."""
+        from IPython.display import display
+
+        display(shown)

@@ -1,0 +1,50 @@
+"""What a training needs: pictures, a place for its runs, an installation that works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.magic import magics_class
+from IPython.core.magic_arguments import argument
+
+from .command import Commands, command
+
+
+@magics_class
+class ResourceMagics(Commands):
+    """The commands about what there must be before a training."""
+
+    @command(argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"))
+    def mb_data(self, args: Any) -> Any:
+        """Look at the pictures: classes, findings, duplicates, a sheet of thumbnails."""
+        from mb_jupyter.dataset import Dataset
+
+        return self.with_progress("looking at the pictures", lambda say: Dataset(self.one(args.path), progress=say))
+
+    @command(
+        argument("what", nargs="?", choices=("list", "show"), default="list", help="list or show"),
+        argument("name", nargs="?", help="the experiment to show; default: the latest run's"),
+    )
+    def mb_experiment(self, args: Any) -> Any:
+        """List the experiments, or show one with its runs."""
+        from mb_jupyter.experiment import Experiment
+        from mb_jupyter.history import attach
+        from mb_jupyter.workspace import Workspace
+
+        if args.what == "list":
+            return Workspace.local()
+        return Experiment.local(attach(args.name).experiment)
+
+    @command(argument("what", nargs="?", choices=("show",), default="show", help="show"))
+    def mb_workspace(self, args: Any) -> Any:
+        """Show where the runs are kept."""
+        from mb_jupyter.workspace import Workspace
+
+        return Workspace.local()
+
+    @command()
+    def mb_doctor(self, args: Any) -> Any:
+        """Check this installation and name the command that mends it."""
+        from mb_jupyter.installation import doctor
+
+        return doctor()
