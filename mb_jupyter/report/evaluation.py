@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .display import (
+from mb_jupyter.display import (
     ROUND,
     Shown,
     bar,
@@ -28,7 +28,7 @@ from .display import (
     table,
     text_table,
 )
-from .errors import DataError, WorkspaceError
+from mb_jupyter.errors import DataError, WorkspaceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,7 +250,7 @@ class Report:
         return card(self.headline, "".join(parts))
 
     def _confusion_html(self) -> str:
-        from .plots import confusion_matrix, confusion_matrix_alt
+        from mb_jupyter.plots import confusion_matrix, confusion_matrix_alt
 
         counts = self.confusion.to_numpy()
         picture = image(confusion_matrix(counts, self.classes), confusion_matrix_alt(counts, self.classes), style=ROUND)
