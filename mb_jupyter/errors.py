@@ -9,6 +9,8 @@
     +-- TrainingFailed      a run ended without a model; carries the log's path and its last lines
     +-- ModelError          a model file cannot be read, or is not one of ours
     +-- PredictionError     a picture cannot be scored
+    +-- AzureError          Azure refused, or could not be reached; carries the service's code
+        +-- SignInError     nobody is signed in, or the sign-in was not accepted
 
 Anything else that is raised is a bug and keeps its traceback.
 """
@@ -82,3 +84,28 @@ class ModelError(MBError):
 
 class PredictionError(MBError):
     """A picture cannot be scored."""
+
+
+class AzureError(MBError):
+    """Azure refused something, or could not be reached; ``details`` holds all that the service said.
+
+    ``code`` is the service's own word for it, ``status`` the HTTP status.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        fix: str = "",
+        alternative: str = "",
+        details: str = "",
+        *,
+        code: str = "",
+        status: int | None = None,
+    ) -> None:
+        super().__init__(cause, fix, alternative, details)
+        self.code = code
+        self.status = status
+
+
+class SignInError(AzureError):
+    """Nobody is signed in to Azure, or the sign-in was not accepted."""

@@ -1,0 +1,156 @@
+"""Requests to Azure with the pipeline that azure-core brings: token, retries, proxy, no SDK to import.
+
+Lists follow ``nextLink``; a long-running operation is waited for with :meth:`Arm.wait`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from .translate import translated
+
+HOST = "https://management.azure.com"
+SCOPE = "https://management.azure.com/.default"
+POLL_SECONDS = 5.0
+ENDED = ("succeeded", "failed", "canceled", "cancelled")
+
+Progress = Callable[[str], None]
+
+
+class Arm:
+    """GET, PUT, POST, PATCH and DELETE with JSON; raises our errors."""
+
+    def __init__(self, credential: Any) -> None:
+        from azure.core.pipeline import policies
+        from azure.mgmt.core import ARMPipelineClient
+        from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
+
+        self._client: Any = ARMPipelineClient(
+            HOST,
+            policies=[
+                policies.RequestIdPolicy(),
+                policies.UserAgentPolicy("mb_jupyter"),
+                policies.RetryPolicy(retry_total=4, retry_backoff_max=20),
+                ARMChallengeAuthenticationPolicy(credential, SCOPE),
+            ],
+        )
+
+    def get(self, path: str, version: str, **params: str) -> dict[str, Any]:
+        """Return the answer to a GET; ``path`` begins with ``/`` or is an address of its own."""
+        return self.send("GET", path, version, params=params).json() or {}
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        version: str = "",
+        *,
+        body: Any = None,
+        params: dict[str, str] | None = None,
+        doing: str = "",
+        timeout: float = 60,
+    ) -> Any:
+        """Return the response (azure-core's) of one request; an answer of 400 and above is raised."""
+        from azure.core.rest import HttpRequest
+
+        url = path if "://" in path else HOST + path
+        asked = {**({"api-version": version} if version else {}), **(params or {})}
+        request = HttpRequest(method, url, params=asked, json=body) if body is not None else HttpRequest(
+            method, url, params=asked
+        )  # fmt: skip
+        with translated(doing or f"{method} {urlsplit(url).path.rsplit('/', 1)[-1]}"):
+            response = self._client.send_request(request, connection_timeout=10, read_timeout=timeout)
+            _raise_for(response)
+        return response
+
+    def pages(self, path: str, version: str, **params: str) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, page after page."""
+        answer = self.get(path, version, **params)
+        while True:
+            yield from answer.get("value") or []
+            following = answer.get("nextLink")
+            if not following:
+                return
+            answer = self.get(following, "")
+
+    def exists(self, path: str, version: str) -> dict[str, Any] | None:
+        """Return the resource, None when there is none."""
+        from mb_jupyter.errors import AzureError
+
+        try:
+            return self.get(path, version)
+        except AzureError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def wait(
+        self,
+        response: Any,
+        doing: str,
+        progress: Progress | None = None,
+        seconds: float = 1800,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> dict[str, Any]:
+        """Wait for what a response has begun; raise what it ended with when it failed."""
+        from mb_jupyter.errors import AzureError
+
+        headers = response.headers
+        status_url, location = headers.get("Azure-AsyncOperation"), headers.get("Location")
+        if not status_url and not location:
+            return {}
+        begun = time.monotonic()
+        while True:
+            pause(_delay(response))
+            response = self.send("GET", status_url or location, doing=doing)
+            answer = (response.json() if response.text() else {}) or {}
+            state = str(answer.get("status", "")).casefold()
+            if (status_url and state in ENDED) or (not status_url and response.status_code != 202):
+                break
+            passed = time.monotonic() - begun
+            if progress is not None:
+                progress(f"{doing}: {answer.get('status') or 'going on'}, {passed:.0f} s")
+            if passed > seconds:
+                raise AzureError(
+                    f"Azure has not ended {doing} within {seconds / 60:.0f} minutes; it may still go on.",
+                    "Look again later: %mb_workspace show, %mb_compute show.",
+                )
+        if state in ("failed", "canceled", "cancelled"):
+            raise _failed(response, doing)
+        return answer
+
+
+def _delay(response: Any) -> float:
+    milliseconds, seconds = response.headers.get("retry-after-ms"), response.headers.get("Retry-After")
+    try:
+        if milliseconds:
+            return float(milliseconds) / 1000
+        if seconds and float(seconds) > 0:
+            return min(float(seconds), 30.0)
+    except ValueError:  # a date
+        pass
+    return POLL_SECONDS
+
+
+def _raise_for(response: Any) -> None:
+    """Raise azure-core's own error for an answer of 400 and above, so that one place translates."""
+    if response.status_code < 400:
+        return
+    from azure.core import exceptions as azure
+    from azure.mgmt.core.exceptions import ARMErrorFormat
+
+    kind = {401: azure.ClientAuthenticationError, 404: azure.ResourceNotFoundError, 409: azure.ResourceExistsError}
+    raise kind.get(response.status_code, azure.HttpResponseError)(response=response, error_format=ARMErrorFormat)
+
+
+def _failed(response: Any, doing: str) -> Exception:
+    from azure.core.exceptions import HttpResponseError
+    from azure.mgmt.core.exceptions import ARMErrorFormat
+
+    from .translate import translate
+
+    error = HttpResponseError(response=response, error_format=ARMErrorFormat)
+    return translate(error, doing) or error
