@@ -9,6 +9,7 @@
     +-- TrainingFailed      a run ended without a model; carries the log's path and its last lines
     +-- ModelError          a model file cannot be read, or is not one of ours
     +-- PredictionError     a picture cannot be scored
+    +-- ExportError         the projects cannot be generated, or not put where they were wanted
     +-- AzureError          Azure refused, or could not be reached; carries the service's code
         +-- SignInError     nobody is signed in, or the sign-in was not accepted
 
@@ -84,6 +85,10 @@ class ModelError(MBError):
 
 class PredictionError(MBError):
     """A picture cannot be scored."""
+
+
+class ExportError(MBError):
+    """The projects cannot be generated, or not be put where they were wanted."""
 
 
 class AzureError(MBError):
