@@ -68,8 +68,8 @@ def test_confusion(report: Report) -> None:
 
 def test_in_words(report: Report) -> None:
     assert report.summary == (
-        "Accuracy 70.0 % on held-out pictures: 7 of 10 are right (95 % interval 39.7 to 89.2 %). "
-        "The weakest class is bird: recall 0.0 %, precision –, F1 0.00."
+        "Accuracy 70.0 % (95 % interval 39.7 to 89.2 %): 7 of 10 held-out pictures of 4 classes are right; "
+        "the weakest class is bird (0 of 1 found, never answered, F1 0.00)."
     )
     text = report._repr_mimebundle_()["text/plain"]
     assert "1 of 5 pictures of dog were taken for cat" in text

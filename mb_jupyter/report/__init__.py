@@ -1,8 +1,11 @@
 """From a run's predictions on its held-out pictures to a report that one can trust.
 
-``Report`` holds the figures as tables; how it looks, on a page and in words, is beside it.
+``Report`` holds the figures as tables, ``Comparison`` those of two runs and more; how they look, on a page and
+in words, is beside them.
 """
 
-from .evaluation import Confusion, Interval, Report
+from .comparison import Comparison, compare_reports
+from .evaluation import Confusion, Report
+from .statistics import Interval
 
-__all__ = ["Confusion", "Interval", "Report"]
+__all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports"]

@@ -1,49 +1,31 @@
 """What the held-out pictures say about a model: how often it is right, where it is wrong, how sure one may be.
 
-Everything here is counted on the pictures that training never saw. The functions take ``predictions.csv`` of
-a run, so that the same report can be made again at any time, by anybody.
+Everything here is counted on pictures that training never saw, and read from the files of the run, so that
+the same report can be made again at any time, by anybody. Each figure is made when it is first asked for.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import (
-    ROUND,
-    Shown,
-    bar,
-    card,
-    details,
-    elide,
-    escape,
-    image,
-    largest_difference,
-    percent,
-    table,
-    text_table,
-)
+from mb_jupyter.display import elide, percent
 from mb_jupyter.errors import DataError, WorkspaceError
 
+from . import files, statistics
+from .comparison import Comparison, compare_reports
+from .statistics import BINS, THRESHOLDS, Interval
+from .suspects import COLUMNS, find_suspects, write_patch
+
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-CONFIDENCE = 0.95
-MOST_CONFUSIONS = 5
-MOST_ROWS = 50  # classes in the shown table
-MOST_COLUMNS = 20  # classes up to which the confusion matrix is a table too
-
-
-class Interval(NamedTuple):
-    """The ends of a confidence interval."""
-
-    low: float
-    high: float
+TARGET = 0.95  # precision that a recommended threshold is to give
 
 
 @dataclass(frozen=True)
@@ -60,60 +42,34 @@ class Confusion:
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(files.InFolder):
     """The evaluation of a model on its held-out pictures.
 
     ``frame`` has the columns ``ImageSource, Label, Prediction`` and ``Score.<class>`` for every class;
-    ``record`` is the run's ``report.json``, empty where there is none.
+    ``record`` is the run's ``report.json``, empty where there is none; ``folder`` is the run's, where the other
+    files are. What a missing file would tell is absent: an empty table or None.
     """
 
     frame: pd.DataFrame
     classes: tuple[str, ...]
     record: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, record: dict[str, Any] | None = None) -> Report:
+    def from_frame(
+        cls, frame: pd.DataFrame, record: dict[str, Any] | None = None, folder: Path | None = None
+    ) -> Report:
         """Return the report on predictions; of a table with a column ``Split`` only the rows of ``test`` count.
 
         Raises ``DataError`` when columns are missing, a class is unknown, or no picture is left.
         """
-        classes = tuple(name.removeprefix("Score.") for name in frame.columns if name.startswith("Score."))
-        missing = [name for name in ("ImageSource", "Label", "Prediction") if name not in frame.columns]
-        missing += [] if classes else ["Score.<class>"]
-        if missing:
-            raise DataError(
-                f"These are no predictions with their true classes: the column {', '.join(missing)} is missing.",
-                "Pass the predictions.csv that a run has written.",
-            )
-        if "Split" in frame.columns:
-            frame = frame[frame["Split"] == "test"]
-        if frame.empty:
-            raise DataError("There are no held-out pictures to report on.", "Give test_fraction more than 0.")
-        strange = sorted({*frame["Label"], *frame["Prediction"]} - {*classes}, key=str)
-        if strange:
-            raise DataError(f"The class {strange[0]!r} in the predictions has no scores.", "Export the run again.")
-        return cls(frame.reset_index(drop=True), classes, dict(record or {}))
+        frame, classes = files.checked(frame)
+        return cls(frame, classes, dict(record or {}), folder)
 
     @classmethod
     def from_csv(cls, path: str | Path, record: dict[str, Any] | None = None) -> Report:
         """Return the report on a ``predictions.csv``; raises ``DataError`` for a file that is none."""
-        import pandas as pd
-
-        try:
-            # a class may be called "NA" or "7": everything is text but the scores
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-            for name in frame.columns:
-                if name.startswith("Score."):
-                    frame[name] = frame[name].astype(float)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its path.") from error
-        except ValueError as error:  # of pandas, of float, and of text that is not UTF-8
-            raise DataError(
-                f"{path} is not a table of predictions.",
-                "Pass the predictions.csv that a run has written.",
-                details=str(error),
-            ) from error
-        return cls.from_frame(frame, record)
+        return cls.from_frame(files.read_predictions(path), record)
 
     @classmethod
     def from_run(cls, folder: str | Path) -> Report:
@@ -124,13 +80,10 @@ class Report:
                 f"{folder} has no predictions.csv: its training has not come as far as the evaluation.",
                 "Wait until it ends (%mb_attach), or see why it failed (%mb_why).",
             )
-        try:
-            record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # being written at this moment, or from before the evaluation
-            record = {}
-        return cls.from_csv(folder / "predictions.csv", record if isinstance(record, dict) else {})
+        record = files.read_record(folder / "report.json")
+        return cls.from_frame(files.read_predictions(folder / "predictions.csv"), record, folder)
 
-    # -- figures -----------------------------------------------------------------------------------------
+    # -- the whole ---------------------------------------------------------------------------------------
 
     @property
     def pictures(self) -> int:
@@ -149,29 +102,76 @@ class Report:
 
     @cached_property
     def interval(self) -> Interval:
-        """The 95 % confidence interval of the accuracy (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-        from scipy.stats import binomtest
+        """The 95 % confidence interval of the accuracy, after Wilson."""
+        return statistics.wilson(self.right, self.pictures)
 
-        found = binomtest(self.right, self.pictures).proportion_ci(CONFIDENCE, method="wilson")
-        return Interval(float(found.low), float(found.high))
+    @property
+    def headline(self) -> str:
+        """The accuracy in one sentence."""
+        low, high = (f"{end * 100:.1f}" for end in self.interval)
+        return (
+            f"Accuracy {percent(self.accuracy)} on held-out pictures: {self.right:,} of {self.pictures:,} are right "
+            f"(95 % interval {low} to {high} %)."
+        )
+
+    @property
+    def summary(self) -> str:
+        """The report in one sentence: accuracy, interval, pictures, classes, and the weakest class."""
+        low, high = (f"{end * 100:.1f}" for end in self.interval)
+        pictures = "1 held-out picture" if self.pictures == 1 else f"{self.pictures:,} held-out pictures"
+        are = "is" if self.right == 1 else "are"
+        return (
+            f"Accuracy {percent(self.accuracy)} (95 % interval {low} to {high} %): {self.right:,} of {pictures} "
+            f"of {len(self.classes):,} classes {are} right{self._weakest()}."
+        )
+
+    def _weakest(self) -> str:
+        worst = self.per_class.sort_values("F1", kind="stable").iloc[0]
+        if self.right == self.pictures or math.isnan(worst["F1"]):
+            return ""
+        right, support, answered = (int(worst[name]) for name in ("Right", "Support", "Answered"))
+        precision = f"{right:,} of {answered:,} answers right" if answered else "never answered"
+        found = f"{right:,} of {support:,} found, {precision}"
+        return f"; the weakest class is {elide(str(worst.name), 40)} ({found}, F1 {worst['F1']:.2f})"
+
+    # -- classes and mistakes ----------------------------------------------------------------------------
+
+    @cached_property
+    def true(self) -> np.ndarray[Any, Any]:
+        """The true class of every picture, by number."""
+        return self._codes("Label")
+
+    @cached_property
+    def given(self) -> np.ndarray[Any, Any]:
+        """The class that was answered, by number."""
+        return self._codes("Prediction")
+
+    def _codes(self, column: str) -> np.ndarray[Any, Any]:
+        import pandas as pd
+
+        return pd.Categorical(self.frame[column], categories=list(self.classes)).codes.astype(int)
+
+    @cached_property
+    def scores(self) -> np.ndarray[Any, Any]:
+        """One row a picture, one column a class."""
+        return self.frame[[f"{files.SCORE}{name}" for name in self.classes]].to_numpy(float)
+
+    @cached_property
+    def confidence(self) -> np.ndarray[Any, Any]:
+        """The score of the class that was answered."""
+        import numpy as np
+
+        found: np.ndarray[Any, Any] = self.scores[np.arange(self.pictures), self.given]
+        return found
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
-        """Support, precision, recall and F1 of every class.
+        """Support, precision, recall with its 95 % interval, F1 and average precision of every class.
 
         NaN where a figure does not exist: recall and F1 of a class without held-out pictures, precision of a
-        class that was never answered.
+        class that was never answered. ``Right`` and ``Answered`` are the counts behind the shares.
         """
-        import pandas as pd
-        from sklearn.metrics import precision_recall_fscore_support
-
-        precision, recall, f1, support = precision_recall_fscore_support(
-            self.frame["Label"], self.frame["Prediction"], labels=list(self.classes), zero_division=math.nan
-        )
-        columns = {"Support": support, "Precision": precision, "Recall": recall, "F1": f1}
-        frame = pd.DataFrame(columns, index=pd.Index(self.classes, name="Label"))
-        frame.loc[frame["Support"] == 0, "F1"] = math.nan
-        return frame
+        return statistics.per_class(self.true, self.given, self.scores, self.classes)
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
@@ -179,7 +179,7 @@ class Report:
         import pandas as pd
         from sklearn.metrics import confusion_matrix
 
-        counts = confusion_matrix(self.frame["Label"], self.frame["Prediction"], labels=list(self.classes))
+        counts = confusion_matrix(self.true, self.given, labels=range(len(self.classes)))
         index, columns = pd.Index(self.classes, name="Label"), pd.Index(self.classes, name="Prediction")
         return pd.DataFrame(counts, index=index, columns=columns)
 
@@ -195,131 +195,171 @@ class Report:
         ]
         return sorted(pairs, key=lambda pair: (-pair.count, -pair.count / pair.support))
 
-    @property
-    def headline(self) -> str:
-        """The report in one sentence."""
-        low, high = (f"{end * 100:.1f}" for end in self.interval)
-        return (
-            f"Accuracy {percent(self.accuracy)} on held-out pictures: {self.right:,} of {self.pictures:,} are right "
-            f"(95 % interval {low} to {high} %)."
-        )
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """Every held-out picture: ImageSource, Label, Prediction, Score, LabelScore (of the true class)."""
+        import numpy as np
+
+        own = self.scores[np.arange(self.pictures), self.true]
+        return self.frame[["ImageSource", "Label", "Prediction"]].assign(Score=self.confidence, LabelScore=own)
+
+    @cached_property
+    def mistakes(self) -> pd.DataFrame:
+        """The wrong answers, the surest first."""
+        wrong = self.answers[self.true != self.given]
+        return wrong.sort_values(["Score", "LabelScore"], ascending=[False, True], kind="stable", ignore_index=True)
+
+    def pictures_in(self, true: str, predicted: str) -> pd.DataFrame:
+        """Return the pictures in one cell of the confusion matrix, the surest answers first."""
+        answers = self.answers
+        cell = answers[(answers["Label"] == true) & (answers["Prediction"] == predicted)]
+        return cell.sort_values("Score", ascending=False, kind="stable", ignore_index=True)
+
+    # -- how far its scores can be trusted ---------------------------------------------------------------
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Bins of the score with the share that is right in each: a reliability diagram as a table."""
+        return statistics.reliability(self.confidence, self.true == self.given, BINS)
+
+    @cached_property
+    def calibration_before(self) -> pd.DataFrame | None:
+        """The same before the temperature was set; None when it is not known."""
+        heat = self.record.get("temperature")
+        if not files.is_figure(heat) or heat <= 0:
+            return None
+        confidence = statistics.heated(self.scores, heat)[range(self.pictures), self.given]
+        return statistics.reliability(confidence, self.true == self.given, BINS)
 
     @property
-    def summary(self) -> str:
-        """The report in a sentence, or two where a class is behind the others."""
-        return f"{self.headline} {self._weakest()}".rstrip()
+    def ece(self) -> float:
+        """The expected calibration error, over 15 equal bins of the score."""
+        return statistics.calibration_error(self.calibration)
 
-    def _weakest(self) -> str:
-        worst = self.per_class.sort_values("F1", kind="stable").iloc[0]
-        if self.right == self.pictures or math.isnan(worst["F1"]):
-            return ""
-        found = f"recall {_share(worst['Recall'])}, precision {_share(worst['Precision'])}"
-        return f"The weakest class is {elide(str(worst.name), 40)}: {found}, F1 {worst['F1']:.2f}."
+    @property
+    def ece_before(self) -> float | None:
+        """The same before the temperature was set; None when it is not known."""
+        before = self.calibration_before
+        return None if before is None else statistics.calibration_error(before)
 
-    # -- how it looks ------------------------------------------------------------------------------------
+    @cached_property
+    def thresholds(self) -> pd.DataFrame:
+        """What remains, and how right it is, when answers with a score below a threshold are ``unsure``."""
+        return statistics.at_thresholds(self.confidence, self.true == self.given, THRESHOLDS)
+
+    def at(self, threshold: float) -> pd.DataFrame:
+        """Return the figures of every class when answers below ``threshold`` are ``unsure``.
+
+        Answered counts the answers that name the class; its unsure pictures count as not found in Recall.
+        """
+        import numpy as np
+        import pandas as pd
+
+        sure, number = self.confidence >= threshold, len(self.classes)
+        support = np.bincount(self.true, minlength=number)
+        answered = np.bincount(self.given[sure], minlength=number)
+        right = np.bincount(self.true[sure & (self.true == self.given)], minlength=number)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, as in per_class
+            columns = {"Support": support, "Answered": answered, "Precision": right / answered}
+            return pd.DataFrame({**columns, "Recall": right / support, "Right": right}, index=self.per_class.index)
+
+    def recommended_threshold(self, precision: float = TARGET) -> float | None:
+        """Return the lowest threshold above which that share of the answers is right; None if there is none."""
+        return statistics.lowest_threshold(self.confidence, self.true == self.given, precision)
+
+    @cached_property
+    def suspects(self) -> pd.DataFrame:
+        """Training and validation pictures whose label looks wrong to heads that never saw them."""
+        import pandas as pd
+
+        frame = self.out_of_fold
+        return pd.DataFrame(columns=list(COLUMNS)) if frame is None else find_suspects(frame, self.classes)
+
+    # -- beside others -----------------------------------------------------------------------------------
+
+    @cached_property
+    def frozen_features(self) -> Report | None:
+        """The report on the frozen-features model on the same pictures; None without ``baselines.csv``."""
+        frame = self.predictions_in("baselines.csv")
+        try:
+            return None if frame is None else Report.from_frame(frame)
+        except DataError:
+            return None
+
+    @cached_property
+    def majority(self) -> tuple[str, int]:
+        """The most frequent class of the training pictures, and how many held-out ones it has right."""
+        split = self.split
+        labels = self.frame["Label"] if split is None else split["Label"][split["Split"] == "train"]
+        counts = (labels if len(labels) else self.frame["Label"]).value_counts()
+        name = min(counts.index[counts == counts.max()])
+        return str(name), int((self.frame["Label"] == name).sum())
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """This model beside the frozen features and beside always answering the most frequent class."""
+        import pandas as pd
+
+        name, hits = self.majority
+        rows = [("this model", self.right, self.pictures)]
+        if self.frozen_features is not None:
+            rows.append(("frozen features", self.frozen_features.right, self.frozen_features.pictures))
+        rows.append((f"always {name}", hits, self.pictures))
+        shares = [
+            (model, right, number, right / number, *statistics.wilson(right, number)) for model, right, number in rows
+        ]
+        return pd.DataFrame(shares, columns=["Model", "Right", "Pictures", "Accuracy", "AccuracyLow", "AccuracyHigh"])
+
+    def comparison(self, other: Report) -> Comparison:
+        """Compare with another run, usually an earlier one, on the pictures that both held out."""
+        return compare_reports((other, self))
+
+    @cached_property
+    def previous(self) -> Report | None:
+        """The report on the run before this one in its experiment that was evaluated; None without."""
+        if self.folder is None:
+            return None
+        for folder in sorted(self.folder.parent.glob("*/predictions.csv"), reverse=True):
+            if folder.parent.name < self.folder.name and (folder.parent / "run.json").is_file():
+                try:
+                    return Report.from_run(folder.parent)
+                except DataError:  # a damaged one, or one without held-out pictures
+                    continue
+        return None
+
+    @cached_property
+    def next_steps(self) -> list[str]:
+        """What to do next, the largest expected gain first."""
+        from .next_steps import next_steps
+
+        return next_steps(self)
+
+    # -- how it is shown and kept ------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<Report: {self.summary}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return Shown(self._text(), self._html())._repr_mimebundle_()
+        from .page import shown
 
-    def _text(self) -> str:
-        rows = [row for row, _ in self._rows()]
-        parts = [
-            self.summary,
-            text_table(("Class", "Pictures", "Precision", "Recall", "F1"), rows, right=range(1, 5)),
-            *self._notes(),
-        ]
-        if self.confusions:
-            listed = "\n".join(f"  {pair}" for pair in self.confusions[:MOST_CONFUSIONS])
-            parts.insert(2, f"Most frequent mistakes:\n{listed}")
-        return "\n\n".join(parts)
+        return shown(self)._repr_mimebundle_()
 
-    def _html(self) -> str:
-        rows = [(*row, bar(0.0 if math.isnan(f1) else f1, width=80)) for row, f1 in self._rows()]
-        columns = ("Class", "Pictures", "Precision", "Recall", "F1", "")
-        mistakes = "".join(f"<li>{escape(pair)}</li>" for pair in self.confusions[:MOST_CONFUSIONS])
-        parts = [
-            f"<div>{escape(self._weakest())}</div>" if self._weakest() else "",
-            table(columns, rows, right=range(1, 5)),
-            f'<div>Most frequent mistakes:<ul style="margin:2px 0">{mistakes}</ul></div>' if mistakes else "",
-            self._confusion_html(),
-            *(f'<div style="margin-top:4px">{escape(note)}</div>' for note in self._notes()),
-        ]
-        return card(self.headline, "".join(parts))
+    def to_html(self, path: str | Path) -> Path:
+        """Write the whole report as one page that needs nothing else; return its path."""
+        from .page import document
 
-    def _confusion_html(self) -> str:
-        from mb_jupyter.plots import confusion_matrix, confusion_matrix_alt
+        return files.replace(Path(path), document(self))
 
-        counts = self.confusion.to_numpy()
-        picture = image(confusion_matrix(counts, self.classes), confusion_matrix_alt(counts, self.classes), style=ROUND)
-        if len(self.classes) <= MOST_COLUMNS:
-            names = [elide(name, 24) for name in self.classes]
-            rows = [(name, *counts[i].tolist()) for i, name in enumerate(names)]
-            figures = table(("True class, predicted:", *names), rows, right=range(1, len(names) + 1))
-        else:
-            mixed = [(p.true, p.predicted, f"{p.count:,}", f"{p.support:,}") for p in self.confusions[:MOST_ROWS]]
-            figures = table(("True class", "Taken for", "Pictures", "of"), mixed, right=(2, 3))
-        return f"<div>{picture}</div>" + details("The confusion matrix as a table", figures)
+    def to_json(self, path: str | Path) -> Path:
+        """Write every figure of the report for programs; return its path."""
+        from .record import as_json
 
-    def _rows(self) -> list[tuple[tuple[str, ...], float]]:
-        """Return the cells and the F1 of every class, or of very many classes those of the weakest."""
-        frame = self.per_class
-        if len(frame) > MOST_ROWS:
-            frame = frame.sort_values("F1", kind="stable").head(MOST_ROWS)
-        figures = zip(frame["Support"], frame["Precision"], frame["Recall"], frame["F1"], strict=True)
-        return [
-            ((elide(name, 40), f"{support:,}", _share(precision), _share(recall), _f1(f1)), f1)
-            for name, (support, precision, recall, f1) in zip(frame.index, figures, strict=True)
-        ]
+        return files.replace(Path(path), as_json(self))
 
-    def _notes(self) -> list[str]:
-        frame, notes = self.per_class, []
-        if len(self.classes) > MOST_ROWS:
-            notes.append(
-                f"Shown are the {MOST_ROWS} weakest of {len(self.classes):,} classes; .per_class has all of them."
-            )
-        if absent := list(frame.index[frame["Support"] == 0]):
-            notes.append(f"Without held-out pictures, so that nothing is known of it: {_few(absent)}.")
-        if unanswered := list(frame.index[frame["Precision"].isna() & (frame["Support"] > 0)]):
-            notes.append(f"Never answered, so that its precision does not exist (–): {_few(unanswered)}.")
-        return notes + [note for note in (self._calibration(), self._proof()) if note]
+    def write_patch(self, path: str | Path, accept: Iterable[str] = ()) -> Path:
+        """Write the suspect labels for review, for a training with ``labels: PATH``; return its path.
 
-    def _calibration(self) -> str:
-        before, after = self.record.get("ece_before"), self.record.get("ece_after")
-        if not _is_figure(after):
-            return ""
-        was = f", {before:.3f} before calibration" if _is_figure(before) else ""
-        heat = self.record.get("temperature")
-        at = f" (temperature {heat:.2f})" if _is_figure(heat) else ""
-        return f"Calibration: the scores miss the true frequency by {after:.3f} on average (ECE, 15 bins){was}{at}."
-
-    def _proof(self) -> str:
-        proof = self.record.get("verification")
-        proof = proof if isinstance(proof, dict) else self.record
-        agreement: Any = proof.get("agreement")
-        difference: Any = proof.get("largest_difference")
-        if not (_is_figure(agreement) and _is_figure(difference)):
-            return ""
-        return (
-            f"Export: bestModel.onnx and the trained network give the same class for {percent(agreement)} of "
-            f"{proof.get('pictures', self.pictures):,} held-out pictures; {largest_difference(difference)}."
-        )
-
-
-def _share(value: float) -> str:
-    return "–" if math.isnan(value) else percent(value)
-
-
-def _f1(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(elide(name, 40) for name in names[:5]) + more
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ``NewLabel`` is empty, and an empty one changes nothing: fill in what is right. ``accept`` names the
+        pictures (ImageSource) whose suggestion is to stand there already.
+        """
+        return write_patch(Path(path), self.suspects, accept)

@@ -1,0 +1,196 @@
+"""Two runs or more on the pictures that all of them held out: which is better, or whether that is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.display import percent
+from mb_jupyter.errors import DataError
+
+from .statistics import Paired, paired, wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .evaluation import Report
+
+FLIPS = ("ImageSource", "Label", "Before", "After")
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Runs compared in pairs: each of the others (``after``) with the first (``before``).
+
+    Only pictures that both held out, with the same label, count: for a picture that one of them learned
+    from, its answer says nothing. Pictures are known by their content where the runs kept a split.
+    """
+
+    reports: tuple[Report, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.reports) < 2:
+            raise DataError("One run alone cannot be compared.", "Name two runs or more; %mb_runs lists them.")
+
+    @property
+    def before(self) -> Report:
+        """The run that the others are compared with."""
+        return self.reports[0]
+
+    @property
+    def after(self) -> Report:
+        """The last of the others; of two runs the second."""
+        return self.reports[-1]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Every other run with the first."""
+        return [Pair(self.before, other) for other in self.reports[1:]]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a run: its accuracy on its own held-out pictures, with interval and counts."""
+        import pandas as pd
+
+        rows = [(r.name, r.accuracy, r.right, r.pictures, *r.interval) for r in self.reports]
+        return pd.DataFrame(rows, columns=["Run", "Accuracy", "Right", "Pictures", "AccuracyLow", "AccuracyHigh"])
+
+    @property
+    def flips(self) -> pd.DataFrame:
+        """The pictures that only one of ``before`` and ``after`` has right."""
+        return self.pairs[-1].flips
+
+    @property
+    def changes(self) -> pd.DataFrame:
+        """What differs in configuration and data between ``before`` and ``after``."""
+        return self.pairs[-1].changes
+
+    @property
+    def test(self) -> Paired:
+        """The paired test of ``before`` and ``after``."""
+        return self.pairs[-1].test
+
+    @property
+    def equal(self) -> bool:
+        """Whether the difference of ``before`` and ``after`` may well be chance."""
+        return not self.test.differ
+
+    @property
+    def summary(self) -> str:
+        """What came out, a sentence for each pair."""
+        return " ".join(pair.sentence for pair in self.pairs)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.summary}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": self.summary}
+
+
+@dataclass(frozen=True, repr=False)
+class Pair:
+    """Two runs on the pictures that both held out."""
+
+    before: Report
+    after: Report
+
+    @cached_property
+    def joined(self) -> pd.DataFrame:
+        """The common pictures: ImageSource, Label, Before, After (what each run answered)."""
+        columns = {"Prediction_before": "Before", "Prediction_after": "After", "Label_after": "Label"}
+        both = self._merged.rename(columns={**columns, "ImageSource_after": "ImageSource"})
+        return both[both["Label_before"] == both["Label"]][list(FLIPS)].reset_index(drop=True)
+
+    @cached_property
+    def _merged(self) -> pd.DataFrame:
+        frames = [report.identified for report in (self.before, self.after)]
+        if not all(report.has_hashes for report in (self.before, self.after)):
+            frames = [frame.assign(Key=frame["ImageSource"]) for frame in frames]
+        unique = [frame.drop_duplicates("Key") for frame in frames]
+        return unique[0].merge(unique[1], on="Key", suffixes=("_before", "_after"))
+
+    @property
+    def relabelled(self) -> int:
+        """How many common pictures have another label now, and so are left out."""
+        return len(self._merged) - len(self.joined)
+
+    @cached_property
+    def test(self) -> Paired:
+        """McNemar's exact test on the common pictures."""
+        both = self.joined
+        return paired((both["Before"] == both["Label"]).to_numpy(), (both["After"] == both["Label"]).to_numpy())
+
+    @property
+    def flips(self) -> pd.DataFrame:
+        """The pictures that only one of the two has right."""
+        both = self.joined
+        return both[(both["Before"] == both["Label"]) != (both["After"] == both["Label"])].reset_index(drop=True)
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """What differs in configuration and data."""
+        import pandas as pd
+
+        return pd.DataFrame(list(_changes(self.before, self.after)), columns=["What", "Before", "After"])
+
+    @property
+    def sentence(self) -> str:
+        """The outcome with its counts; two runs whose difference may be chance are said to be equal."""
+        before, after, test = self.before.name, self.after.name, self.test
+        if not test.pictures:
+            return f"{after} and {before} have no held-out picture in common, so nothing compares them."
+        first, second = (test.both + only for only in (test.first_only, test.second_only))
+        shares = ", ".join(
+            f"{name} {percent(right / test.pictures)} ({right:,}; 95 % interval {_range(right, test.pictures)})"
+            for name, right in ((after, second), (before, first))
+        )
+        on = f"on the {test.pictures:,} held-out pictures that both have: {shares}"
+        only = f"{test.second_only:,} are right only in the one, {test.first_only:,} only in the other"
+        chance = f"McNemar's exact test, p = {test.p_value:.2g}"
+        if not test.differ:
+            return f"{after} and {before} are equal as far as these pictures can tell, {on}; {only} ({chance})."
+        word = "better" if second > first else "worse"
+        return f"{after} is {word} than {before} {on}; {only} ({chance})."
+
+
+def compare_reports(reports: Sequence[Report]) -> Comparison:
+    """Compare reports, each with the first."""
+    return Comparison(tuple(reports))
+
+
+def _range(right: int, pictures: int) -> str:
+    low, high = wilson(right, pictures)
+    return f"{low * 100:.1f} to {high * 100:.1f} %"
+
+
+def _changes(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
+    """Yield what differs: settings, classes, pictures, network, versions."""
+    for key in sorted({*before.config, *after.config} - {"experiment"}):
+        was, now = before.config.get(key), after.config.get(key)
+        if was != now:
+            yield key, _said(was), _said(now)
+    facts = (("classes", "classes"), ("pictures", "counts"), ("data fingerprint", "fingerprint"))
+    for name, key in facts:
+        was, now = before.run.get(key), after.run.get(key)
+        if was != now:
+            yield name, _said(was), _said(now)
+    for name in ("architecture", "best_phase"):
+        was, now = before.record.get(name), after.record.get(name)
+        if was != now and name not in before.config.keys() & after.config.keys():
+            yield name, _said(was), _said(now)
+    was, now = (report.reproducibility.get("versions", {}) for report in (before, after))
+    for package in sorted({*was, *now}):
+        if was.get(package) != now.get(package):
+            yield f"version of {package}", _said(was.get(package)), _said(now.get(package))
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"{len(value)}: {', '.join(map(str, value[:5]))}{' ...' if len(value) > 5 else ''}"
+    return str(value)

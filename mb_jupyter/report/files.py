@@ -1,0 +1,198 @@
+"""What a report reads in the folder of a run. A file that is missing or damaged is an absent one."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from mb_jupyter.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORE = "Score."
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Return a table of predictions; raises ``DataError`` for a file that is none.
+
+    A class may be called "NA" or "7": everything is text but the scores.
+    """
+    import pandas as pd
+
+    try:
+        columns = list(pd.read_csv(path, nrows=0, dtype=str, encoding_errors="surrogateescape").columns)
+        kinds = {name: float if name.startswith(SCORE) else str for name in columns}
+        return pd.read_csv(
+            path,
+            dtype=kinds,
+            keep_default_na=False,
+            encoding_errors="surrogateescape",
+        )
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its path.") from error
+    except ValueError as error:  # of pandas, of float, and of text that is not UTF-8
+        raise DataError(
+            f"{path} is not a table of predictions.",
+            "Pass the predictions.csv that a run has written.",
+            details=str(error),
+        ) from error
+
+
+def checked(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the held-out rows of a table of predictions, and its classes; ``DataError`` when it is none."""
+    classes = tuple(str(name).removeprefix(SCORE) for name in frame.columns if str(name).startswith(SCORE))
+    missing = [name for name in ("ImageSource", "Label", "Prediction") if name not in frame.columns]
+    missing += [] if classes else ["Score.<class>"]
+    if missing:
+        raise DataError(
+            f"These are no predictions with their true classes: the column {', '.join(missing)} is missing.",
+            "Pass the predictions.csv that a run has written.",
+        )
+    if "Split" in frame.columns:
+        frame = frame[frame["Split"] == "test"]
+    if frame.empty:
+        raise DataError("There are no held-out pictures to report on.", "Give test_fraction more than 0.")
+    strange = sorted({*frame["Label"], *frame["Prediction"]} - {*classes}, key=str)
+    if strange:
+        raise DataError(f"The class {strange[0]!r} in the predictions has no scores.", "Export the run again.")
+    return frame.reset_index(drop=True), classes
+
+
+def read_text_table(path: Path) -> pd.DataFrame | None:
+    """Return a table whose every cell is text."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    except (OSError, ValueError):
+        return None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a JSON mapping."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # being written at this moment, or from before the evaluation
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of ``metrics.jsonl``; a torn line is skipped."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        found += [record] if isinstance(record, dict) else []
+    return found
+
+
+def data_root(run: dict[str, Any]) -> Path | None:
+    """Return the folder that a run's paths begin at, as ``run.json`` tells it."""
+    if run.get("root"):
+        return Path(str(run["root"]))
+    data = str(run.get("data") or "")
+    if not data or data.startswith("a table of "):
+        return None
+    path = Path(data).expanduser().absolute()
+    return path.parent if path.suffix.casefold() in (".csv", ".tsv") else path
+
+
+def replace(path: Path, text: str) -> Path:
+    """Write a text file aside, then rename it, so that nobody ever reads half of it."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return aside.replace(path)
+
+
+def is_figure(value: Any) -> TypeGuard[float]:
+    """Tell whether a value read from JSON is a number to reckon with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class InFolder:
+    """What lies in a run's folder, read when it is asked for; without a folder nothing does."""
+
+    folder: Path | None
+    frame: pd.DataFrame
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """What was written down when the run was begun (``run.json``)."""
+        return read_record(self.folder / "run.json") if self.folder else {}
+
+    @property
+    def name(self) -> str:
+        """The handle of the run, or words in its place."""
+        return str(self.run.get("handle") or (self.folder.name if self.folder else "these predictions"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was asked for."""
+        found = self.run.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def reproducibility(self) -> dict[str, Any]:
+        """The run's ``reproducibility.json``."""
+        return read_record(self.folder / "reproducibility.json") if self.folder else {}
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The records of the run's epochs."""
+        records = read_records(self.folder / "metrics.jsonl") if self.folder else []
+        return [record for record in records if record.get("event") == "epoch"]
+
+    @cached_property
+    def split(self) -> pd.DataFrame | None:
+        """The run's ``split.csv``; None without."""
+        frame = read_text_table(self.folder / "split.csv") if self.folder else None
+        return frame if frame is not None and {"ImageSource", "Label", "Split"} <= {*frame.columns} else None
+
+    @cached_property
+    def out_of_fold(self) -> pd.DataFrame | None:
+        """The run's ``out_of_fold.csv``; None without."""
+        return self.predictions_in("out_of_fold.csv")
+
+    @property
+    def has_hashes(self) -> bool:
+        """Whether the pictures are known by their content."""
+        return self.split is not None and "Sha256" in self.split.columns
+
+    @cached_property
+    def identified(self) -> pd.DataFrame:
+        """The predictions with a column ``Key``: the picture's hash where the run kept it, else its path."""
+        frame = self.frame[["ImageSource", "Label", "Prediction"]]
+        if self.split is None or not self.has_hashes:
+            return frame.assign(Key=frame["ImageSource"])
+        hashes = self.split.drop_duplicates("ImageSource").set_index("ImageSource")["Sha256"]
+        return frame.assign(Key=frame["ImageSource"].map(hashes).fillna(frame["ImageSource"]))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, as far as its program has told."""
+        status = read_record(self.folder / "status.json") if self.folder else {}
+        return status.get("state") in ("completed", "stopped", "failed")
+
+    def path(self, image_source: str) -> Path:
+        """Return where a picture is, or was when the run was begun."""
+        root = data_root(self.run)
+        return root / image_source if root else Path(image_source)
+
+    def predictions_in(self, name: str) -> pd.DataFrame | None:
+        """Return a table of predictions of the run; None when it is not there or damaged."""
+        path = self.folder / name if self.folder else None
+        try:
+            return read_predictions(path) if path is not None and path.is_file() else None
+        except DataError:
+            return None

@@ -1,0 +1,219 @@
+"""The report's arithmetic, by libraries that have settled it; nothing here knows of runs or pages.
+
+``true`` and ``given`` are classes by number, ``scores`` one row a picture and one column a class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+CONFIDENCE = 0.95
+BINS = 15  # of the calibration error, as the training program counts them
+DRAWS = 300  # of a model without fault, to know what error chance alone makes
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+SIGNIFICANT = 0.05
+
+
+class Interval(NamedTuple):
+    """The ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson(right: int, pictures: int) -> Interval:
+    """Return the 95 % interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953); NaN of nothing."""
+    from scipy.stats import binomtest
+
+    if not pictures:
+        return Interval(math.nan, math.nan)
+    found = binomtest(int(right), int(pictures)).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def intervals(right: Sequence[int] | Array, pictures: Sequence[int] | Array) -> tuple[list[float], list[float]]:
+    """Return the lower and the upper ends of several shares."""
+    found = [wilson(r, n) for r, n in zip(right, pictures, strict=True)]
+    return [one.low for one in found], [one.high for one in found]
+
+
+def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the figures of every class.
+
+    NaN where one does not exist: recall, F1 and average precision of a class without pictures, precision of
+    a class that was never answered.
+    """
+    import numpy as np
+    import pandas as pd
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+    number = len(classes)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true, given, labels=np.arange(number), zero_division=math.nan
+    )
+    right = np.bincount(true[true == given], minlength=number)
+    low, high = intervals(right, support)
+    frame = pd.DataFrame(
+        {
+            "Support": support,
+            "Precision": precision,
+            "Recall": recall,
+            "F1": f1,
+            # one class against the rest, in the order of its scores
+            "AP": [average_precision_score(true == i, scores[:, i]) if support[i] else math.nan for i in range(number)],
+            "RecallLow": low,
+            "RecallHigh": high,
+            "Right": right,
+            "Answered": np.bincount(given, minlength=number),
+        },
+        index=pd.Index(classes, name="Label"),
+    )
+    frame.loc[frame["Support"] == 0, "F1"] = math.nan
+    return frame
+
+
+def reliability(confidence: Array, right: Array, bins: int = BINS) -> pd.DataFrame:
+    """Return how often the model is right at each height of its score: equal bins, empty ones too."""
+    import numpy as np
+    import pandas as pd
+
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    pictures = np.bincount(index, minlength=bins)
+    hits = np.bincount(index, weights=right, minlength=bins).astype(int)
+    low, high = intervals(hits, pictures)
+    with np.errstate(invalid="ignore"):  # 0 / 0 of an empty bin is NaN, which is what it is
+        mean, accuracy = np.bincount(index, weights=confidence, minlength=bins) / pictures, hits / pictures
+    edges = np.arange(bins + 1) / bins
+    return pd.DataFrame(
+        {
+            "Low": edges[:-1],
+            "High": edges[1:],
+            "Pictures": pictures,
+            "Score": mean,
+            "Right": hits,
+            "Accuracy": accuracy,
+            "AccuracyLow": low,
+            "AccuracyHigh": high,
+        }
+    )
+
+
+def calibration_error(bins: pd.DataFrame) -> float:
+    """Return the mean gap between score and being right, weighed by pictures (ECE, arXiv:1706.04599)."""
+    filled = bins[bins["Pictures"] > 0]
+    gaps = (filled["Accuracy"] - filled["Score"]).abs() * filled["Pictures"]
+    return float(gaps.sum() / filled["Pictures"].sum())
+
+
+def calibration_error_by_chance(confidence: Array, bins: int = BINS) -> tuple[float, float]:
+    """Return the mean, and the end of 95 %, of the ECE of a faultless model on as many pictures.
+
+    So few pictures are never right exactly as often as their scores say: each is drawn to be right with its
+    own score (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1).
+    """
+    import numpy as np
+
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    random = np.random.default_rng(0)
+    errors = [
+        np.abs(np.bincount(index, weights=(random.random(len(index)) < confidence) - confidence)).sum() / len(index)
+        for _ in range(DRAWS)
+    ]
+    return float(np.mean(errors)), float(np.quantile(errors, CONFIDENCE))
+
+
+def heated(scores: Array, temperature: float) -> Array:
+    """Return the probabilities before they were divided by a temperature; the class stays the same."""
+    import numpy as np
+
+    logits = np.log(np.maximum(scores, np.finfo(np.float32).tiny)) * temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    raised = np.exp(logits)
+    found: Array = raised / raised.sum(axis=1, keepdims=True)
+    return found
+
+
+def at_thresholds(confidence: Array, right: Array, thresholds: Sequence[float]) -> pd.DataFrame:
+    """Return, for each threshold, how many pictures are answered and how many of the answers are right."""
+    import pandas as pd
+
+    answered = [int((confidence >= threshold).sum()) for threshold in thresholds]
+    hits = [int(right[confidence >= threshold].sum()) for threshold in thresholds]
+    low, high = intervals(hits, answered)
+    return pd.DataFrame(
+        {
+            "Threshold": list(thresholds),
+            "Coverage": [number / len(confidence) for number in answered],
+            "Answered": answered,
+            "Precision": [hit / number if number else math.nan for hit, number in zip(hits, answered, strict=True)],
+            "Right": hits,
+            "PrecisionLow": low,
+            "PrecisionHigh": high,
+        }
+    )
+
+
+def lowest_threshold(confidence: Array, right: Array, precision: float) -> float | None:
+    """Return the lowest threshold whose answers are right at least that often; None where there is none.
+
+    It has as few digits as keep the answered pictures apart from the others; 0 when none need be left out.
+    """
+    import numpy as np
+
+    order = np.argsort(-confidence, kind="stable")
+    score, hits = confidence[order], np.cumsum(right[order])
+    number = np.arange(1, len(score) + 1)
+    # equal scores are answered together or not at all
+    last = np.append(score[1:] < score[:-1], True)
+    enough = np.flatnonzero(last & (hits >= precision * number - 1e-9))
+    if not len(enough):
+        return None
+    here = int(enough[-1])
+    if here == len(score) - 1:
+        return 0.0
+    return _between(float(score[here + 1]), float(score[here]))
+
+
+def _between(below: float, above: float) -> float:
+    """Return the number with the fewest digits that is more than ``below`` and not more than ``above``."""
+    for digits in range(2, 16):
+        found = round(math.floor(above * 10**digits) / 10**digits, digits)
+        if below < found <= above:
+            return found
+    return above
+
+
+class Paired(NamedTuple):
+    """Two models on the same pictures: how many each alone has right, and whether that may be chance."""
+
+    pictures: int
+    both: int
+    first_only: int
+    second_only: int
+    p_value: float
+
+    @property
+    def differ(self) -> bool:
+        """Tell whether chance is an unlikely explanation of the difference."""
+        return self.p_value < SIGNIFICANT
+
+
+def paired(first: Array, second: Array) -> Paired:
+    """Compare two models by the pictures that only one has right (McNemar's test, exact)."""
+    import numpy as np
+    from statsmodels.stats.contingency_tables import mcnemar  # type: ignore[import-untyped]
+
+    both, first_only = int((first & second).sum()), int((first & ~second).sum())
+    second_only, neither = int((~first & second).sum()), int((~first & ~second).sum())
+    if not first_only + second_only:  # of nothing there is no distribution
+        return Paired(len(first), both, 0, 0, 1.0)
+    found = mcnemar(np.array([[both, first_only], [second_only, neither]]), exact=True)
+    return Paired(len(first), both, first_only, second_only, min(1.0, float(found.pvalue)))

@@ -1,0 +1,83 @@
+"""Labels that look wrong, by heads that never saw their picture; a file to review them in.
+
+No file of the user's is ever moved: what was reviewed is a list that the next training reads.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .files import SCORE, read_text_table, replace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("ImageSource", "Label", "Suggested", "LabelScore", "SuggestedScore")
+PATCH_COLUMNS = ("ImageSource", "Label", "NewLabel", "Suggested", "LabelScore", "SuggestedScore")
+
+
+def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the pictures whose label confident learning doubts, the most doubtful first.
+
+    ``frame`` is ``out_of_fold.csv``. After Northcutt et al. 2021 (arXiv:1911.00068), by cleanlab.
+    """
+    import numpy as np
+    import pandas as pd
+    from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
+
+    columns = [f"{SCORE}{name}" for name in classes]
+    known = frame["Label"].isin(set(classes)).to_numpy()
+    if not set(columns) <= set(frame.columns) or not known.any():
+        return pd.DataFrame(columns=list(COLUMNS))
+    frame = frame[known]
+    scores = frame[columns].to_numpy(float)
+    labels = pd.Categorical(frame["Label"], categories=list(classes)).codes.astype(int)
+    # both of cleanlab's ways to count must doubt a label: on few pictures one alone doubts too many
+    issues = find_label_issues(labels, scores, filter_by="both", n_jobs=1)
+    best = scores.argmax(axis=1)
+    rows = np.flatnonzero(issues & (best != labels))
+    own = scores[rows, labels[rows]]
+    rows = rows[np.lexsort((-scores[rows, best[rows]], own))]
+    return pd.DataFrame(
+        {
+            "ImageSource": frame["ImageSource"].to_numpy()[rows],
+            "Label": frame["Label"].to_numpy()[rows],
+            "Suggested": np.array(classes, dtype=object)[best[rows]],
+            "LabelScore": scores[rows, labels[rows]],
+            "SuggestedScore": scores[rows, best[rows]],
+        },
+        columns=list(COLUMNS),
+    )
+
+
+def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = ()) -> Path:
+    """Write the suspects for review: ``NewLabel`` is empty, and an empty one changes nothing.
+
+    ``accept`` names pictures whose suggestion is taken over into ``NewLabel``. What was reviewed in the file
+    before stays as it is.
+    """
+    before = read_text_table(path)
+    reviewed = {} if before is None or list(before.columns) != list(PATCH_COLUMNS) else _reviewed(before)
+    rows = {row[0]: row for row in _rows(suspects, set(accept))}
+    for source, row in reviewed.items():
+        if source not in rows or not rows[source][2]:
+            rows[source] = row
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(PATCH_COLUMNS)
+    writer.writerows(rows.values())
+    return replace(path, text.getvalue())
+
+
+def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...]]:
+    for source, label, suggested, own, other in suspects.itertuples(index=False, name=None):
+        yield source, label, suggested if source in accepted else "", suggested, f"{own:.4f}", f"{other:.4f}"
+
+
+def _reviewed(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    rows = frame[frame["NewLabel"].str.strip() != ""].itertuples(index=False, name=None)
+    return {str(row[0]): tuple(map(str, row)) for row in rows}
