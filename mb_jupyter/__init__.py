@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .experiment import Experiment as Experiment
     from .experiment import train as train
     from .history import attach as attach
+    from .history import compare as compare
     from .history import runs as runs
     from .installation import doctor as doctor
     from .model import Model as Model
@@ -42,6 +43,7 @@ _HOME = {
     "TrainConfig": "config",
     "Workspace": "workspace",
     "attach": "history",
+    "compare": "history",
     "doctor": "installation",
     "load": "model",
     "runs": "history",
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "Run",
     "runs",
     "attach",
+    "compare",
     "Report",
     "Model",
     "ModelInput",

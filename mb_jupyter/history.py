@@ -14,6 +14,8 @@ from .workspace import RUN_ID, Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .report import Comparison
+
 SHOWN = 50  # runs that a list shows
 
 
@@ -107,6 +109,17 @@ def attach(name: str | Run | None = None, workspace: Workspace | None = None) ->
         if known
         else "Train with %%mb_train.",
     )
+
+
+def compare(*runs: str | Run | Sequence[str | Run], workspace: Workspace | None = None) -> Comparison:
+    """Compare runs on the pictures that they all held out: each with the first, which is usually the earliest.
+
+    ``runs`` are handles, ids or :class:`Run`, one by one or as a list; an experiment's name means its latest run.
+    """
+    from .report import compare_reports
+
+    named = [one for given in runs for one in ([given] if isinstance(given, str | Run) else given)]
+    return compare_reports([attach(one, workspace).report for one in named])
 
 
 def going_on(name: str | Run | None = None, workspace: Workspace | None = None) -> Run:

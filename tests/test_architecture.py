@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "sources": {"errors"},
     "prediction": {"plots", "display"},
     "dataset": {"training", "display", "errors"},
-    "report": {"plots", "display", "errors"},
+    "report": {"plots", "training", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
@@ -49,6 +49,7 @@ OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
     "archive": {"preprocess"},
     "dataset": {"manifest", "errors", "preprocess"},
+    "report": {"preprocess", "errors"},
     "installation": {"weights", "errors"},
 }
 

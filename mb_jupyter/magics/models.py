@@ -19,6 +19,13 @@ class ModelMagics(Commands):
         """Show how good a run's model is on the pictures that were held out."""
         return self.chosen(args.run, "predictions.csv").report
 
+    @command(argument("runs", nargs="+", help="handles or ids of runs, or names of experiments; the first is the base"))
+    def mb_compare(self, args: Any) -> Any:
+        """Compare runs on the pictures that they all held out: better, worse, or equal within noise."""
+        from mb_jupyter.history import compare
+
+        return compare(args.runs)
+
     @command(
         argument("path", nargs="+", help="pictures, folders or globs"),
         argument("-r", "--run", help="handle or id of a run, or name of an experiment; default: the latest"),
