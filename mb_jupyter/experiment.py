@@ -114,6 +114,7 @@ class Experiment:
                     "identity": identity,
                     "fingerprint": dataset.fingerprint,
                     "data": config.shown()["data"],
+                    "root": str(dataset.root),
                     "classes": list(dataset.classes),
                     "counts": dict(dataset.counts),
                     "left_out": _left_out(dataset),
