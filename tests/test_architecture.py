@@ -24,13 +24,17 @@ MAY_IMPORT = {
         "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
         "errors", "cloud",
     },
-    "panels": {"experiment", "run", "model", "dataset", "workspace", "config", "cloud", "display", "plots", "errors"},
+    "panels": {
+        "experiment", "run", "model", "report", "prediction", "export", "dataset", "workspace", "config", "cloud",
+        "training", "display", "plots", "errors",
+    },
     "experiment": {"run", "backends", "dataset", "workspace", "config", "cloud", "display", "errors"},
-    "run": {"backends", "model", "report", "display", "plots", "workspace", "errors"},
+    "run": {"backends", "export", "model", "report", "display", "plots", "workspace", "errors"},
     "model": {"archive", "sources", "prediction", "training", "display", "errors"},
     "archive": {"training", "errors"},
     "sources": {"errors"},
     "prediction": {"plots", "display"},
+    "export": {"archive", "model", "report", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
     "report": {"plots", "training", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
@@ -48,8 +52,10 @@ MAY_IMPORT = {
 OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
     "archive": {"preprocess"},
+    "export": {"preprocess", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
     "report": {"preprocess", "errors"},
+    "panels": {"preprocess", "errors"},
     "installation": {"weights", "errors"},
 }
 

@@ -1,0 +1,219 @@
+"""Evaluate: how good a model is on the pictures it never saw, and what it answers for any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.display import Shown, card, escape, near, percent
+from mb_jupyter.errors import MBError
+
+from . import parts
+from .step import Step
+
+if TYPE_CHECKING:
+    from mb_jupyter.report import Report
+    from mb_jupyter.run import Run
+
+OFFERED = 50  # runs in the list
+NOTHING = "No run has been evaluated yet. Train one: the report stands here when it ends."
+
+
+class Evaluate(Step):
+    """The report of a run, to be looked into."""
+
+    name = "evaluate"
+    title = "Evaluate"
+    about = "How good the model is, measured on pictures that were held out of the training."
+
+    def __init__(self, state: Any) -> None:
+        super().__init__(state)
+        self.choice: Any = None  # until build()
+        self._filling = False
+        self.trying = False  # whether Try it is in front
+        self.report: Report | None = None
+        self.run: Run | None = None
+
+    def build(self) -> list[Any]:
+        """Return the choice of the run, its headline, and a tab for each way to look at it."""
+        self.choice = self.observe(parts.choice("Run", []), self._chose)
+        self.headline = parts.html()
+        self.tabs = parts.column()
+        self.state.observe(lambda change: self._follow(), "run")
+        self.refresh()
+        return [self.choice, self.headline, self.tabs]
+
+    def refresh(self) -> None:
+        """List the runs again, and open the one that was chosen, else the latest."""
+        from mb_jupyter.history import runs
+
+        if self.choice is None:
+            return
+        try:
+            found = [run for run in runs()[:OFFERED] if (run.folder / "predictions.csv").exists()]
+        except MBError as error:
+            self.show_error(error)
+            return
+        options = [(_label(run), run.handle) for run in found]
+        handles = [handle for _, handle in options]
+        if self.state.run and self.state.run not in handles and self._open(self.state.run) is not None:
+            options.append((self.state.run, self.state.run))
+            handles.append(self.state.run)
+        wanted = self.state.run if self.state.run in handles else next(iter(handles), None)
+        self._filling = True  # new options choose the first of them, which nobody has asked for
+        try:
+            self.choice.options, self.choice.value = options, wanted
+        finally:
+            self._filling = False
+        parts.hide(self.choice, not options)
+        self._show(wanted)
+
+    def magic(self) -> str:
+        """Return the cell that shows the same report, and the same answer."""
+        if self.run is None:
+            return ""
+        if self.trying and self.state.picture:
+            return f"%mb_predict --run {self.run.handle} {_quoted(near(Path(self.state.picture)))}"
+        return f"%mb_evaluate {self.run.handle}"
+
+    def summary(self) -> Shown:
+        """Return the report."""
+        report = self.report
+        if report is None:
+            from mb_jupyter.history import latest_with
+
+            try:
+                report = (self._open(self.state.run) or latest_with("predictions.csv")).report
+            except MBError:
+                return Shown(f"{self.title}: {NOTHING}", card(self.title, escape(NOTHING)))
+        bundle = report._repr_mimebundle_()
+        return Shown(bundle["text/plain"], bundle["text/html"])
+
+    # -- which run ---------------------------------------------------------------------------------------
+
+    def _chose(self, handle: str | None) -> None:
+        if handle and handle != self.state.run and not self._filling:
+            self.state.run = handle
+
+    def _follow(self) -> None:
+        if self.state.run != (self.run.handle if self.run else ""):
+            self.refresh()
+
+    def _open(self, handle: str) -> Run | None:
+        from mb_jupyter.history import attach
+
+        try:
+            run = attach(handle)
+        except MBError:
+            return None
+        return run if (run.folder / "predictions.csv").exists() else None
+
+    def _show(self, handle: str | None) -> None:
+        run = self._open(handle) if handle else None
+        if run is None:
+            self.run = self.report = None
+            self.headline.value, self.tabs.children = card(self.title, escape(NOTHING)), ()
+            self.changed()
+        elif self.run is None or run.handle != self.run.handle:
+            self.work(lambda: (run, run.report), lambda found: self._fill(*found), says="Reading the predictions")
+
+    def _fill(self, run: Run, report: Report) -> None:
+        self.run, self.report = run, report
+        self.headline.value = card(report.summary, "")
+        self.tabs.children = (tabs(self, run, report),)
+
+
+def tabs(step: Evaluate, run: Run, report: Report) -> Any:
+    """Return the ways to look into a report; each is made when it is opened for the first time."""
+    import ipywidgets as widgets
+
+    def gallery() -> Any:
+        from .gallery import Gallery
+
+        return Gallery(report, step.work)
+
+    def matrix() -> Any:
+        from .matrix import Matrix
+
+        return Matrix(report, gallery()).widget
+
+    def mistakes() -> Any:
+        shown = gallery()
+        worst = report.mistakes
+        shown.show(f"{len(worst):,} of {report.pictures:,} pictures are wrong; the surest mistakes come first", worst)
+        return shown.widget
+
+    def threshold() -> Any:
+        from .threshold import Threshold
+
+        return Threshold(step, report).widget
+
+    def try_it() -> Any:
+        from .tryit import TryIt
+
+        made = TryIt(step, run, report)
+        made.again()
+        return made.widget
+
+    makers: dict[str, Callable[[], Any]] = {
+        "Classes": lambda: per_class(report),
+        "Confusion matrix": matrix,
+        "Worst mistakes": mistakes,
+        "Threshold": threshold,
+        "Try it": try_it,
+    }
+    boxes = [parts.column() for _ in makers]
+    view = widgets.Tab(boxes, titles=list(makers), selected_index=0)
+
+    def opened(index: int | None) -> None:
+        if index is not None and not boxes[index].children:
+            boxes[index].children = (list(makers.values())[index](),)
+        step.trying = index == len(boxes) - 1
+        step.changed()
+
+    step.observe(view, opened, "selected_index")
+    opened(0)
+    return view
+
+
+def per_class(report: Report) -> Any:
+    """Return the table of the classes, the weakest first."""
+    from .tables import Column, SortedTable
+
+    def ends(interval: tuple[float, float]) -> str:
+        return f"{interval[0] * 100:.1f} to {interval[1] * 100:.1f}"
+
+    columns = (
+        Column("Class", width="minmax(110px,2fr)", figures=False),
+        Column("Pictures", "{:,}".format),
+        Column("Precision", percent),
+        Column("Recall", percent),
+        Column("95 % interval", ends, "minmax(104px,1fr)", about="Of the recall, in percent."),
+        Column("F1", "{:.3f}".format),
+        Column("AP", "{:.3f}".format, about="Average precision: the area under precision over recall."),
+    )
+    rows = []
+    for name, at in report.per_class.to_dict("index").items():
+        low, high = float(at["RecallLow"]), float(at["RecallHigh"])
+        interval = None if math.isnan(low) else (low, high)
+        figures = (float(at["Precision"]), float(at["Recall"]), interval, float(at["F1"]), float(at["AP"]))
+        rows.append((str(name), int(at["Support"]), *figures))
+    return SortedTable(columns, rows, caption="Every class", by=5, least="620px").widget
+
+
+def _label(run: Run) -> str:
+    import json
+
+    try:
+        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
+    except (OSError, ValueError, AttributeError):
+        accuracy = None
+    figure = f", {percent(accuracy)}" if isinstance(accuracy, int | float) else ""
+    return f"{run.experiment} / {run.id}{figure}"
+
+
+def _quoted(path: str) -> str:
+    """Return a path as one word of a magic's line."""
+    return f'"{path}"' if any(c.isspace() for c in path) or "'" in path else path
