@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure_emulator.fixtures import azure, azure_session  # noqa: F401
+
 ROOT = Path(__file__).parent.parent
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2  # of linux/capability.h
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Azure's SDK uses what its own dependencies have deprecated; ours stay errors
+    for module in ("azure", "marshmallow", "msrest", "msal"):
+        config.addinivalue_line("filterwarnings", rf"ignore::DeprecationWarning:{module}\..*")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,48 @@
+"""The pytest fixture ``azure``; ``tests/conftest.py`` imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .emulator import Azure
+
+#: of the machine the tests run on; nobody is signed in but by the fixture
+CLEARED = ("CURL_CA_BUNDLE", "ALL_PROXY", "all_proxy", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET",
+           "AZURE_AUTHORITY_HOST", "AZURE_TOKEN_CREDENTIALS", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME",
+           "AZURE_FEDERATED_TOKEN_FILE")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def azure_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
+    """Start the stand-in once; without what it needs the tests are skipped, in CI they fail."""
+    from .emulator import Azure, available
+
+    if reason := available():
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason}: in CI the tests against the stand-in for Azure must run")
+        pytest.skip(reason)
+    azure = Azure(tmp_path_factory.mktemp("azure"))
+    try:
+        yield azure
+    finally:
+        azure.stop()
+
+
+@pytest.fixture
+def azure(azure_session: Azure, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Azure]:
+    """Return the stand-in, empty, with the environment that leads the SDK to it; check all exchanges afterwards."""
+    azure_session.reset()
+    for name in CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in azure_session.environment.items():
+        monkeypatch.setenv(name, value)
+    yield azure_session
+    azure_session.offline = False
+    azure_session.faults.clear()
+    assert not azure_session.denied, f"hosts were asked that are not Azure's: {azure_session.denied}"
+    assert not azure_session.broken, "\n".join(azure_session.broken)

@@ -1,0 +1,8 @@
+"""Jobs."""
+
+
+class Job:
+    """A job."""
+
+    def cancel(self) -> None:
+        """End it."""
