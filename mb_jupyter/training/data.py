@@ -31,12 +31,16 @@ LARGEST_SHELF = 16 * 2**30  # bytes that decoded pictures may take on the disk f
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a part of the split: its name in the tables, its file, its class's number."""
+    """One picture of a part of the split: its name in the tables, its file, its class's number.
+
+    Copies and near copies share a ``group``.
+    """
 
     source: str
     path: Path
     label: int
     sha256: str
+    group: str = ""
 
 
 class Step(NamedTuple):

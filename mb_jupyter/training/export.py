@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,26 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
 
 
 def predictions(folder: Path, samples: Sequence[Sample], size: int) -> Iterator[Array]:
-    """Yield the probabilities (classes,) that ``bestModel.onnx`` gives each picture, decoded as anybody would.
+    """Yield the probabilities (classes,) that ``bestModel.onnx`` gives each picture, decoded as anybody would."""
+    return answers(str(folder / MODEL), samples, size)
 
-    One picture at a time and one thread for each, as a prediction does it later: the same bits.
-    """
+
+def session_of(model: str | bytes) -> Any:
+    """Return the model, a file or its bytes, in onnxruntime as a prediction opens it: one thread for a picture."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def answers(model: str | bytes, samples: Sequence[Sample], size: int) -> Iterator[Array]:
+    """Yield the probabilities (classes,) that a model, a file or its bytes, gives each picture.
+
+    One picture at a time and one thread for each, as a prediction does it later: the same bits.
+    """
+    session = session_of(model)
 
     def answer(sample: Sample) -> Array:
         return np.asarray(session.run([OUTPUT], {INPUT: decode(sample, size)[None]})[0][0])
@@ -104,12 +114,24 @@ def verify(answers: Array, trained: Array) -> dict[str, Any]:
 
 def write_predictions(path: Path, samples: Sequence[Sample], classes: Sequence[str], answers: Array) -> None:
     """Write ``ImageSource,Label,Prediction,Score.<class>...`` of the held-out pictures."""
+    write_table(path, samples, classes, answers, {})
+
+
+def write_table(
+    path: Path,
+    samples: Sequence[Sample],
+    classes: Sequence[str],
+    answers: Array,
+    facts: Mapping[str, Sequence[Any]],
+) -> None:
+    """Write what is known and what was answered of each picture; ``facts`` are columns behind the label."""
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["ImageSource", "Label", "Prediction", *(f"Score.{name}" for name in classes)])
-    for sample, scores in zip(samples, answers, strict=True):
-        row = [sample.source, classes[sample.label], classes[int(scores.argmax())]]
-        table.writerow([*row, *(np.format_float_positional(score, trim="0") for score in scores)])
+    table.writerow(["ImageSource", "Label", *facts, "Prediction", *(f"Score.{name}" for name in classes)])
+    for row, (sample, scores) in enumerate(zip(samples, answers, strict=True)):
+        known = [sample.source, classes[sample.label], *(column[row] for column in facts.values())]
+        shares = (np.format_float_positional(score, trim="0") for score in scores)
+        table.writerow([*known, classes[int(scores.argmax())], *shares])
     write_aside(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

@@ -10,6 +10,7 @@ Kernel Machines", 2001). L-BFGS after Liu and Nocedal, 1989, in torch's implemen
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _COLUMNS = 1024  # features worked on at a time
 _SPAN, _SMALL_SPAN = 4096, 1024  # pictures that span the space: at most, and at least
 _NUMBERS = 2**28  # of the coordinates held in memory, 1 GiB
 _ITERATIONS, _GRADIENT, _CHANGE = 300, 3e-6, 1e-8  # L-BFGS ends at the first of these
+_ENOUGH = 60  # iterations of a head that only has to say what it thinks of a fifth of the pictures
 _SHARED_WORK = 2**25  # coordinates from which on a step is shared among the cores
 _FEW_PICTURES = 1000  # up to so many, early blocks may harm more than they help
 _MANY_ROWS = 60_000  # with so many, mirror images bring nothing new
@@ -44,7 +46,8 @@ class Fit:
     before the refit on training and validation pictures together, so that the temperature can be judged by them;
     the pictures as they are, without their mirror images; ``train_weight`` and ``train_bias`` are that earlier
     head, from which a fine-tuning starts that validation can still judge. ``penalties`` holds (penalty, validation
-    loss) as tried.
+    loss) as tried. ``out_of_fold`` (train and validation, classes) are logits of heads that were fitted without
+    that picture's fold, if folds were given.
     """
 
     weight: Array
@@ -60,6 +63,7 @@ class Fit:
     train_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    out_of_fold: Array | None = None
 
 
 def fit_head(
@@ -70,6 +74,7 @@ def fit_head(
     classes: int,
     *,
     late: Array | None = None,
+    folds: Array | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -78,15 +83,16 @@ def fit_head(
 
     ``features`` (N, 2, D): each picture and its mirror image, of any float type, also a memmap; ``labels`` (N,)
     integers; ``train`` and ``validation`` are indices into both. ``late`` (D,) marks the features of the last
-    blocks: where pictures are few, validation also chooses between these alone and all. The same input gives the
-    same bits on the same machine.
+    blocks: where pictures are few, validation also chooses between these alone and all. ``folds`` has a number for
+    each picture of ``train`` and ``validation``, in this order. The same input gives the same bits on the same machine.
     """
     pictures = np.concatenate((train, validation)).astype(np.int64)
     sides = 2 if 2 * len(pictures) <= _MANY_ROWS else 1
     rows = len(train) * sides
     target = torch.from_numpy(np.asarray(labels)[pictures].astype(np.int64)).repeat_interleave(sides).to(device)
     masks = [None, late] if late is not None and len(validation) and len(pictures) <= _FEW_PICTURES else [None]
-    steps = len(masks) * len(PENALTIES) + 1
+    count = len(np.unique(folds)) if folds is not None else 0
+    steps = len(masks) * len(PENALTIES) + 1 + count
     tell = progress or (lambda done, total: None)
 
     def heard(before: int, done: int) -> None:
@@ -99,7 +105,10 @@ def fit_head(
         trials.append(_search(space, target, rows, classes, functools.partial(heard, before)))
     best = min(trials, key=lambda trial: trial.loss)
     fit = _conclude(best, target, rows, sides, classes)
-    tell(steps, steps)
+    tell(steps - count, steps)
+    if folds is not None:
+        unseen = _out_of_fold(best, target, np.asarray(folds), classes, tell=functools.partial(heard, steps - count))
+        fit = dataclasses.replace(fit, out_of_fold=unseen)
     return fit
 
 
@@ -156,6 +165,25 @@ def _conclude(trial: _Trial, target: Tensor, rows: int, sides: int, classes: int
         validation_loss=validation_loss,
         validation_accuracy=validation_accuracy,
     )
+
+
+def _out_of_fold(trial: _Trial, target: Tensor, folds: Array, classes: int, *, tell: Callable[[int], None]) -> Array:
+    """Return the logits of the pictures as they are, each by a head fitted on the other folds alone.
+
+    Penalty and features are those that were chosen; every head begins at nothing, so that none remembers a label.
+    """
+    points, sides = trial.space.points, len(trial.space.points) // len(folds)
+    fold_of = torch.from_numpy(folds).to(points.device).repeat_interleave(sides)
+    logits = torch.empty(len(folds), classes, device=points.device)
+    for done, fold in enumerate(np.unique(folds).tolist(), 1):
+        learned, unseen = fold_of != fold, torch.from_numpy(folds == fold).to(points.device)
+        if not bool(learned.any()):  # nothing else to learn from: all classes alike
+            logits[unseen] = 0.0
+            continue
+        found = _minimise(points[learned], target[learned], classes, trial.solution.penalty, None, iterations=_ENOUGH)
+        logits[unseen] = found.logits(points[::sides][unseen])
+        tell(done)
+    return np.asarray(logits.cpu().numpy())
 
 
 class _Space:
@@ -249,7 +277,15 @@ class _Solution:
         return (self.weight @ points.T).T + self.bias
 
 
-def _minimise(points: Tensor, target: Tensor, classes: int, penalty: float, start: _Solution | None) -> _Solution:
+def _minimise(
+    points: Tensor,
+    target: Tensor,
+    classes: int,
+    penalty: float,
+    start: _Solution | None,
+    *,
+    iterations: int = _ITERATIONS,
+) -> _Solution:
     """Minimise the mean cross entropy + penalty / 2 x sum of squared weights; the bias goes free."""
     count, width = points.shape
     # the steps are in double precision, the products over all pictures in single
@@ -274,7 +310,7 @@ def _minimise(points: Tensor, target: Tensor, classes: int, penalty: float, star
 
     search = torch.optim.LBFGS(
         [flat],
-        max_iter=_ITERATIONS,
+        max_iter=iterations,
         tolerance_grad=_GRADIENT,
         tolerance_change=_CHANGE,
         history_size=20,

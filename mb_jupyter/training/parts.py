@@ -71,4 +71,8 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
 
 def _samples(rows: Sequence[manifest.SplitRow], part: str, classes: tuple[str, ...], folder: Path) -> list[Sample]:
     number = {name: index for index, name in enumerate(classes)}
-    return [Sample(row.path, folder / row.path, number[row.label], row.sha256) for row in rows if row.split == part]
+    return [
+        Sample(row.path, folder / row.path, number[row.label], row.sha256, row.group)
+        for row in rows
+        if row.split == part
+    ]

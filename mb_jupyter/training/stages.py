@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from . import calibrate, data, engines, evidence, export, features, finetune, head, loop, parallel, processes
+from . import calibrate, data, engines, evidence, export, features, finetune, folds, head, loop, parallel, processes
 from .augment import Augmentation
 from .data import Pictures
 from .errors import TrainingError
@@ -68,7 +68,7 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
 
 def reserve(session: Session, parts: Parts) -> float:
     """Return the seconds to keep for what comes after the fine-tuning."""
-    return EXPORT_SECONDS + 2 * (len(parts.validation) + len(parts.test)) / PACE[session.device.type]
+    return EXPORT_SECONDS + (2 * len(parts.validation) + 3 * len(parts.test)) / PACE[session.device.type]
 
 
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
@@ -141,6 +141,9 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             "pictures_per_second": len(samples) / seconds, "best": True,
         })  # fmt: skip
         if processes.rank() == 0:
+            assert fit.out_of_fold is not None
+            unseen = session.output / "out_of_fold.csv"
+            folds.write(unseen, samples, parts.classes, _folds(session, parts), fit.out_of_fold)
             metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
@@ -187,10 +190,15 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         indices[count:],
         len(parts.classes),
         late=late,
+        folds=_folds(session, parts),
         seed=session.settings.seed,
         device=session.device,
         progress=progress,
     )
+
+
+def _folds(session: Session, parts: Parts) -> Any:
+    return folds.assign([*parts.train, *parts.validation], session.settings.seed)
 
 
 def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import io
 import json
@@ -141,12 +142,39 @@ def test_a_run_leaves_everything_its_contract_names(finished):
     names = {path.name for path in finished.output.iterdir()}
     assert names >= {
         "metrics.jsonl", "status.json", "split.csv", "checkpoint", "bestModel.onnx", "bestModelMap.json",
-        "MLModel.zip", "predictions.csv", "report.json", "reproducibility.json",
+        "MLModel.zip", "predictions.csv", "baselines.csv", "out_of_fold.csv", "report.json", "reproducibility.json",
     }  # fmt: skip
     assert json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8")) == [
         "middle", "très étroit", "wide",
     ]  # fmt: skip
     assert not [name for name in names if name.endswith(".tmp")]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_frozen_features_are_there_to_compare_with(finished):
+    best, baseline = (table(finished.output / name) for name in ("predictions.csv", "baselines.csv"))
+    assert [(row["ImageSource"], row["Label"]) for row in best] == [
+        (row["ImageSource"], row["Label"]) for row in baseline
+    ]
+    assert list(best[0]) == list(baseline[0])
+    same = (finished.output / "baselines.csv").read_bytes() == (finished.output / "predictions.csv").read_bytes()
+    assert same is (finished.of("result")[0]["best_phase"] == "features")
+
+
+def test_every_picture_of_the_training_has_scores_of_a_head_that_never_saw_it(finished):
+    rows, split = table(finished.output / "out_of_fold.csv"), table(finished.output / "split.csv")
+    assert list(rows[0])[:4] == ["ImageSource", "Label", "Fold", "Prediction"]
+    learned = {row["ImageSource"]: row["Label"] for row in split if row["Split"] != "test"}
+    assert {row["ImageSource"]: row["Label"] for row in rows} == learned
+    assert len(rows) == len(learned) and {row["Fold"] for row in rows} == set("01234")
+    for row in rows:
+        scores = {name.removeprefix("Score."): float(row[name]) for name in row if name.startswith("Score.")}
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+        assert row["Prediction"] == max(scores, key=lambda name: scores[name])
 
 
 def test_the_records_tell_the_story_in_order(finished):
@@ -206,6 +234,8 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(finished, code, 
     assert program.of("result") == finished.of("result")
     assert program.of("epoch") == finished.of("epoch")
     assert program.of("start")[-1]["resumed"] is True
+    for name in ("predictions.csv", "baselines.csv", "out_of_fold.csv"):
+        assert (program.output / name).read_bytes() == (finished.output / name).read_bytes(), name
     trained, again = (
         torch.load(run.output / "checkpoint" / "last.pt", weights_only=True) for run in (finished, program)
     )

@@ -1,0 +1,38 @@
+"""What the frozen features alone say of the held-out pictures: what the fine-tuning has to be better than."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import export, network, processes
+from .graph import features_graph, with_head, write_aside
+from .network import Choice, Classifier
+from .parts import Parts
+from .session import Session
+
+FILE = "baselines.csv"
+
+
+def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> None:
+    """Write ``baselines.csv``, of the same form as ``predictions.csv``, and equal to it where fine-tuning lost."""
+    if processes.rank() or not parts.test:
+        return
+    if best_phase == "features":
+        write_aside(session.output / FILE, (session.output / "predictions.csv").read_bytes())
+        return
+    session.recorder.message("The model of the frozen features scores the held-out pictures, for comparison.")
+    found = []
+    for answer in export.answers(_model(session, choice, parts), parts.test, session.settings.image_size):
+        found.append(answer)
+        session.recorder.progress(len(found))
+    export.write_predictions(session.output / FILE, parts.test, parts.classes, np.stack(found))
+
+
+def _model(session: Session, choice: Choice, parts: Parts) -> bytes:
+    """Return the first usable model again: the published weights, and the head that the checkpoint holds."""
+    frozen = Classifier(network.load(choice), parts.classes, session.settings.image_size)
+    frozen.head.load_state_dict(session.state["head"])
+    weight, bias = frozen.head.folded()
+    graph = features_graph(frozen.backbone, frozen.size, keep=True)
+    heat: float = session.state["frozen"]["temperature"]
+    return bytes(with_head(graph, weight, bias, heat).SerializeToString())
