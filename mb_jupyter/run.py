@@ -18,6 +18,7 @@ from .live import Live, Moment, render
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .export import Export
     from .model import Model
     from .report import Report
 
@@ -153,6 +154,12 @@ class Run:
     def predict(self, *sources: Any, urls: bool = False) -> Any:
         """Score pictures with its model; see :meth:`mb_jupyter.Model.predict`."""
         return self.model.predict(*sources, urls=urls)
+
+    def export(self, to: str | Path, *, name: str | None = None, api: bool = False) -> Export:
+        """Write its model as two projects below ``to``; see :func:`mb_jupyter.export.export`."""
+        from .export import export
+
+        return export(self, to, name=name, api=api)
 
     # -- steering --------------------------------------------------------------------------------------
 

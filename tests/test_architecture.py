@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "archive": {"training", "errors"},
     "sources": {"errors"},
     "prediction": {"plots", "display"},
-    "export": {"archive", "model", "report", "training", "display", "errors"},
+    "export": {"archive", "model", "report", "run", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
     "report": {"plots", "training", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
