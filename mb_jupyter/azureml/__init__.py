@@ -24,6 +24,7 @@ __all__ = [
     "TAGS",
     "Account",
     "Connection",
+    "OnCode",
     "Place",
     "WorkspaceFacts",
     "connect",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
-WORKSPACE_VERSION = "2024-04-01"
+WORKSPACE_VERSION = "2023-08-01-preview"
 TAGS = {"createdBy": "mb_jupyter"}
 """On everything that is made in a subscription, so that it can be found and removed."""
 

@@ -28,6 +28,7 @@ class Arm:
         from azure.mgmt.core import ARMPipelineClient
         from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 
+        self._credential = credential
         self._client: Any = ARMPipelineClient(
             HOST,
             policies=[
@@ -63,6 +64,9 @@ class Arm:
         )  # fmt: skip
         with translated(doing or f"{method} {urlsplit(url).path.rsplit('/', 1)[-1]}"):
             response = self._client.send_request(request, connection_timeout=10, read_timeout=timeout)
+            if response.status_code == 401 and hasattr(self._credential, "forget"):
+                self._credential.forget()  # a token that was taken back before its time
+                response = self._client.send_request(request, connection_timeout=10, read_timeout=timeout)
             _raise_for(response)
         return response
 

@@ -56,10 +56,15 @@ OnCode = Callable[[str, str, datetime], None]  # (address, code, until when)
 
 
 class Remembering:
-    """A credential that asks another one only when it has no token left for that scope."""
+    """A credential that asks another one only when it has no token left for that scope.
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+    ``make`` makes the other one, and makes it again in :meth:`forget` unless a person would have to answer.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, asks_somebody: bool = False) -> None:
+        self._make = make
+        self._asks_somebody = asks_somebody
+        self._inner = make()
         self._tokens: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
 
@@ -73,6 +78,13 @@ class Remembering:
                 known = self._inner.get_token(*scopes, **{k: v for k, v in asked.items() if v is not None})
                 self._tokens[key] = known
             return known
+
+    def forget(self) -> None:
+        """Hand out nothing that was kept: the service no longer takes it."""
+        with self._lock:
+            self._tokens.clear()
+            if not self._asks_somebody:
+                self._inner = self._make()  # it keeps tokens of its own
 
     def __repr__(self) -> str:
         return f"<{type(self._inner).__name__}>"
@@ -101,7 +113,7 @@ def sign_in(how: str, tenant: str | None = None, on_code: OnCode | None = None) 
                 "Sign in first in a cell of its own: %mb_workspace use --sign-in device.",
                 "Where nobody is there: --sign-in environment, cli or managed.",
             )
-        credential = Remembering(_credential(how, tenant, on_code))
+        credential = Remembering(lambda: _credential(how, tenant, on_code), asks_somebody=how == "device")
         account = _account(credential, how, tenant)
         _signed_in[(how, tenant or "")] = account
         return account

@@ -1,0 +1,108 @@
+"""Which account and which place in Azure were chosen: kept in ``azure.json`` of the local workspace, no secret."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.errors import AzureError, WorkspaceError
+from mb_jupyter.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mb_jupyter.azureml import Connection, OnCode, Place
+
+FILE = "azure.json"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What ``%mb_workspace use`` and ``%mb_compute use`` have chosen; an empty text is not chosen yet."""
+
+    sign_in: str = ""
+    tenant: str = ""
+    subscription: str = ""
+    resource_group: str = ""
+    workspace: str = ""
+    region: str = ""
+    compute: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The place as the Azure room takes it."""
+        from mb_jupyter.azureml import Place
+
+        return Place(self.subscription, self.resource_group, self.workspace, self.region, self.tenant)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether there is a workspace to connect to."""
+        return bool(self.sign_in and self.subscription and self.resource_group and self.workspace)
+
+    def connect(self, on_code: OnCode | None = None) -> Connection:
+        """Return a connection to the workspace; raises ``AzureError`` when something is not chosen yet."""
+        from mb_jupyter.azureml import connect
+
+        missing = [
+            name.replace("_", " ")
+            for name in ("sign_in", "subscription", "resource_group", "workspace")
+            if not getattr(self, name)
+        ]
+        if missing:
+            raise AzureError(
+                f"No Azure workspace is chosen yet: {', '.join(missing)} missing.",
+                "Choose: %mb_workspace use NAME --sign-in cli --subscription ID --resource-group GROUP.",
+                "%mb_workspace list --sign-in cli shows which there are.",
+            )
+        return connect(self.sign_in, self.place, on_code)
+
+
+def chosen(workspace: Workspace | None = None) -> Chosen:
+    """Return what was chosen; every field empty when nothing was."""
+    path = (workspace or Workspace.local()).root / FILE
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Chosen()
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(
+            f"{path} cannot be read: {error}.", "Delete it, then choose again with %mb_workspace use."
+        ) from error
+    known = {field.name for field in fields(Chosen)}
+    return Chosen(**{key: str(value) for key, value in kept.items() if key in known and value is not None})
+
+
+def choose(workspace: Workspace | None = None, **changes: str) -> Chosen:
+    """Change what is chosen and keep it; another workspace takes the compute's choice away."""
+    place = workspace or Workspace.local()
+    before = chosen(place)
+    after = replace(before, **changes)
+    same = (before.subscription, before.resource_group.casefold(), before.workspace.casefold()) == (
+        after.subscription,
+        after.resource_group.casefold(),
+        after.workspace.casefold(),
+    )
+    if not same and "compute" not in changes:
+        after = replace(after, compute="")
+    _write(place, asdict(after))
+    return after
+
+
+def forget(workspace: Workspace | None = None) -> None:
+    """Choose nothing any more; nothing is deleted in Azure."""
+    ((workspace or Workspace.local()).root / FILE).unlink(missing_ok=True)
+
+
+def _write(place: Workspace, values: dict[str, Any]) -> None:
+    path = place.root / FILE
+    aside = path.with_name(f".{FILE}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps({k: v for k, v in values.items() if v}, indent=1), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise WorkspaceError(
+            f"The choice cannot be kept in {path}: {error.strerror or error}.",
+            "Set the environment variable MB_WORKSPACE to a folder of yours.",
+        ) from error
