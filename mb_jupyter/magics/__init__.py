@@ -3,11 +3,13 @@
 Class names, paths and variables are data here: nothing in a line is expanded but ``~`` and ``{{name}}``.
 """
 
+from .export import ExportMagics
 from .models import ModelMagics
+from .panel import PanelMagics
 from .resources import ResourceMagics
 from .training import MBMagics
 
-ALL = (MBMagics, ModelMagics, ResourceMagics)
+ALL = (ExportMagics, MBMagics, ModelMagics, PanelMagics, ResourceMagics)
 """What ``%load_ext mb_jupyter`` registers."""
 
-__all__ = ["ALL", "MBMagics", "ModelMagics", "ResourceMagics"]
+__all__ = ["ALL", "ExportMagics", "MBMagics", "ModelMagics", "PanelMagics", "ResourceMagics"]

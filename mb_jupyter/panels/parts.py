@@ -26,9 +26,17 @@ MARKS = {"error": "\N{MULTIPLICATION SIGN} ", "warning": "! ", "info": "", "ok":
 class Saying(Protocol):
     """A finding: ``cloud.Finding`` is one."""
 
-    severity: str
-    message: str
-    says: str
+    @property
+    def severity(self) -> str:
+        """Error, warning or info."""
+
+    @property
+    def message(self) -> str:
+        """What is to be said, a whole sentence."""
+
+    @property
+    def says(self) -> str:
+        """Who demands it."""
 
 
 # -- fields --------------------------------------------------------------------------------------------

@@ -1,0 +1,226 @@
+"""Where the steps are shown: all five in a frame, or one alone, as often as one likes.
+
+A view is two outputs of a cell. The first is durable: the summary, which stays in the saved notebook. The
+second is the widgets. A notebook that is opened again with another kernel has no widgets to show for it, and
+JupyterLab would say "model not found" there; so the summary brings a rule of style with it: while the widgets
+live, they are seen and the summary is not; without them it is the other way round. Where such a rule is
+taken out (a notebook that is not trusted, GitHub, nbconvert), so are the widgets, and the summary is seen.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from mb_jupyter.display import Durable, Shown, card, escape, somebody_there
+
+from . import STEPS
+from .state import State
+from .step import Step
+
+STYLE = (
+    "<style>"
+    ".jp-OutputArea:has(.mb-panel:not(.jupyter-widgets-disconnected)) > .jp-OutputArea-child:has(.mb-summary)"
+    "{display:none}"
+    # JupyterLab's own word for widgets that are gone: text directly in the output, no element
+    ".jp-OutputArea:has(.mb-summary) > .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
+    ".mb-panel.jupyter-widgets-disconnected{display:none}"
+    "</style>"
+)
+BETWEEN_SUMMARIES = 0.7  # seconds
+GONE = "The panel lives in a running notebook; the summary above is how it stood. %mb opens it again."
+CLOSED = "The panel is closed; %mb opens it again as it was."
+
+
+class Panel:
+    """The steps of a kernel and a workspace, each made when it is first shown."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._steps: dict[str, Step] = {}
+        self._lock = threading.RLock()
+        self._frame: Any = None
+        self._views: dict[str, View] = {}
+
+    def step(self, name: str) -> Step:
+        """Return a step."""
+        with self._lock:
+            if name not in self._steps:
+                module, _, kind = STEPS[name].partition(":")
+                self._steps[name] = getattr(importlib.import_module(module), kind)(self.state)
+            return self._steps[name]
+
+    def show(self, name: str | None = None) -> None:
+        """Show a step, or all of them, below the cell that runs."""
+        cell = _cell_id()
+        if before := self._views.pop(cell, None):  # the same cell again
+            before.end()
+        names = [name] if name else list(STEPS)
+        if name:
+            self.step(name).refresh()
+        widget = self.step(name).widget if name else self._whole()
+        self._views[cell] = View(self, names, widget)
+
+    def summary(self, names: Sequence[str], known: dict[str, Shown]) -> Shown:
+        """Return what stays in the notebook, of several steps as one."""
+        for name in names:
+            if name not in known:
+                known[name] = self._summary_of(name)
+        text = "\n\n".join(known[name].text for name in names)
+        page = "".join(known[name].html or f"<pre>{escape(known[name].text)}</pre>" for name in names)
+        return Shown(text, f'{STYLE}<div class="mb-summary">{page}</div>')
+
+    def _summary_of(self, name: str) -> Shown:
+        try:
+            return self.step(name).summary()
+        except Exception as error:  # one step's trouble does not take the others' summary away
+            said = f"{name.capitalize()}: {error}"
+            return Shown(said, card(name.capitalize(), escape(str(error))))
+
+    def _whole(self) -> Any:
+        """Return the frame: a row of the five steps, and the one in front."""
+        import ipywidgets as widgets
+
+        if self._frame is None:
+            # `title` of a step that is not loaded yet: its name says the same
+            options = [(f"{number} {name.capitalize()}", name) for number, name in enumerate(STEPS, 1)]
+            chosen = self.state.step if self.state.step in STEPS else next(iter(STEPS))
+            steps = widgets.ToggleButtons(
+                options=options, value=chosen, tooltips=[f"Open the step {name}" for name in STEPS],
+                style={"button_width": "auto"},
+            )  # fmt: skip
+            steps.add_class("mb-steps")
+            place = widgets.VBox()
+            back, on = (self._turn(label, by) for label, by in (("Back", -1), ("Next", 1)))
+
+            def open_step(_: Any = None) -> None:
+                step = self.step(steps.value)
+                self.state.step = steps.value
+                place.children = [step.widget]
+                step.refresh()
+                number = list(STEPS).index(steps.value)
+                back.disabled, on.disabled = number == 0, number == len(STEPS) - 1
+
+            def follow(change: Any) -> None:
+                if change["new"] in STEPS:
+                    steps.value = change["new"]
+
+            steps.observe(open_step, "value")
+            self.state.observe(follow, "step")
+            open_step()
+            self._frame = widgets.VBox([steps, place, widgets.HBox([back, on])])
+        else:
+            self.step(self.state.step).refresh()
+        return self._frame
+
+    def _turn(self, label: str, by: int) -> Any:
+        from .parts import button
+
+        turn = button(label, "The step before" if by < 0 else "The step after", icon="arrow-left" if by < 0 else "")
+        names = list(STEPS)
+
+        def turned(_: Any) -> None:
+            self.state.step = names[max(0, min(len(names) - 1, names.index(self.state.step) + by))]
+
+        turn.on_click(turned)
+        return turn
+
+
+class View:
+    """A view below a cell: the summary that stays, and the widgets."""
+
+    def __init__(self, panel: Panel, names: list[str], widget: Any) -> None:
+        import ipywidgets as widgets
+        from IPython.display import display
+
+        from .parts import button
+
+        self._panel, self._names, self._known = panel, names, dict[str, Shown]()
+        self._durable = Durable()
+        first = "Model Builder" if len(names) > 1 else f"Model Builder: {names[0]}"
+        self._durable.show(Shown(first, f'{STYLE}<div class="mb-summary">{card(first, "")}</div>'))
+        close = button("Close", "Close this view; what was chosen is kept", icon="times")
+        head = widgets.HTML("<b>Model Builder</b>")
+        bar = widgets.HBox([head, close], layout=widgets.Layout(justify_content="space-between", align_items="center"))
+        self._box = widgets.VBox([bar, widget], layout=widgets.Layout(max_width="980px", padding="2px 6px 8px 2px"))
+        self._box.add_class("mb-panel")
+        close.on_click(lambda _: self.close())
+        bundle = {
+            "application/vnd.jupyter.widget-view+json": {
+                "version_major": 2, "version_minor": 0, "model_id": self._box.model_id,
+            },
+            "text/plain": GONE,
+            "text/html": f'<div style="opacity:.7">{escape(GONE)}</div>',
+        }  # fmt: skip
+        self._handle: Any = display(bundle, raw=True, display_id=True)
+        self._renewing = threading.Lock()
+        self._again = threading.Event()
+        self._told = {name: self._teller(name) for name in names}
+        for name in names:
+            panel.step(name).listeners.append(self._told[name])
+        self.renew()
+
+    def _teller(self, name: str) -> Callable[[], None]:
+        def tell() -> None:
+            self._known.pop(name, None)
+            self.renew()
+
+        return tell
+
+    def renew(self) -> None:
+        """Renew the summary soon, off the kernel's thread; many changes in a row are one."""
+        self._again.set()
+        if self._renewing.acquire(blocking=False):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._renew,), daemon=True, name="mb summary").start()
+
+    def _renew(self) -> None:
+        try:
+            while self._again.wait(BETWEEN_SUMMARIES):
+                self._again.clear()
+                self._durable.show(self._panel.summary(self._names, self._known))
+                threading.Event().wait(BETWEEN_SUMMARIES)
+        finally:
+            self._renewing.release()
+
+    def close(self) -> None:
+        """Take the widgets away; the summary stays, and no trace of a widget in the saved notebook."""
+        self.renew()
+        said = {"text/plain": CLOSED, "text/html": f'<div style="opacity:.7">{escape(CLOSED)}</div>'}
+        self._handle.update(said, raw=True)
+        self.end()
+
+    def end(self) -> None:
+        """Let go of the widgets of this view; the steps live on for the others."""
+        for name, told in self._told.items():
+            if told in self._panel.step(name).listeners:
+                self._panel.step(name).listeners.remove(told)
+        self._box.close()
+
+
+def show(name: str | None = None) -> Shown | None:
+    """Show a step, or all five; where nobody is there to press buttons, return the summary."""
+    panel = _panel(State.of())
+    if somebody_there():
+        panel.show(name)
+        return None
+    return panel.summary([name] if name else list(STEPS), {})
+
+
+@cache
+def _panel(state: State) -> Panel:
+    return Panel(state)
+
+
+def _cell_id() -> str:
+    from IPython import get_ipython
+
+    try:
+        parent = get_ipython().get_parent()
+        return str(parent["metadata"].get("cellId") or parent["header"]["msg_id"])
+    except (AttributeError, KeyError, TypeError):
+        return ""
