@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-BACKENDS = {"local": "mb_jupyter.backends.local"}
+BACKENDS = {"local": "mb_jupyter.backends.local", "azure": "mb_jupyter.backends.azure"}
 """Name of a backend -> the module whose ``open()`` returns it; imported when it is chosen."""
 
 
@@ -45,15 +45,21 @@ class Job:
     ``command`` begins with ``python``; ``{data}`` and ``{output}`` in it stand for the two folders,
     whose real names only the backend knows. ``code`` is the program's folder, a package whose name
     the command uses; a snapshot of it is taken. ``files`` are put into the output folder.
+
+    A backend elsewhere sends only ``needs`` of the data (paths below it; None: all), or nothing where ``data``
+    is an address that the place itself can open. ``minutes`` bounds the job, ``options`` say where it goes.
     """
 
     name: str
     command: tuple[str, ...]
     code: Path
-    data: Path | None = None
+    data: Path | str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] | None = None
+    minutes: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class Status:
     """What is known of a run at one moment. ``fraction`` (0 to 1) and ``eta_seconds`` are of the whole run.
 
     ``error`` has ``cause``, ``fix`` and ``alternative``; its ``kind`` is ``"killed"`` when the system
-    ended the program, which mostly means that memory ran out.
+    ended the program, which mostly means that memory ran out. A run that goes on but cannot be followed any
+    more has an error of the kind ``"lost"``. ``spent`` is what it has cost so far, where that is known.
     """
 
     state: RunState
@@ -75,6 +82,9 @@ class Status:
     started: float | None = None
     updated: float | None = None
     error: Mapping[str, str] | None = None
+    url: str = ""
+    spent: float | None = None
+    currency: str = ""
 
 
 class Backend(Protocol):
@@ -83,10 +93,18 @@ class Backend(Protocol):
     So a run is found again by its folder alone, from any kernel. Not promised: that :meth:`stop` and
     :meth:`cancel` have taken effect when they return (ask :meth:`status`), that :meth:`metrics` tells
     a record at once, or that a program which dies without a word leaves more than its log.
+
+    ``detaches`` tells that the run goes on, and may cost, when the notebook looks away: its Stop button then
+    leaves the run alone.
     """
 
+    detaches: bool
+
     def submit(self, job: Job, folder: Path) -> None:
-        """Start the job with ``folder`` as its output; what an earlier attempt left there is resumed."""
+        """Start the job with ``folder`` as its output; what an earlier attempt left there is resumed.
+
+        May return while the job is still on its way there.
+        """
 
     def status(self, folder: Path) -> Status:
         """Tell how far the run is; never raises for a run that was once submitted."""
@@ -104,7 +122,7 @@ class Backend(Protocol):
         """End the program now; what it has done may be lost."""
 
     def fetch(self, folder: Path) -> None:
-        """Bring the files of an ended run into ``folder``."""
+        """Wait until the files of an ended run are in ``folder``."""
 
 
 def open_backend(name: str) -> Backend:

@@ -55,6 +55,8 @@ def open_backend() -> LocalBackend:
 class LocalBackend:
     """Runs jobs as processes of this machine; see :class:`mb_jupyter.backends.Backend`."""
 
+    detaches = False
+
     def submit(self, job: Job, folder: Path) -> None:
         """Start the job in a session of its own, with its output in ``folder``."""
         for stale in ("exit.json", "status.json", "process.json", "canceled", "stop"):

@@ -1,0 +1,175 @@
+"""The container of a workspace's datastore: blobs in, blobs out, with a signature that is renewed in time.
+
+The signature of a datastore lives an hour, an upload may take longer; so every request asks for the container
+anew, and a refused signature is fetched again once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from .translate import translated
+
+if TYPE_CHECKING:
+    from . import Connection
+
+VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
+RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
+CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
+CHUNK = 4 * 2**20
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file in a container."""
+
+    name: str
+    size: int
+    etag: str = ""
+    modified: float = 0.0
+
+
+class Store:
+    """A datastore's container. Threads may share it; nothing is asked before it is used."""
+
+    def __init__(self, connection: Connection, datastore: str = "workspaceblobstore") -> None:
+        self.datastore = datastore
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._renew_at = 0.0
+
+    def uri(self, path: str) -> str:
+        """Return how a job names a folder of this datastore."""
+        return f"azureml://datastores/{self.datastore}/paths/{path}"
+
+    @property
+    def address(self) -> str:
+        """The container's address, without its signature."""
+        return str(self._container().url).partition("?")[0]
+
+    def names(self, prefix: str) -> Iterator[Blob]:
+        """Yield the blobs whose names begin with ``prefix``."""
+        with translated("listing the files in the workspace's storage"):
+            for found in self._do(lambda container: list(container.list_blobs(name_starts_with=prefix))):
+                yield Blob(found.name, found.size or 0, found.etag or "", found.last_modified.timestamp())
+
+    def find(self, name: str) -> Blob | None:
+        """Return a blob's facts, None when there is none."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with translated("looking at the workspace's storage"):
+            try:
+                found = self._do(lambda container: container.get_blob_client(name).get_blob_properties())
+            except ResourceNotFoundError:
+                return None
+        return Blob(name, found.size or 0, found.etag or "", found.last_modified.timestamp())
+
+    def put(self, name: str, content: bytes | BinaryIO, length: int | None = None) -> None:
+        """Write a blob; one that is there is replaced."""
+
+        def send(container: Any) -> None:
+            if not isinstance(content, bytes):
+                content.seek(0)
+            container.upload_blob(name, content, length=length, overwrite=True)
+
+        with translated("writing to the workspace's storage"):
+            self._do(send)
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes | None:
+        """Return a blob or a part of it; None when there is no such blob, nothing where it has ended already."""
+        from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+
+        def read(container: Any) -> bytes:
+            client = container.get_blob_client(name)
+            # without a length the client asks for pieces: a log grows between two of them
+            return bytes(client.download_blob(offset=start, length=length).readall())
+
+        with translated("reading from the workspace's storage"):
+            try:
+                return self._do(read)
+            except ResourceNotFoundError:
+                return None
+            except HttpResponseError as error:
+                if error.status_code == 416:  # no bytes from there on
+                    return b""
+                raise
+
+    def pieces(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Yield a blob from ``start`` in pieces of some MB; what a connection cuts off is not yielded."""
+        size = self.find(name)
+        end = size.size if size else 0
+        while start < end:
+            piece = self.get(name, start, min(CHUNK, end - start))
+            if not piece:
+                return
+            start += len(piece)
+            yield piece
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; one that is not there is no mistake."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with translated("removing a file from the workspace's storage"):
+            try:
+                self._do(lambda container: container.delete_blob(name))
+            except ResourceNotFoundError:
+                return
+
+    def _do(self, work: Callable[[Any], Answer]) -> Answer:
+        """Do something with the container; once more with a new signature when this one is refused."""
+        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+
+        container = self._container()
+        try:
+            return work(container)
+        except (ClientAuthenticationError, HttpResponseError) as error:
+            if error.status_code not in (401, 403):
+                raise
+            with self._lock:
+                if self._client is container:
+                    self._client = None
+            return work(self._container())
+
+    def _container(self) -> Any:
+        with self._lock:
+            if self._client is None or time.monotonic() > self._renew_at:
+                self._client = self._open()
+                self._renew_at = time.monotonic() + RENEW_SECONDS
+            return self._client
+
+    def _open(self) -> Any:
+        connection = self._connection
+        path = f"{connection.place.workspace_path}/datastores/{self.datastore}"
+        facts = connection.arm.get(path, VERSION)["properties"]
+        credential: Any = connection.credential
+        if (facts.get("credentials") or {}).get("credentialsType", "None") != "None":
+            body = {"expirableSecret": True, "expireAfterHours": 1}
+            secrets = connection.arm.send("POST", f"{path}/listSecrets", VERSION, body=body).json()
+            credential = secrets.get("sasToken") or secrets.get("key") or credential
+        account = f"https://{facts['accountName']}.blob.{facts.get('endpoint') or 'core.windows.net'}"
+        return container_client(account, facts["containerName"], credential)
+
+
+def container_client(account: str, container: str, credential: Any) -> Any:
+    """Return azure-storage-blob's client, with retries that begin after a second, not after fifteen."""
+    from azure.storage.blob import ContainerClient, ExponentialRetry
+
+    return ContainerClient(
+        account,
+        container,
+        credential=credential,
+        retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_single_put_size=16 * 2**20,
+        max_block_size=CHUNK,
+        max_single_get_size=CHUNK,
+        max_chunk_get_size=CHUNK,
+    )

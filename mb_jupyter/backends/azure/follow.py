@@ -1,0 +1,188 @@
+"""One thread for each run: sends it, follows it, brings its files, and writes what it learns into the run's folder.
+
+So whoever shows a run only reads files, as for a run of this machine. The thread ends with the run, or when nobody
+has asked for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.backends import Job, RunState
+from mb_jupyter.errors import AzureError, MBError, SignInError
+
+from . import fetch, send
+from .folder import RunFolder
+from .look import Looker
+
+if TYPE_CHECKING:
+    from mb_jupyter.azureml import Connection
+
+OFTEN, RARELY, SLOWER = 2.0, 15.0, 1.3  # seconds between two looks: at first, at the most; each longer by this factor
+NOBODY_LOOKS = 60.0  # seconds after which a thread ends that nobody asked
+REFUSED = 90.0  # seconds for which a refused sign-in is tried again
+CUT = (408, 429, 500, 502, 503, 504)
+
+
+class Follower(threading.Thread):
+    """Follows the run in ``folder``; with ``job`` it submits it first."""
+
+    def __init__(self, folder: Path, job: Job | None = None) -> None:
+        super().__init__(daemon=True, name=f"azure {folder.name}")
+        self.folder = RunFolder(folder)
+        self.job = job
+        self.asked = time.monotonic()
+        self.looked = threading.Event()  # after the first look
+        self._canceled = threading.Event()
+        self._wake = threading.Event()
+        self._failing: float | None = None  # since when
+
+    def cancel(self) -> None:
+        """End an upload that goes on; nothing is submitted then."""
+        self._canceled.set()
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Look again at once: something was asked of the run."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Do all of it; whatever goes wrong ends in the run's folder, because nobody would see it here."""
+        from mb_jupyter.azureml.upload import CanceledError
+
+        try:
+            if self.job is not None:
+                self._patiently(self._send)
+            self._follow()
+        except CanceledError:
+            up = self.folder.told.get("message", "")
+            said = f"Canceled before anything was submitted; nothing runs and nothing costs. {up}".strip()
+            self.folder.tell(RunState.CANCELED, message=said, stages=self.folder.close_stages())
+        except MBError as error:
+            self._give_up(error)
+        except Exception as error:
+            told = {
+                "cause": f"Following the run failed by a bug: {type(error).__name__}: {error}",
+                "fix": "Please report it with what %mb_why shows.",
+                "traceback": traceback.format_exc(),
+            }
+            self._end_badly(told)
+        finally:
+            self.looked.set()
+
+    def _send(self, connection: Connection) -> None:
+        assert self.job is not None
+        send.send(self.folder, self.job, connection, self._canceled.is_set)
+        self.job = None
+
+    def _follow(self) -> None:
+        looker = Looker(self.folder)
+        pause = OFTEN
+        while True:
+            news = self._patiently(looker.look)
+            self.looked.set()
+            if looker.ended is not None:
+                self._bring(looker)
+                return
+            if time.monotonic() - self.asked > NOBODY_LOOKS:
+                return
+            pause = OFTEN if news else min(pause * SLOWER, RARELY)
+            if self._wake.wait(pause):
+                self._wake.clear()
+                pause = OFTEN
+
+    def _bring(self, looker: Looker) -> None:
+        """Bring the files, and only then say that the run has ended: whoever waits may use them."""
+        from mb_jupyter.azureml.storage import Store
+
+        stages = self.folder.stage("download") if looker.leaves_files else self.folder.close_stages()
+
+        def progress(done: int, total: int) -> None:
+            said = f"downloading the run's files: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+            self.folder.tell(
+                RunState.RUNNING, stage="download", message=said, stages=looker.stages(stages), done=None, total=None
+            )
+
+        def bring(connection: Connection) -> None:
+            fetch.fetch(self.folder, Store(connection), progress)
+            looker.conclude(connection)
+
+        if looker.leaves_files:
+            self._patiently(bring)
+        else:
+            self._patiently(looker.conclude)
+
+    def _patiently(self, work: Callable[[Connection], Any]) -> Any:
+        """Do something in Azure; as long as it is the network or the service that fails, wait and try again."""
+        pause, connection = OFTEN, None
+        while True:
+            try:
+                connection = connection or self.folder.connect()
+                answer = work(connection)
+                self._mend()
+                return answer
+            except AzureError as error:
+                now = time.monotonic()
+                self._failing = self._failing or now
+                refused = isinstance(error, SignInError) or error.status == 401
+                # an upload has somebody waiting before it: a refusal is told at once
+                patience = REFUSED if refused and self.job is None else float("inf")
+                if not (passing(error) or refused) or now - self._failing > patience:
+                    raise
+                if refused and self.job is not None:
+                    raise
+                seconds = now - self._failing
+                since = f" since {seconds:.0f} s" if seconds >= 1 else ""
+                self._note(f"{error.cause.rstrip('.')}{since}; trying again. The run itself goes on.")
+            if self._canceled.is_set() and self.job is not None:
+                from mb_jupyter.azureml.upload import CanceledError
+
+                raise CanceledError
+            if self.job is None and time.monotonic() - self.asked > NOBODY_LOOKS:
+                raise AzureError("Azure could not be reached while nobody looked.", "Attach again: %mb_attach.")
+            self._wake.wait(pause)
+            self._wake.clear()
+            pause = min(pause * SLOWER, RARELY)
+
+    def _note(self, said: str) -> None:
+        told = self.folder.told
+        state = str(told.get("state", ""))
+        with contextlib.suppress(OSError):
+            self.folder.tell(RunState(state) if state else RunState.STARTING, message=said)
+
+    def _mend(self) -> None:
+        self._failing = None
+
+    def _give_up(self, error: MBError) -> None:
+        told = {"cause": error.cause, "fix": error.fix, "alternative": error.alternative, "details": error.details}
+        if not self.folder.facts.get("submitted"):
+            self._end_badly(told)
+            return
+        handle = str(self.folder.facts.get("handle", ""))
+        told["kind"] = "lost"
+        told["alternative"] = f"The run goes on, and costs, until it ends: %mb_attach {handle} follows it again."
+        state = str(self.folder.told.get("state", ""))
+        self.folder.tell(RunState(state) if state else RunState.RUNNING, error=told)
+
+    def _end_badly(self, told: dict[str, str]) -> None:
+        error = {key: value for key, value in told.items() if value}
+        message = told["cause"]
+        self.folder.tell(RunState.FAILED, error=error, message=message, stages=self.folder.close_stages())
+
+
+def passing(error: AzureError) -> bool:
+    """Tell whether the same request may succeed soon: the network, a pause that was asked for, trouble over there."""
+    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+
+    if error.status in CUT:
+        return True
+    cause = error.__cause__
+    # an answer that began well and was cut off has the status of its beginning
+    cut = error.status is not None and error.status < 300 and cause is not None
+    return cut or isinstance(cause, ServiceRequestError | ServiceResponseError)

