@@ -25,6 +25,20 @@ RUN = argument("run", nargs="?", help="handle or id of a run, or name of an expe
 NO_WAIT = argument("--no-wait", action="store_true", help="return at once and show the run with live buttons")
 
 
+class Opened:
+    """What a command returns when it has opened its step of the panel: what it would have returned without."""
+
+    def __init__(self, step: str, **carried: Any) -> None:
+        self.step = step
+        self.__dict__.update(carried)
+
+    def __repr__(self) -> str:
+        return f"<the panel's step {self.step}; it has {', '.join(name for name in vars(self) if name != 'step')}>"
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: the step stands below the cell already."""
+
+
 def command(*arguments: Any, cell: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a magic of a method ``(self, args)``, or ``(self, args, body)`` for one that may have a cell."""
 
@@ -118,7 +132,7 @@ class Commands(Magics):
         if no_wait and not somebody_there():
             live.notes.append("Nobody is there, and the kernel ends with the last cell: --no-wait waits here.")
         elif no_wait and not run.state.is_terminal:
-            from mb_jupyter.panels.train import follow
+            from mb_jupyter.panels.buttons import follow
 
             follow(run, live)
             return
@@ -133,6 +147,16 @@ class Commands(Magics):
         if self.last is not None and (self.last.folder / file).exists():
             return self.last
         return latest_with(file)
+
+    def opened(self, step: str, **carried: Any) -> Opened:
+        """Open a step of the panel below the cell, about the run that is carried, if there is one."""
+        from mb_jupyter.panels.frame import show
+        from mb_jupyter.panels.state import State
+
+        if "run" in carried:
+            State.of().run = carried["run"].handle
+        show(step)
+        return Opened(step, **carried)
 
     def with_progress(self, what: str, work: Callable[[Callable[..., None]], Any]) -> Any:
         """Do the work; show how far it is when it takes longer than a second."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from IPython.core.error import UsageError
 from IPython.core.magic import magics_class
 from IPython.core.magic_arguments import argument
+
+from mb_jupyter.display import somebody_there
+from mb_jupyter.errors import WorkspaceError
 
 from .command import RUN, Commands, command
 
@@ -16,8 +20,21 @@ class ModelMagics(Commands):
 
     @command(RUN)
     def mb_evaluate(self, args: Any) -> Any:
-        """Show how good a run's model is on the pictures that were held out."""
+        """Show how good a run's model is on the pictures that were held out.
+
+        Without a run, open the step Evaluate of the panel with the latest.
+        """
+        if args.run is None and somebody_there():
+            return self._evaluate("predictions.csv")
         return self.chosen(args.run, "predictions.csv").report
+
+    def _evaluate(self, file: str) -> Any:
+        """Open the step, about the latest run where there is one."""
+        try:
+            run = self.chosen(None, file)
+        except WorkspaceError:
+            return self.opened("evaluate")
+        return self.opened("evaluate", run=run, report=run.report)
 
     @command(argument("runs", nargs="+", help="handles or ids of runs, or names of experiments; the first is the base"))
     def mb_compare(self, args: Any) -> Any:
@@ -27,7 +44,7 @@ class ModelMagics(Commands):
         return compare(args.runs)
 
     @command(
-        argument("path", nargs="+", help="pictures, folders or globs"),
+        argument("path", nargs="*", help="pictures, folders or globs; without: the panel, to pick one"),
         argument("-r", "--run", help="handle or id of a run, or name of an experiment; default: the latest"),
         argument("-m", "--model", help="an MLModel.zip or the folder of a run, instead of a run"),
         argument("--to", metavar="FILE", help="write the answers to this CSV file, however many there are"),
@@ -37,6 +54,13 @@ class ModelMagics(Commands):
         """Score pictures: bars for one, a grid or a table for several."""
         from mb_jupyter.model import load
 
+        if not args.path:
+            if somebody_there() and not (args.run or args.model or args.to):
+                from mb_jupyter.panels.state import State
+
+                State.of().tab = "Try it"
+                return self._evaluate("predictions.csv")
+            raise UsageError("Say which pictures: %mb_predict PATH ...")
         model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
         if not args.to:
             return model.predict(*args.path, urls=args.urls)

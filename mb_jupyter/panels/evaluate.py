@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mb_jupyter.run import Run
 
 OFFERED = 50  # runs in the list
+TRY_IT = "Try it"
 NOTHING = "No run has been evaluated yet. Train one: the report stands here when it ends."
 
 
@@ -32,7 +33,7 @@ class Evaluate(Step):
         super().__init__(state)
         self.choice: Any = None  # until build()
         self._filling = False
-        self.trying = False  # whether Try it is in front
+        self._turn: Callable[[], None] = lambda: None  # brings the tab of the state to the front
         self.report: Report | None = None
         self.run: Run | None = None
 
@@ -42,6 +43,7 @@ class Evaluate(Step):
         self.headline = parts.html()
         self.tabs = parts.column()
         self.state.observe(lambda change: self._follow(), "run")
+        self.state.observe(lambda change: self._turn(), "tab")
         self.refresh()
         return [self.choice, self.headline, self.tabs]
 
@@ -74,7 +76,7 @@ class Evaluate(Step):
         """Return the cell that shows the same report, and the same answer."""
         if self.run is None:
             return ""
-        if self.trying and self.state.picture:
+        if self.state.tab == TRY_IT and self.state.picture:
             return f"%mb_predict --run {self.run.handle} {_quoted(near(Path(self.state.picture)))}"
         return f"%mb_evaluate {self.run.handle}"
 
@@ -122,11 +124,15 @@ class Evaluate(Step):
     def _fill(self, run: Run, report: Report) -> None:
         self.run, self.report = run, report
         self.headline.value = card(report.summary, "")
-        self.tabs.children = (tabs(self, run, report),)
+        view, self._turn = tabs(self, run, report)
+        self.tabs.children = (view,)
 
 
-def tabs(step: Evaluate, run: Run, report: Report) -> Any:
-    """Return the ways to look into a report; each is made when it is opened for the first time."""
+def tabs(step: Evaluate, run: Run, report: Report) -> tuple[Any, Callable[[], None]]:
+    """Return the ways to look into a report, and what brings that of the state to the front.
+
+    Each is made when it is opened for the first time.
+    """
     import ipywidgets as widgets
 
     def gallery() -> Any:
@@ -159,23 +165,30 @@ def tabs(step: Evaluate, run: Run, report: Report) -> Any:
 
     makers: dict[str, Callable[[], Any]] = {
         "Classes": lambda: per_class(report),
-        "Confusion matrix": matrix,
-        "Worst mistakes": mistakes,
+        "Confusions": matrix,
+        "Mistakes": mistakes,
         "Threshold": threshold,
-        "Try it": try_it,
+        TRY_IT: try_it,
     }
+    names = list(makers)
     boxes = [parts.column() for _ in makers]
-    view = widgets.Tab(boxes, titles=list(makers), selected_index=0)
+    view = widgets.Tab(boxes, titles=names, selected_index=0)
 
     def opened(index: int | None) -> None:
-        if index is not None and not boxes[index].children:
-            boxes[index].children = (list(makers.values())[index](),)
-        step.trying = index == len(boxes) - 1
+        name = names[index or 0]
+        step.state.tab = name
+        if not boxes[index or 0].children:
+            boxes[index or 0].children = (makers[name](),)
         step.changed()
 
+    def follow(_: Any = None) -> None:
+        if step.state.tab in names:
+            view.selected_index = names.index(step.state.tab)
+
     step.observe(view, opened, "selected_index")
-    opened(0)
-    return view
+    follow()
+    opened(view.selected_index)
+    return view, follow
 
 
 def per_class(report: Report) -> Any:

@@ -73,7 +73,7 @@ def _card(report: Report, row: dict[Any, Any]) -> str:
     first = f"taken for {elide(given, 40)}" if not right else f"rightly {elide(given, 40)}"
     first += f", {percent(score)}" if score is not None else ""
     second = "" if right else f"is {elide(true, 40)}" + (f", {percent(of_true)}" if of_true is not None else "")
-    line = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
+    line = "overflow:hidden;overflow-wrap:anywhere;max-height:4.05em"  # three lines
     parts = [(first, f"color:{GOOD if right else BAD};font-weight:600"), (second, ""), (source, "opacity:.75")]
     words = "".join(f'<div title="{escape(text)}" style="{line};{style}">{escape(text)}</div>' for text, style in parts)
     alt = f"The picture {source}: {first}" + (f"; it {second}" if second else "")

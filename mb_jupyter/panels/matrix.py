@@ -10,6 +10,7 @@ from mb_jupyter.report import Report
 from .gallery import Gallery
 
 MOST = 12  # classes in the grid: more buttons neither fit nor can be walked through by keyboard
+NAMED = 5  # classes up to which a column has room for its name, and not for its number only
 LISTED = 200  # mix-ups in the list
 RIGHT, WRONG = "59,125,216", "209,69,59"
 SHADES = 5
@@ -24,7 +25,7 @@ class Matrix:
 
         self._report, self._gallery = report, gallery
         self._classes = most_mixed_up(report)
-        note = f"{NOT_YET} Rows are true classes, columns what the model answered."
+        note = f"Rows are true classes, columns what the model answered. {NOT_YET}"
         if len(self._classes) < len(report.classes):
             note = f"The {len(self._classes)} of {len(report.classes):,} classes that are mixed up most often. {note}"
         said = widgets.HTML(f'<div style="{FONT}">{escape(note)}</div>')
@@ -49,7 +50,11 @@ class Matrix:
         zero = _text("0", "text-align:center;opacity:.5;line-height:28px")  # one for all: it has no state
         styles: dict[tuple[str, int], Any] = {}
         cells: list[Any] = [_text("", "")]
-        cells += [_text(f"{j + 1} {name}", _ELIDED, name) for j, name in enumerate(self._classes)]
+        few = len(self._classes) <= NAMED
+        cells += [
+            _text(f"{j + 1} {name}" if few else str(j + 1), f"{_ELIDED};text-align:center", f"{j + 1} {name}")
+            for j, name in enumerate(self._classes)
+        ]
         for i, true in enumerate(self._classes):
             cells.append(_text(f"{i + 1} {true}", f"{_ELIDED};line-height:28px", true))
             for j, given in enumerate(self._classes):
@@ -78,11 +83,11 @@ class Matrix:
         confusions = self._report.confusions[:LISTED]
         options = [(str(one), (one.true, one.predicted)) for one in confusions]
         more = len(self._report.confusions) - len(options)
-        title = "Mix-ups" if more <= 0 else f"The {LISTED} most frequent of {LISTED + more:,} mix-ups"
         if not options:
             return _text("Nothing was mixed up.", "")
+        said = [_text(f"The {LISTED} most frequent of {LISTED + more:,} mix-ups:", "")] if more > 0 else []
         chosen = widgets.Select(
-            options=options, value=None, description=title, rows=min(6, max(2, len(options))),
+            options=options, value=None, description="Mix-ups", rows=min(6, max(2, len(options))),
             layout=widgets.Layout(width="100%", max_width="640px"), style={"description_width": "initial"},
         )  # fmt: skip
 
@@ -91,7 +96,7 @@ class Matrix:
                 self.choose(*change["new"])
 
         chosen.observe(picked, "value")
-        return chosen
+        return widgets.VBox([*said, chosen])
 
 
 _ELIDED = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap;padding:0 4px"
@@ -102,7 +107,8 @@ def _text(text: str, style: str, title: str = "") -> Any:
 
     tip = f' title="{escape(title)}"' if title else ""
     return widgets.HTML(
-        f'<div{tip} style="{FONT};{style}">{escape(text)}</div>', layout=widgets.Layout(margin="0", min_width="0")
+        f'<div{tip} style="{FONT};{style}">{escape(text)}</div>',
+        layout=widgets.Layout(margin="0", min_width="0", overflow="hidden"),
     )
 
 

@@ -49,7 +49,7 @@ class Threshold:
                 Column("Recall", share),
             ),
             caption="Precision and recall of every class at this threshold",
-            least="420px",
+            least="470px",
         )
         step.observe(self.slider, lambda _: self.renew())
         step.on(self.advise, self.recommend)

@@ -81,7 +81,7 @@ def saved(path: Path) -> dict[str, Any]:
 
 def test_the_whole_story(lab: Lab, place: Path) -> None:
     one, two = "trees/Hemlock/hemlock_1.jpg", "trees/Japanese_Cherry/japanese_cherry_2.jpg"
-    cells = (LOAD, "%mb_data trees", f"%%mb_train\n{QUICK}", "%mb_evaluate", f"%mb_predict {one}",
+    cells = (LOAD, "%mb_data trees", f"%%mb_train\n{QUICK}", "%mb_evaluate trees", f"%mb_predict {one}",
              f"%mb_predict {one} {two}", f"%%mb_train\n{QUICK}")  # fmt: skip
     path = lab.notebook("story.ipynb", *cells)
     lab.run(0)
@@ -219,7 +219,7 @@ def test_names_are_shown_and_never_run(lab: Lab, place: Path) -> None:
     dialogs: list[str] = []
     lab.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     training = f"%%mb_train hostile\n{QUICK.replace('trees', 'hostile')}"
-    cells = (LOAD, "%mb_data hostile", training, "%mb_evaluate", "%mb_predict hostile", "%mb_runs")
+    cells = (LOAD, "%mb_data hostile", training, "%mb_evaluate hostile", "%mb_predict hostile", "%mb_runs")
     lab.notebook("hostile.ipynb", *cells)
     for index in range(len(cells)):
         lab.run(index, TRAINED_MS)
