@@ -32,6 +32,7 @@ class State(HasTraits):
     experiment = Unicode("", help="name; empty: that of the data")
     settings = Dict(help="settings of TrainConfig that were changed from their defaults")
     run = Unicode("", help="handle of the run that Train, Evaluate and Consume are about")
+    tab = Unicode("", help="the view of Evaluate in front: Classes, Confusions ... Try it")
     picture = Unicode("", help="the picture last tried")
     export = Unicode("", help="folder of the last export")
 
