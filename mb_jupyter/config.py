@@ -6,12 +6,11 @@ This module loads pydantic, so it is itself imported when first needed.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,13 +19,52 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator  # noqa: TID253
 
 from .backends import BACKENDS
+from .configtext import VARIABLE as VARIABLE
+from .configtext import Known, Layer, Reader, near, short
 from .errors import ConfigError
 from .workspace import NAME, NAME_RULE
 
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
-NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes")
+NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
+FILES = ("weights", "labels")  # settings that are the path of a file
+LISTS = ("exclude",)  # settings that may be a list
+IN_AZURE = ("azureml:", "/subscriptions/")
 CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
-LATER = {"azure": "the Azure backend, which this version does not have; train with `backend: local`"}
+
+
+class AzureConfig(BaseModel):
+    """Where in Azure; what is left out is as it was chosen with ``%mb_workspace use`` and ``%mb_compute use``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    compute: str | None = Field(None, description="the name of a compute of the workspace")
+    workspace: str | None = Field(None, description="the name of a workspace")
+    resource_group: str | None = Field(None, description="the name of the workspace's resource group")
+    subscription: str | None = Field(None, description="the id of a subscription")
+    sign_in: Literal["cli", "environment", "managed", "device"] | None = Field(
+        None, description="cli, environment, managed or device"
+    )
+    tenant: str | None = Field(None, description="the id or the domain of a tenant")
+    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {NAME_RULE}")
+    nodes: int = Field(1, ge=1, le=16, description="a whole number of nodes from 1 to 16")
+    environment: str | None = Field(None, description="the name of an environment, such as azureml:NAME:VERSION")
+    queue_minutes: float | None = Field(
+        None, gt=0, description="a number of minutes above 0: how long to wait for a node before giving up"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("")
+        return value
+
+    @field_validator("experiment")
+    @classmethod
+    def _is_name(cls, value: str | None) -> str | None:
+        if value is not None and not NAME.fullmatch(value):
+            raise ValueError("")
+        return value
 
 
 class TrainConfig(BaseModel):
@@ -40,7 +78,7 @@ class TrainConfig(BaseModel):
 
     experiment: str = Field(description=NAME_RULE)
     data: Any = Field(description="the path of a folder with one subfolder per class, or of a CSV file")
-    backend: str = Field("local", description=f"{' or '.join(BACKENDS)}: this version trains on this machine")
+    backend: str = Field("local", description="local (this machine) or azure (Azure Machine Learning)")
     architecture: str = Field("auto", description="auto, efficientnet_lite0 or a torchvision classifier")
     weights: str | None = Field(None, description="the path of a file of weights")
     recipe: Literal["auto", "features", "finetune"] = Field("auto", description="auto, features or finetune")
@@ -54,7 +92,12 @@ class TrainConfig(BaseModel):
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="a number between 0 and 1")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="a number between 0 and 1")
     min_accuracy: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, such as 0.9")
+    unsure_below: float | None = Field(None, gt=0, lt=1, description="a score between 0 and 1, such as 0.6")
+    exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out: [rose/1.jpg]")
+    labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
+    max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
+    azure: AzureConfig = Field(AzureConfig(), description="where in Azure")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -62,6 +105,11 @@ class TrainConfig(BaseModel):
         if isinstance(value, bool):  # for Python, `epochs: yes` would be 1
             raise ValueError("")
         return str(value) if isinstance(value, os.PathLike) else value
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("experiment")
     @classmethod
@@ -88,7 +136,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _is_architecture(cls, value: str) -> str:
         if value not in architectures():
-            raise ValueError(_near(value, architectures()))
+            raise ValueError(near(value, architectures()))
         return value
 
     @model_validator(mode="after")
@@ -104,15 +152,22 @@ class TrainConfig(BaseModel):
     def program_settings(self) -> dict[str, Any]:
         """Return what the training program is told, ready for JSON."""
         settings = self.model_dump(exclude=set(NOT_FOR_THE_PROGRAM))
-        if self.weights is not None:
-            settings["weights"] = str(Path(self.weights).expanduser().absolute())
+        for name in FILES:
+            if settings[name] is not None:
+                settings[name] = str(Path(settings[name]).expanduser().absolute())
         return settings
 
     def shown(self) -> dict[str, Any]:
         """Return every value, ready for JSON; a DataFrame is told by its size."""
-        values = self.model_dump(exclude={"data"})
+        values = self.model_dump(mode="json", exclude={"data"})
         data = self.data if isinstance(self.data, str) else f"a table of {len(self.data):,} pictures"
-        return {"experiment": values.pop("experiment"), "data": data, **values}
+        azure = {key: value for key, value in values.pop("azure").items() if key in self.azure.model_fields_set}
+        return {"experiment": values.pop("experiment"), "data": data, **values, **({"azure": azure} if azure else {})}
+
+    @property
+    def is_in_azure(self) -> bool:
+        """Tell whether the pictures are in Azure already: ``azureml://...``, ``azureml:NAME:VERSION`` or an id."""
+        return isinstance(self.data, str) and self.data.startswith(IN_AZURE)
 
 
 @dataclass(frozen=True)
@@ -121,9 +176,6 @@ class Resolved:
 
     config: TrainConfig
     origins: Mapping[str, str]
-
-
-Layer = dict[str, tuple[Any, str]]  # key -> value and origin
 
 
 def resolve(
@@ -138,12 +190,13 @@ def resolve(
     ``line`` and ``defaults`` hold only what was set. ``namespace`` has the variables for ``{{name}}``.
     """
     problems: list[str] = []
-    names = namespace or {}
+    reader = Reader(_known(), namespace or {}, problems)
+    given = {key: (reader.insert(value, "the line"), "the line") for key, value in _flat(line).items()}
     layers: list[Layer] = [
-        {key: (value, "%config MBMagics") for key, value in (defaults or {}).items()},
-        _read_file(file, names, problems) if file else {},
-        _read_yaml(body, lambda number: f"line {number + 2}", names, problems),
-        {key: (_insert(value, names, "the line", problems), "the line") for key, value in line.items()},
+        {key: (value, "%config MBMagics") for key, value in _flat(defaults or {}).items()},
+        reader.file(file) if file else {},
+        reader.text(body, lambda number: f"line {number + 2}"),
+        given,
     ]
     merged: Layer = {}
     for layer in layers:
@@ -151,13 +204,44 @@ def resolve(
     if "experiment" not in merged and isinstance(merged.get("data", ("", ""))[0], str | os.PathLike):
         merged["experiment"] = (_slug(str(merged.get("data", ("", ""))[0])), "the name of the data")
     try:
-        config = TrainConfig.model_validate({key: value for key, (value, _) in merged.items()})
+        config = TrainConfig.model_validate(_nested({key: value for key, (value, _) in merged.items()}))
     except ValidationError as error:
         problems += _explained(error, merged, complete=not problems)
     if problems:
         raise ConfigError("\n".join(sorted(problems, key=_line)), "Correct what is named and run the cell again.")
     origins = {key: merged[key][1] if key in merged else "default" for key in TrainConfig.model_fields}
-    return Resolved(config, origins)
+    return Resolved(config, origins | {key: origin for key, (_, origin) in merged.items()})
+
+
+def _known() -> Known:
+    """Return every key with what is allowed."""
+    known: dict[str, str | Mapping[str, str]] = {}
+    for key, field in TrainConfig.model_fields.items():
+        known[key] = str(field.description)
+    known["azure"] = {key: str(field.description) for key, field in AzureConfig.model_fields.items()}
+    return known
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of a section as ``section.key``."""
+    section = values.get("azure")
+    if isinstance(section, AzureConfig):
+        section = section.model_dump(exclude_unset=True)
+    if not isinstance(section, Mapping):
+        return dict(values)
+    rest = {key: value for key, value in values.items() if key != "azure"}
+    return rest | {f"azure.{key}": value for key, value in section.items()}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        section, dot, inner = key.partition(".")
+        if dot:
+            nested.setdefault(section, {})[inner] = value
+        else:
+            nested[key] = value
+    return nested
 
 
 @cache
@@ -184,16 +268,11 @@ def _slug(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", plain.encode("ascii", "ignore").decode()).strip("-_") or "pictures"
 
 
-def _near(value: str, known: tuple[str, ...] | list[str]) -> str:
-    near = difflib.get_close_matches(value, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else ""
-
-
 def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[str]:
     """Return each of pydantic's findings as a sentence with its origin."""
     problems = []
     for found in error.errors():
-        key = str(found["loc"][0]) if found["loc"] else ""
+        key = ".".join(str(part) for part in found["loc"])
         said = str(found.get("ctx", {}).get("error", ""))
         if not key:
             problems.append(f"{said}.")
@@ -201,113 +280,14 @@ def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[st
             # `data` may stand in a text that could not be read, and the name follows from it
             if key == "data" and complete:
                 problems.append(f"`data` is missing: {TrainConfig.model_fields[key].description}.")
-        elif found["type"] != "extra_forbidden":
+        elif found["type"] == "extra_forbidden":
+            if "." in key:  # of a section that Python gave; in a text it was found before
+                problems.append(f"{merged[key][1]}: there is no setting `{key}`.")
+        else:
             value, origin = merged[key]
-            allowed = TrainConfig.model_fields[key].description
+            fields = AzureConfig.model_fields if "." in key else TrainConfig.model_fields
+            allowed = fields[key.rpartition(".")[2]].description
             hint = f" {said}" if said else ""
             quotes = " (put it into quotes)" if found["type"] == "string_type" and value is not None else ""
-            problems.append(f"{origin}: `{key}` cannot be {_short(value)};{hint} allowed is {allowed}{quotes}.")
+            problems.append(f"{origin}: `{key}` cannot be {short(value)};{hint} allowed is {allowed}{quotes}.")
     return problems
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return f"a truth value ({'yes' if value else 'no'})"
-    if value is None:
-        return "empty"
-    text = value if isinstance(value, str) else repr(value)
-    return f"`{text}`" if len(text) <= 60 else f"`{text[:57]}...`"
-
-
-def _read_file(file: str, names: Mapping[str, Any], problems: list[str]) -> Layer:
-    path = Path(file).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        problems.append(f"the file {file} cannot be read: {reason}.")
-        return {}
-    return _read_yaml(text, lambda number: f"{path.name}, line {number + 1}", names, problems)
-
-
-VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
-_MARKED = re.compile("\ue000([A-Za-z_]\\w*)\ue001")  # private characters: no YAML meaning, nobody types them
-
-
-def _read_yaml(text: str, where: Callable[[int], str], names: Mapping[str, Any], problems: list[str]) -> Layer:
-    """Return the keys of a YAML mapping with their origin.
-
-    The text is composed, not loaded: the nodes know their lines, repeated keys are still there, and
-    nothing but single values is ever constructed. ``{{name}}`` is marked before and put in afterwards,
-    so that no variable's content is read as YAML.
-    """
-    import yaml
-
-    tabs = [number for number, line in enumerate(text.splitlines()) if re.match(r" *\t", line) and line.strip()]
-    if tabs:
-        problems += [f"{where(number)}: begins with a tab; YAML wants spaces." for number in tabs]
-        return {}
-    loader = None
-    try:
-        loader = yaml.SafeLoader(VARIABLE.sub("\ue000\\1\ue001", text))
-        node = loader.get_single_node()
-        if node is None:
-            return {}
-        if not isinstance(node, yaml.MappingNode):
-            kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-            hint = " (a colon needs a space after it)" if isinstance(node, yaml.ScalarNode) else ""
-            problems.append(f"{where(node.start_mark.line)}: is {kind}; write `key: value` lines{hint}.")
-            return {}
-        return _pairs(node, loader, where, names, problems)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        place = where(mark.line) if mark else where(0)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        problems.append(f"{place}: is not YAML: {problem}.")
-        return {}
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _pairs(node: Any, loader: Any, where: Callable[[int], str], names: Mapping[str, Any], problems: list[str]) -> Layer:
-    layer: Layer = {}
-    known = list(TrainConfig.model_fields)
-    for key_node, value_node in node.value:
-        place, key = where(key_node.start_mark.line), str(getattr(key_node, "value", ""))
-        if key in LATER:
-            problems.append(f"{place}: `{key}` needs {LATER[key]}.")
-        elif key_node.id != "scalar" or key not in known:
-            hint = _near(key, known) or f"allowed are {', '.join(known)}."
-            problems.append(f"{place}: there is no setting {_short(key)}; {hint}")
-        elif key in layer:
-            problems.append(f"{place}: `{key}` is there twice, first in {layer[key][1]}.")
-        elif value_node.id != "scalar":
-            kind = "a list" if value_node.id == "sequence" else "a mapping"
-            problems.append(f"{place}: `{key}` is {kind}; allowed is {TrainConfig.model_fields[key].description}.")
-        else:
-            layer[key] = (_value(value_node, loader, place, names, problems), place)
-    return layer
-
-
-def _value(node: Any, loader: Any, place: str, names: Mapping[str, Any], problems: list[str]) -> Any:
-    try:
-        value = loader.construct_object(node)
-    except ValueError as error:  # such as a day that is in no calendar
-        problems.append(f"{place}: `{node.value}` cannot be read: {error}; put it into quotes.")
-        return None
-    return _insert(value, names, place, problems, _MARKED)
-
-
-def _insert(
-    value: Any, names: Mapping[str, Any], place: str, problems: list[str], mark: re.Pattern[str] = VARIABLE
-) -> Any:
-    """Return the value with the variables it names: one alone keeps its type, within a text it is text."""
-    if not isinstance(value, str):
-        return value
-    unknown = [name for name in mark.findall(value) if name not in names]
-    if unknown:
-        problems += [f"{place}: there is no variable `{name}` in this notebook." for name in unknown]
-        return value
-    alone = mark.fullmatch(value.strip())
-    return names[alone[1]] if alone else mark.sub(lambda found: str(names[found[1]]), value)

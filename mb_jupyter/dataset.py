@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,8 @@ class Dataset:
     like; relative paths begin at the CSV file's folder, or for a DataFrame at the current folder.
 
     Every picture is opened once; what was found out is remembered, so that looking again takes no time.
+    ``exclude`` names pictures to leave out (``rose/1.jpg``); ``labels`` is the path of a ``labels.patch.csv``
+    (ImageSource, Label, NewLabel) that gives some pictures another class; both are named in the findings.
     ``progress(done, total)`` is called while files are read. Raises :class:`~mb_jupyter.errors.DataError`
     when nothing can be trained. In a notebook it shows itself: counts, thumbnails, findings, planned split.
 
@@ -49,7 +51,12 @@ class Dataset:
     classes: list[str]
 
     def __init__(
-        self, source: str | Path | pd.DataFrame, *, progress: Callable[[int, int], None] | None = None
+        self,
+        source: str | Path | pd.DataFrame,
+        *,
+        exclude: Sequence[str] = (),
+        labels: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         from .training.errors import TrainingError
         from .training.manifest import scan
@@ -59,7 +66,8 @@ class Dataset:
             root, entries = _open(source)
             index = _index_file(root, entries is not None)
             known = _remembered(index)
-            found = scan(root, entries=entries, progress=progress, known=known)
+            patch = Path(labels).expanduser().absolute() if labels is not None else None
+            found = scan(root, entries=entries, progress=progress, known=known, exclude=exclude, labels=patch)
         except TrainingError as error:
             raise _translated(error) from None
         self.root = found.root

@@ -34,7 +34,7 @@ COMMAND = (
 UNSET = {
     "weights": "those of the architecture", "max_minutes": "10 on a processor, no limit on a GPU",
     "batch_size": "chosen by the program", "learning_rate": "chosen by the program", "min_accuracy": "none",
-    "processes": "1",
+    "processes": "1", "unsure_below": "never unsure", "exclude": "nothing", "labels": "as the data have them",
 }  # fmt: skip
 
 Say = Callable[..., None]  # (message, done=None, total=None)
@@ -249,7 +249,7 @@ def _check(config: TrainConfig, say: Say | None) -> Dataset:
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress)
+    return Dataset(config.data, exclude=config.exclude or (), labels=config.labels, progress=progress)
 
 
 def _looking(config: TrainConfig) -> str:
@@ -262,9 +262,12 @@ def _left_out(dataset: Dataset) -> int:
 
 def _identity(config: TrainConfig, dataset: Dataset) -> str:
     """Return what two runs share when the second would only repeat the first."""
+    from .config import FILES
+
     settings = config.program_settings()
-    if config.weights is not None:
-        settings["weights"] = hashlib.sha256(Path(config.weights).expanduser().read_bytes()).hexdigest()
+    for name in FILES:  # what is in a file counts, not where it lies
+        if settings[name] is not None:
+            settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     told = [settings, config.backend, config.processes, dataset.fingerprint, program_version()]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "Pillow", "onnx", "onnxrun
 def reproducibility(session: Session, choice: Choice, parts: Parts, engine: str) -> dict[str, Any]:
     """Return seed, versions, hardware, settings, weights, data and what is exact and what is not."""
     settings = session.settings
-    asked = {name: value for name, value in settings.as_dict().items() if name not in ("cache", "weights")}
+    asked = {name: value for name, value in settings.as_dict().items() if name not in ("cache", "weights", "labels")}
     return {
         "seed": settings.seed,
         "settings": asked,

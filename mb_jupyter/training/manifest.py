@@ -3,7 +3,8 @@
 ::
 
     listing    which files there are, and their classes     similar   copies and near copies
-    findings   what to know about them, in sentences        split     train, validation, test
+    review     what a person left out or relabelled         split     train, validation, test
+    findings   what to know about them, in sentences
 
 The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
 """
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from . import review
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
@@ -61,25 +63,29 @@ def scan(
     entries: Iterable[Entry] | None = None,
     progress: Progress | None = None,
     known: Mapping[str, Picture] | None = None,
+    exclude: Sequence[str] = (),
+    labels: Path | None = None,
 ) -> Scan:
     """Read every picture once, on all cores, and say what was found.
 
     ``root`` is a folder with one folder per class, perhaps inside ``train/``, ``val/`` and ``test/``. With
     ``entries``, rows of (ImageSource, Label, Split or ""), the files are those, and relative paths begin at
     ``root``. ``progress(done, total)`` is called as files are read. ``known`` has pictures of an earlier scan
-    by path: a file of the same size and time of change is not read again.
+    by path: a file of the same size and time of change is not read again. ``exclude`` names pictures to leave
+    out, and the CSV file ``labels`` (ImageSource, Label, NewLabel) gives some another class.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
     """
     root = _checked(Path(root))
     listing = list_folder(root) if entries is None else list_entries(root, entries)
+    reviewed = review.apply(listing, exclude, review.read_patch(labels) if labels else ())
     read, reused = _read_all(root, listing, known or {}, progress)
     consistent, contradictions = conflicting_labels(read)
     used, leaks = leaking_copies(consistent)
     if not (reused == len(known or {}) == len(used) and all(picture.group for picture in used)):
         used = group(used)  # of an unchanged folder the groups are known as well
-    findings = [*of_files(listing.remarks), *contradictions, *leaks]
+    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
     _check_trainable(root, listing, used, findings)
     findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))

@@ -57,7 +57,12 @@ def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> 
 
 def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> None:
     recorder.message("Scanning the pictures.")
-    scan = manifest.scan(folder, progress=recorder.progress)
+    scan = manifest.scan(
+        folder,
+        exclude=settings.exclude or (),
+        labels=Path(settings.labels) if settings.labels else None,
+        progress=recorder.progress,
+    )
     for finding in scan.findings:
         recorder.say(f"{finding.severity}: {finding.message}")
     pictures = manifest.split(

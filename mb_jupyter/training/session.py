@@ -14,7 +14,8 @@ from .settings import Settings
 if TYPE_CHECKING:
     import torch
 
-INDIFFERENT = ("run", "cache", "weights", "min_accuracy")  # settings that change no number of the training
+# settings that change no number of the training, or do so only by what the pictures and the weights are
+INDIFFERENT = ("run", "cache", "weights", "min_accuracy", "unsure_below", "exclude", "labels")
 MINUTES_ON_A_PROCESSOR = 10.0
 
 

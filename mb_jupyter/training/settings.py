@@ -22,7 +22,9 @@ class Settings:
 
     ``max_minutes`` bounds the whole run, the features, the evaluation and the export included. ``batch_size``
     is the global one: several processes share it. ``run`` and ``fingerprint`` are only passed on, into the
-    model's card. ``cache`` is a folder that several runs may share.
+    model's card. ``cache`` is a folder that several runs may share. ``exclude`` names pictures to leave out, and
+    ``labels`` is a CSV file of corrected labels; both count where the program itself makes the split.
+    ``unsure_below`` is the score under which the model says that it is unsure.
     """
 
     architecture: str = "auto"
@@ -41,6 +43,9 @@ class Settings:
     run: str = ""
     fingerprint: str = ""
     cache: str | None = None
+    unsure_below: float | None = None
+    exclude: list[str] | None = None
+    labels: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -147,4 +152,13 @@ _RULES: dict[str, tuple[str, Any]] = {
     "run": ("text", _is_text),
     "fingerprint": ("text", _is_text),
     "cache": ("the path of a folder, or null", lambda v: v is None or (_is_text(v) and bool(v))),
+    "unsure_below": (
+        "a number between 0 and 1, or null",
+        lambda v: v is None or (_is_number(v) and 0 < v < 1),
+    ),
+    "exclude": (
+        "a list of names of pictures, or null",
+        lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
+    ),
+    "labels": ("the path of a file, or null", lambda v: v is None or (_is_text(v) and bool(v))),
 }
