@@ -227,6 +227,50 @@ def confusion_matrix_alt(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -
     return f"{said}; the most frequent mistake is {most}."
 
 
+# -- calibration -----------------------------------------------------------------------------------------
+
+
+@_plain_style()
+def reliability_diagram(bins: pd.DataFrame, before: pd.DataFrame | None = None) -> bytes:
+    """Return how often the model is right at each height of its score, and how many pictures have it.
+
+    ``bins`` has Low, High, Pictures, Score, Accuracy, AccuracyLow and AccuracyHigh; ``before`` is the same
+    before calibration.
+    """
+    figure = _figure(4.4, 4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.4, 1)})
+    upper.plot([0, 1], [0, 1], color=TRAIN, linewidth=1, linestyle="--", label="right as often as the score says")
+    if before is not None:
+        filled = before[before["Pictures"] > 0]
+        upper.plot(filled["Score"], filled["Accuracy"], "s", color=BEST, markersize=4, fillstyle="none",
+                   label="before calibration")  # fmt: skip
+    filled = bins[bins["Pictures"] > 0]
+    ends = (filled["Accuracy"] - filled["AccuracyLow"], filled["AccuracyHigh"] - filled["Accuracy"])
+    upper.errorbar(filled["Score"], filled["Accuracy"], [end.clip(lower=0) for end in ends], fmt="o", color=VALIDATION,
+                   markersize=5, linewidth=1.2, label="this model, with 95 % interval")  # fmt: skip
+    lower.bar(bins["Low"], bins["Pictures"], bins["High"] - bins["Low"], align="edge", color=VALIDATION, alpha=0.75)
+    for axes, title in ((upper, "Share that is right"), (lower, "Pictures")):
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.grid(axis="y", color="#e3e5e8", linewidth=0.7)
+        axes.set_axisbelow(True)
+        _bare(axes)
+    upper.set_ylim(-0.02, 1.02)
+    upper.legend(fontsize=7, frameon=False, loc="upper left")
+    lower.set_xlim(0, 1)
+    lower.set_xlabel("score of the answer", fontsize=8, color=GREY)
+    for axis in (upper.yaxis, lower.xaxis):
+        axis.set_major_formatter(lambda value, _: f"{value * 100:.0f} %")
+    return _png(figure)
+
+
+def reliability_diagram_alt(bins: pd.DataFrame) -> str:
+    """Return what :func:`reliability_diagram` shows, in words with figures."""
+    filled = bins[bins["Pictures"] > 0]
+    figures = filled[["Score", "Accuracy", "Pictures"]].itertuples(index=False)
+    said = "; ".join(f"score {percent(s)}: {percent(a)} of {int(n):,}" for s, a, n in figures)
+    return f"Reliability diagram, the share that is right at each mean score: {said}."
+
+
 # -- what they share -------------------------------------------------------------------------------------
 
 

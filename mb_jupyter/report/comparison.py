@@ -95,6 +95,7 @@ class Pair:
 
     before: Report
     after: Report
+    words: tuple[str, str] = ("", "")  # what to call them instead of their handles
 
     @cached_property
     def joined(self) -> pd.DataFrame:
@@ -138,21 +139,21 @@ class Pair:
     @property
     def sentence(self) -> str:
         """The outcome with its counts; two runs whose difference may be chance are said to be equal."""
-        before, after, test = self.before.name, self.after.name, self.test
+        before, after, test = self.words[0] or self.before.name, self.words[1] or self.after.name, self.test
         if not test.pictures:
             return f"{after} and {before} have no held-out picture in common, so nothing compares them."
-        first, second = (test.both + only for only in (test.first_only, test.second_only))
-        shares = ", ".join(
-            f"{name} {percent(right / test.pictures)} ({right:,}; 95 % interval {_range(right, test.pictures)})"
+        first, second = test.both + test.first_only, test.both + test.second_only
+        shares = " and ".join(
+            f"{name} has {right:,} right ({percent(right / test.pictures)}, interval {_ends(right, test.pictures)})"
             for name, right in ((after, second), (before, first))
         )
-        on = f"on the {test.pictures:,} held-out pictures that both have: {shares}"
-        only = f"{test.second_only:,} are right only in the one, {test.first_only:,} only in the other"
+        alone = f"{test.second_only:,} pictures only {after} has right, {test.first_only:,} only {before}"
+        told = f"Of the {test.pictures:,} held-out pictures that both have, {shares}; {alone}"
         chance = f"McNemar's exact test, p = {test.p_value:.2g}"
         if not test.differ:
-            return f"{after} and {before} are equal as far as these pictures can tell, {on}; {only} ({chance})."
+            return f"{after} and {before} are equal as far as these pictures can tell ({chance}). {told}."
         word = "better" if second > first else "worse"
-        return f"{after} is {word} than {before} {on}; {only} ({chance})."
+        return f"{after} is {word} than {before} ({chance}). {told}."
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:
@@ -160,7 +161,7 @@ def compare_reports(reports: Sequence[Report]) -> Comparison:
     return Comparison(tuple(reports))
 
 
-def _range(right: int, pictures: int) -> str:
+def _ends(right: int, pictures: int) -> str:
     low, high = wilson(right, pictures)
     return f"{low * 100:.1f} to {high * 100:.1f} %"
 

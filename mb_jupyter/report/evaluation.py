@@ -7,7 +7,7 @@ the same report can be made again at any time, by anybody. Each figure is made w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,9 @@ class Confusion:
     support: int
 
     def __str__(self) -> str:
-        return f"{self.count:,} of {self.support:,} pictures of {self.true} were taken for {self.predicted}"
+        were = "was" if self.count == 1 else "were"
+        pictures = "picture" if self.support == 1 else "pictures"
+        return f"{self.count:,} of {self.support:,} {pictures} of {self.true} {were} taken for {self.predicted}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -335,6 +337,21 @@ class Report(files.InFolder):
         return next_steps(self)
 
     # -- how it is shown and kept ------------------------------------------------------------------------
+
+    @cached_property
+    def thumbnails(self) -> dict[str, bytes]:
+        """The small pictures made so far, by ImageSource; empty for one that could not be opened."""
+        return {}
+
+    def drawn(self, name: str, draw: Callable[[], bytes]) -> bytes:
+        """Return a plot, drawn once for the notebook and the page."""
+        if name not in self._plots:
+            self._plots[name] = draw()
+        return self._plots[name]
+
+    @cached_property
+    def _plots(self) -> dict[str, bytes]:
+        return {}
 
     def __repr__(self) -> str:
         return f"<Report: {self.summary}>"

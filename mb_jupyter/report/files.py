@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -70,6 +71,11 @@ def read_text_table(path: Path) -> pd.DataFrame | None:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (OSError, ValueError):
         return None
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows, each with its columns as attributes."""
+    return iter(frame.itertuples())
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""The parts of the report that say what is right and what is wrong: classes, confusions, curves, mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mb_jupyter.display import ROUND, Markup, bar, details, elide, escape, image, percent, table, text_table
+
+from .files import rows_of
+from .pictures import Album, framed
+
+if TYPE_CHECKING:
+    from .evaluation import Report
+
+MOST_CONFUSIONS = 5  # in words
+MOST_ROWS = 50  # classes in the notebook's table; the page has all
+MOST_COLUMNS = 20  # classes up to which the confusion matrix is a table
+MOST_CELLS = 40  # of a larger one, opening to their pictures
+IN_A_CELL = 4  # thumbnails
+NAMES_IN_A_CELL = 12
+MISTAKES = {False: 10, True: 24}  # in the notebook, on the page
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report, in words and as HTML; ``is_open`` where it is essential in the notebook."""
+
+    title: str
+    text: str
+    html: str
+    is_open: bool = False
+    gist: str = ""  # beside the title while it is folded
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a section is made from: the report, its pictures, and whether there is room for all of it."""
+
+    report: Report
+    album: Album
+    whole: bool
+
+
+def said(title: str, *sentences: str, is_open: bool = False) -> Section:
+    """Return a section of sentences alone."""
+    kept = [sentence for sentence in sentences if sentence]
+    return Section(title, "\n".join(kept), paragraphs(*kept), is_open)
+
+
+def paragraphs(*sentences: str) -> str:
+    """Return sentences as HTML, each on its own line."""
+    return "".join(f'<div style="margin:4px 0">{escape(sentence)}</div>' for sentence in sentences if sentence)
+
+
+def of(count: float, number: float) -> str:
+    """Return a share with the counts behind it: ``75.0 % (3 of 4)``."""
+    return f"{percent(count / number)} ({int(count):,} of {int(number):,})" if number else "–"
+
+
+def ends(low: float, high: float) -> str:
+    """Return an interval of a share."""
+    return "–" if math.isnan(low) else f"{low * 100:.0f} to {high * 100:.0f} %"
+
+
+def decimals(value: float, digits: int = 3) -> str:
+    """Return a figure, or a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names and how many more."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(elide(name, 40) for name in names[:5]) + more
+
+
+# -- classes ---------------------------------------------------------------------------------------------
+
+CLASS_COLUMNS = ("Class", "Pictures", "Recall", "95 % interval", "Precision", "F1", "AP")
+
+
+def classes(sheet: Sheet) -> Section:
+    """Return support, recall with interval, precision, F1 and average precision of every class."""
+    shown = [row for row, _ in _class_rows(sheet.report, MOST_ROWS)]
+    listed = _class_rows(sheet.report, len(sheet.report.classes) if sheet.whole else MOST_ROWS)
+    rows = [(*row, bar(0.0 if math.isnan(f1) else f1, width=70)) for row, f1 in listed]
+    notes = list(_class_notes(sheet.report, whole=False))
+    figures = table((*CLASS_COLUMNS, ""), rows, right=(1, 5, 6))
+    page = figures + paragraphs(HOW_TO_READ, *_class_notes(sheet.report, whole=sheet.whole))
+    return Section("Classes", "\n".join([text_table(CLASS_COLUMNS, shown, right=(1, 5, 6)), *notes]), page, True)
+
+
+HOW_TO_READ = (
+    "Recall: of the pictures of the class, how many were found. Precision: of the answers that name the class, how "
+    "many are right. F1 joins both; AP (average precision) judges the order of the class's scores."
+)
+
+
+def _class_rows(report: Report, most: int) -> list[tuple[tuple[str, ...], float]]:
+    """Return the cells and the F1 of every class, or of very many classes those of the weakest."""
+    frame = report.per_class
+    if len(frame) > most:
+        frame = frame.sort_values("F1", kind="stable").head(most)
+    return [
+        (
+            (
+                elide(str(row.Index), 40),
+                f"{row.Support:,}",
+                of(row.Right, row.Support),
+                ends(row.RecallLow, row.RecallHigh),
+                of(row.Right, row.Answered),
+                decimals(row.F1),
+                decimals(row.AP),
+            ),
+            row.F1,
+        )
+        for row in rows_of(frame)
+    ]
+
+
+def _class_notes(report: Report, *, whole: bool) -> Iterator[str]:
+    frame = report.per_class
+    if len(report.classes) > MOST_ROWS and not whole:
+        yield f"Shown are the {MOST_ROWS} weakest of {len(report.classes):,} classes; .per_class has all of them."
+    if absent := list(frame.index[frame["Support"] == 0]):
+        yield f"Without held-out pictures, so that nothing is known of it: {few(absent)}."
+    if unanswered := list(frame.index[frame["Precision"].isna() & (frame["Support"] > 0)]):
+        yield f"Never answered, so that its precision does not exist (–): {few(unanswered)}."
+
+
+# -- confusions ------------------------------------------------------------------------------------------
+
+
+def confusions(sheet: Sheet) -> Section:
+    """Return the confusion matrix as a plot and as a table whose cells open to their pictures."""
+    from mb_jupyter.plots import confusion_matrix, confusion_matrix_alt
+
+    report = sheet.report
+    counts = report.confusion.to_numpy()
+    alt = confusion_matrix_alt(counts, report.classes)
+    picture = image(report.drawn("confusion", lambda: confusion_matrix(counts, report.classes)), alt, style=ROUND)
+    most = [str(pair) for pair in report.confusions[:MOST_CONFUSIONS]]
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in most)
+    words = f'<div>Most frequent mistakes:<ul style="margin:2px 0">{items}</ul></div>' if most else ""
+    if len(report.classes) <= MOST_COLUMNS:
+        title, figures = "Counts and shares; a cell opens to its pictures", _matrix(sheet)
+    else:
+        title, figures = "The most frequent confusions; each opens to its pictures", _pairs(sheet)
+    text = "\n".join(["Most frequent mistakes:", *(f"  {line}" for line in most)]) if most else "There is no mistake."
+    page = f"{words or paragraphs(text)}<div>{picture}</div>{details(title, figures, is_open=sheet.whole)}"
+    return Section("Confusions", text, page, True)
+
+
+def _matrix(sheet: Sheet) -> str:
+    report = sheet.report
+    counts = report.confusion.to_numpy()
+    names = report.classes
+    # mistakes are what one opens first: they get their thumbnails before the right answers do
+    order = sorted(zip(*counts.nonzero(), strict=True), key=lambda at: (at[0] == at[1], -counts[at]))
+    cells = {at: _cell(sheet, names[at[0]], names[at[1]], int(counts[at]), int(counts[at[0]].sum())) for at in order}
+    rows = [
+        (Markup(f"<b>{escape(elide(name, 24))}</b>"), *(cells.get((i, j), "") for j in range(len(names))))
+        for i, name in enumerate(names)
+    ]
+    return table(("True class, answered:", *(elide(name, 24) for name in names)), rows)
+
+
+def _cell(sheet: Sheet, true: str, predicted: str, count: int, support: int) -> Markup:
+    summary = f"{count:,} · {percent(count / support)}"
+    return Markup(details(summary, _pictures_of(sheet, true, predicted)))
+
+
+def _pairs(sheet: Sheet) -> str:
+    shown = sheet.report.confusions[: MOST_CELLS if sheet.whole else MOST_CELLS // 2]
+    rest = len(sheet.report.confusions) - len(shown)
+    parts = [details(str(pair), _pictures_of(sheet, pair.true, pair.predicted)) for pair in shown]
+    return "".join(parts) + paragraphs(f"and {rest:,} rarer ones: report.confusions." if rest else "")
+
+
+def _pictures_of(sheet: Sheet, true: str, predicted: str) -> str:
+    frame = sheet.report.pictures_in(true, predicted)
+    rows = [(row.ImageSource, percent(row.Score)) for row in rows_of(frame.head(IN_A_CELL))]
+    names = [elide(str(name), 60) for name in frame["ImageSource"][IN_A_CELL:NAMES_IN_A_CELL]]
+    listed = "".join(f'<div style="font-size:11px;opacity:.8">{escape(name)}</div>' for name in names)
+    rest = len(frame) - NAMES_IN_A_CELL
+    more = f"and {rest:,} more: report.pictures_in({true!r}, {predicted!r})" if rest > 0 else ""
+    return f'<div style="max-width:{210 if true != predicted else 110}px">{sheet.album.strip(rows, IN_A_CELL)}' + (
+        f"{listed}{paragraphs(more)}</div>"
+    )
+
+
+# -- curves ----------------------------------------------------------------------------------------------
+
+
+def curves(sheet: Sheet) -> Section:
+    """Return loss and accuracy over the epochs with the best one."""
+    from mb_jupyter.plots import metric_curves, metric_curves_alt
+
+    epochs = sheet.report.epochs
+    if not epochs:
+        return said("Training", "The run has no metrics.jsonl with epochs, so there are no curves.")
+    sentence = metric_curves_alt(epochs)
+    picture = image(sheet.report.drawn("curves", lambda: metric_curves(epochs)), sentence, style=ROUND)
+    chosen = "These are counted on training and validation pictures; the held-out ones chose nothing."
+    page = f"<div>{picture}</div>{paragraphs(sentence, chosen)}"
+    return Section("Training", f"{sentence}\n{chosen}", page, gist=f"{len(epochs):,} epochs")
+
+
+# -- mistakes --------------------------------------------------------------------------------------------
+
+MISTAKE_COLUMNS = ("True", "Answered", "Score", "Score of the true class", "Picture")
+
+
+def mistakes(sheet: Sheet) -> Section:
+    """Return the wrong answers that were given most surely."""
+    report, frame = sheet.report, sheet.report.mistakes
+    if frame.empty:
+        return said("Worst mistakes", f"None of the {report.pictures:,} held-out pictures is answered wrongly.")
+    shown = frame.head(MISTAKES[sheet.whole])
+    found = sheet.album.take(list(shown["ImageSource"]))
+    rows = [
+        (elide(r.Label, 30), elide(r.Prediction, 30), percent(r.Score), percent(r.LabelScore), elide(r.ImageSource, 60))
+        for r in rows_of(shown)
+    ]
+    pictures = [framed(found.get(source), source) for source in shown["ImageSource"]]
+    rest = f" Shown are the {len(shown)} surest; report.mistakes has all." if len(frame) > len(shown) else ""
+    are = "is" if len(frame) == 1 else "are"
+    sentence = f"{len(frame):,} of {report.pictures:,} held-out pictures {are} answered wrongly.{rest}"
+    page = table(("", *MISTAKE_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),
+                 vertical="middle")  # fmt: skip
+    text = text_table(MISTAKE_COLUMNS, rows[: MISTAKES[False]], right=(2, 3))
+    gist = f"{len(frame):,} of {report.pictures:,} are wrong"
+    return Section("Worst mistakes", f"{sentence}\n{text}", paragraphs(sentence) + page, gist=gist)

@@ -1,0 +1,190 @@
+"""The parts of the report that say how far it goes: suspect labels, calibration, thresholds, baselines."""
+
+from __future__ import annotations
+
+from mb_jupyter.display import ROUND, details, elide, image, percent, table, text_table
+
+from .evaluation import TARGET, Report
+from .files import is_figure, rows_of
+from .pictures import framed
+from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
+from .statistics import BINS, Paired, at_thresholds, calibration_error_by_chance, paired
+
+SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
+SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the other", "Picture")
+PATCH = "labels.patch.csv"
+
+
+def suspects(sheet: Sheet) -> Section:
+    """Return the labels that look wrong, and how to review them."""
+    title, report = "Labels that look wrong", sheet.report
+    looked = report.out_of_fold
+    if looked is None:
+        return said(title, "The run has no out_of_fold.csv, so its labels were not examined.")
+    frame = report.suspects
+    if frame.empty:
+        return said(title, f"None of the labels of {len(looked):,} training and validation pictures looks wrong.")
+    look = "looks" if len(frame) == 1 else "look"
+    sentence = (
+        f"{len(frame):,} of {len(looked):,} labels of training and validation pictures {look} wrong to models that "
+        "never saw the picture (confident learning, on frozen features). A suspicion is no proof: look at each."
+    )
+    how = (
+        f"To correct them: report.write_patch({PATCH!r}) lists them; write the right class into its column NewLabel, "
+        f"and train with `labels: {PATCH}`. Rows without NewLabel change nothing, and no file is moved."
+    )
+    shown = frame.head(SUSPECTS[sheet.whole])
+    found = sheet.album.take(list(shown["ImageSource"]))
+    rows = [
+        (elide(r.Label, 30), elide(r.Suggested, 30), percent(r.LabelScore), percent(r.SuggestedScore),
+         elide(r.ImageSource, 60))
+        for r in rows_of(shown)
+    ]  # fmt: skip
+    pictures = [framed(found.get(source), source) for source in shown["ImageSource"]]
+    page = table(("", *SUSPECT_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),
+                 vertical="middle")  # fmt: skip
+    rest = f"{len(frame) - len(shown):,} more are in report.suspects." if len(frame) > len(shown) else ""
+    text = "\n".join([sentence, text_table(SUSPECT_COLUMNS, rows[: SUSPECTS[False]], right=(2, 3)), how])
+    gist = f"{len(frame):,} of {len(looked):,}"
+    return Section(title, text, paragraphs(sentence) + page + paragraphs(rest, how), gist=gist)
+
+
+# -- calibration -----------------------------------------------------------------------------------------
+
+
+def calibration(sheet: Sheet) -> Section:
+    """Return how far the scores can be taken for probabilities."""
+    from mb_jupyter.plots import reliability_diagram, reliability_diagram_alt
+
+    report = sheet.report
+    bins, heat = report.calibration, report.record.get("temperature")
+    was = report.ece_before
+    before = f", {was:.3f} before calibration" if was is not None else ""
+    at = f" (temperature {heat:.2f}, set on the validation pictures)" if is_figure(heat) else ""
+    mean, most = calibration_error_by_chance(report.confidence)
+    sentence = (
+        f"The scores miss the true frequency by {report.ece:.3f} on average over {report.pictures:,} pictures "
+        f"(ECE, {BINS} bins){before}{at}."
+    )
+    chance = f"On as many pictures chance alone makes {mean:.3f} on average and up to {most:.3f} in 95 % of cases, " + (
+        "so nothing speaks against these scores." if report.ece <= most else "so the scores are not quite right."
+    )
+    filled = bins[bins["Pictures"] > 0]
+    over = float((filled["Score"] - filled["Accuracy"]).mul(filled["Pictures"]).sum() / report.pictures)
+    word = "surer than they are right" if over > 0 else "right more often than they are sure"
+    tends = f"On the whole the answers are {word}: mean score {percent(float(report.confidence.mean()))}, right " + (
+        f"{percent(report.accuracy)}."
+    )
+    rows = [
+        (f"{r.Low * 100:.0f} to {r.High * 100:.0f} %", f"{r.Pictures:,}", percent(r.Score), of(r.Right, r.Pictures),
+         ends(r.AccuracyLow, r.AccuracyHigh))
+        for r in rows_of(filled)
+    ]  # fmt: skip
+    columns = ("Score", "Pictures", "Mean score", "Right", "95 % interval")
+    drawn = report.drawn("reliability", lambda: reliability_diagram(bins, report.calibration_before))
+    picture = image(drawn, reliability_diagram_alt(bins), style=ROUND)
+    figures = details("The diagram as a table", table(columns, rows, right=(1, 2)))
+    text = "\n".join([sentence, chance, tends, text_table(columns, rows, right=(1, 2))])
+    page = f"{paragraphs(sentence, chance, tends)}<div>{picture}</div>{figures}"
+    return Section("Calibration", text, page, gist=f"ECE {report.ece:.3f}{before}")
+
+
+# -- thresholds ------------------------------------------------------------------------------------------
+
+
+def thresholds(sheet: Sheet) -> Section:
+    """Return what is gained and lost when answers with a low score are ``unsure``."""
+    report = sheet.report
+    rows = [
+        (decimals(r.Threshold, 2), of(r.Answered, report.pictures), of(r.Right, r.Answered),
+         ends(r.PrecisionLow, r.PrecisionHigh))
+        for r in rows_of(report.thresholds)
+    ]  # fmt: skip
+    columns = ("Threshold", "Answered", "Right of these", "95 % interval")
+    intro = "When an answer whose score is below the threshold counts as unsure:"
+    advice = _advice(sheet)
+    text = "\n".join([intro, text_table(columns, rows), *advice])
+    found = report.recommended_threshold()
+    gist = f"unsure below {found:g} for {percent(TARGET)} right" if found else ""
+    return Section("Thresholds", text, paragraphs(intro) + table(columns, rows) + paragraphs(*advice), gist=gist)
+
+
+def _advice(sheet: Sheet) -> list[str]:
+    report = sheet.report
+    found, goal = report.recommended_threshold(), percent(TARGET)
+    if found is None:
+        sentence = f"No threshold makes {goal} of the answers right on these pictures."
+    elif found == 0:
+        sentence = f"{goal} of the answers are right without a threshold: {of(report.right, report.pictures)}."
+    else:
+        row = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
+        sentence = (
+            f"Recommended for {goal} right: unsure below {found:g}. Then {of(row['Right'], row['Answered'])} of the "
+            f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and "
+            f"{report.pictures - int(row['Answered']):,} of {report.pictures:,} pictures are unsure. It was chosen on "
+            "these same pictures, so expect a little less on others."
+        )
+    set_to = report.config.get("unsure_below")
+    if is_figure(set_to):
+        model = f"The model carries the threshold {set_to:g}: below it, it answers unsure."
+    else:
+        model = "The model carries no threshold; train with `unsure_below: NUMBER` to put one in."
+    return [sentence, model]
+
+
+# -- baselines -------------------------------------------------------------------------------------------
+
+
+def baselines(sheet: Sheet) -> Section:
+    """Return what simpler models do on the same pictures."""
+    report = sheet.report
+    rows = [
+        (elide(r.Model, 40), of(r.Right, r.Pictures), ends(r.AccuracyLow, r.AccuracyHigh))
+        for r in rows_of(report.baselines)
+    ]
+    columns = ("Model", "Right", "95 % interval")
+    sentences = [_beside_frozen(sheet), _beside_majority(sheet)]
+    text = "\n".join([text_table(columns, rows), *sentences])
+    gist = ", ".join(f"{row[0]} {row[1].partition(' (')[0]}" for row in rows[1:])
+    return Section("Baselines", text, table(columns, rows) + paragraphs(*sentences), gist=gist)
+
+
+def _beside_frozen(sheet: Sheet) -> str:
+    report, frozen = sheet.report, sheet.report.frozen_features
+    if frozen is None:
+        return "The run has no baselines.csv, so the frozen features alone are not known on these pictures."
+    if list(frozen.frame["Prediction"]) == list(report.frame["Prediction"]):
+        tuned = sum(record.get("phase") == "finetune" for record in report.epochs)
+        why = f"of {tuned:,} epochs of fine-tuning none was better" if tuned else "it was not fine-tuned"
+        return f"This model answers as the frozen features do: {why}."
+    if list(frozen.frame["ImageSource"]) != list(report.frame["ImageSource"]):
+        return "baselines.csv is about other pictures than predictions.csv, so the two are not compared."
+    test = paired(frozen.true == frozen.given, report.true == report.given)
+    counts = (
+        f"{test.second_only:,} pictures are right only with fine-tuning, {test.first_only:,} only without "
+        f"({_chance(test)})"
+    )
+    if not test.differ:
+        return f"Fine-tuning and frozen features are equal as far as these pictures can tell: {counts}."
+    return f"Fine-tuning made the model {'better' if test.second_only > test.first_only else 'worse'}: {counts}."
+
+
+def _beside_majority(sheet: Sheet) -> str:
+    import numpy as np
+
+    report = sheet.report
+    name, right = report.majority
+    test = paired(np.array(report.frame["Label"] == name), report.true == report.given)
+    always = f"always answering {elide(name, 40)}, a class that no other outnumbers in {_where(report)}"
+    counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {_chance(test)}"
+    if test.differ and test.second_only > test.first_only:
+        return f"The model is better than {always}: {counts}."
+    return f"Nothing shows that the model is better than {always}: {counts}."
+
+
+def _where(report: Report) -> str:
+    return "these pictures" if report.split is None else "the training pictures"
+
+
+def _chance(test: Paired) -> str:
+    return f"McNemar's exact test, p {'< 0.0001' if test.p_value < 0.0001 else f'= {test.p_value:.2g}'}"
