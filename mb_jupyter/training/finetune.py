@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from . import calibrate, data, loop, memory, processes
 from .network import Classifier
-from .plan import Opener, Plan, make_plan
+from .plan import WAYS, Opener, Plan, make_plan
 from .session import Session
 from .tail import Tail
 
@@ -108,7 +108,7 @@ class _Epochs:
         if processes.world() > 1:
             where = [device] if device.type == "cuda" else None
             self.model = nn.parallel.DistributedDataParallel(self.tail, device_ids=where, broadcast_buffers=False)
-        self.best = self.tail.trained()
+        self.begin = self.best = self.tail.trained()
         self.state = dict(session.state["finetune"])
         self._resume()
 
@@ -149,10 +149,10 @@ class _Epochs:
             return False
         trained = time.monotonic() - began
         with self.average.in_place():
-            loss, accuracy = self._validate(share)
-            better = loss < self.state["loss"]
-            if better:
-                self.best = self.tail.trained()
+            loss, accuracy, weights = self._best_of_the_way(share)
+        better = loss < self.state["loss"]
+        if better:
+            self.best = weights
         recorder.progress(epoch)
         self._advance(epoch, loss, better, time.monotonic() - began)
         recorder.epoch({
@@ -162,6 +162,16 @@ class _Epochs:
         })  # fmt: skip
         self._save()
         return True
+
+    def _best_of_the_way(self, share: dict[str, int]) -> tuple[float, float, dict[str, torch.Tensor]]:
+        """Return validation loss, accuracy and weights of the best point between pretrained and trained."""
+        end, found = self.tail.trained(), []
+        for way in WAYS:
+            weights = {name: self.begin[name].lerp(weight, way) for name, weight in end.items()}
+            self.tail.carry(weights)
+            found.append((*self._validate(share), weights))
+        self.tail.carry(end)
+        return min(found, key=lambda point: point[0])
 
     def _validate(self, share: dict[str, int]) -> tuple[float, float]:
         """Return loss and accuracy on the validation pictures, the loss at its best temperature.

@@ -25,6 +25,7 @@ BATCHES = {"cpu": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
 TIMED_PICTURES = 16
+WAYS = (0.5, 1.0)  # shares of the way from the pretrained weights to the trained ones that validation judges
 LEARNING_RATE = 5e-4  # for batches of 32
 
 Opener = Callable[[Tail], tuple[Source, Source]]  # opens the sources of training and validation pictures
@@ -143,5 +144,5 @@ def _epoch_seconds(tail: Tail, train: Source, validation: Source, batch: int, pr
             tail.zero_grad(set_to_none=True)
             took.append(time.monotonic() - began)
     each = min(took) / len(step.indices)
-    pictures = len(train.pictures) + len(validation.pictures) / 3  # forward is a third of a step
+    pictures = len(train.pictures) + len(WAYS) * len(validation.pictures) / 3  # forward is a third of a step
     return float(processes.tell(each * pictures / processes.world()))

@@ -1,0 +1,68 @@
+"""What fine-tuning keeps: the best point on the way from the pretrained weights to the trained ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mb_jupyter.training import finetune, network, parts, plan, stages
+from mb_jupyter.training.record import Recorder
+from mb_jupyter.training.session import Session
+from mb_jupyter.training.settings import Settings
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("ape", "bee", "cat")):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for index in range(20):
+            noise = random.normal((100 + 12 * number, 120, 130), 60, (64, 64, 3))
+            Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+def test_validation_chooses_a_point_between_pretrained_and_trained(pictures, tmp_path, own_cache):
+    asked = {"architecture": "efficientnet_lite0", "image_size": 64, "epochs": 1, "recipe": "finetune"}
+    (tmp_path / "config.json").write_text(json.dumps({**asked, "max_minutes": 1000, "learning_rate": 3e-3}))
+    settings, output = Settings.read(tmp_path / "config.json"), tmp_path / "run"
+    session = Session(settings, output, Recorder(output), torch.device("cpu"))
+    found = parts.find(settings, pictures, output, session.recorder)
+    choice = network.choose(settings.architecture, None)
+    classifier = network.Classifier(network.load(choice), found.classes, settings.image_size)
+    session.resume(choice.sha256, found.contents)
+    stages.frozen(session, classifier, found)
+    session.state["frozen"]["loss"] = session.state["frozen"]["loss"] + 100  # so that the epoch is what is kept
+    frozen = {name: value.clone() for name, value in classifier.state_dict().items()}
+    opener = stages.opener(session, classifier, found)
+    outcome = finetune.finetune(session, classifier, opener, reserve=0)
+    assert outcome.epoch == 1 and outcome.plan is not None
+    kept = {name: weight.clone() for name, weight in classifier.named_parameters() if weight.requires_grad}
+
+    # the same, from what the checkpoint holds
+    state, start = session.state["finetune"], session.state["start"]
+    begin = {name: frozen[name] for name in kept} | {f"head.linear.{name}": start[name] for name in start}
+    begin = {f"classifier.{name}": weight for name, weight in begin.items()}
+    tail = plan.Tail(classifier, outcome.plan.cut)
+    end = dict(zip(begin, state["average"]["weights"], strict=True))
+    assert list(begin) == list(state["best_weights"])
+    losses = {}
+    _, validation = opener(tail)
+    for way in plan.WAYS:
+        tail.carry({name: begin[name].lerp(end[name], way) for name in begin})
+        step = finetune.data.in_order(len(validation.pictures), outcome.plan.batch)
+        precision = finetune.loop.Precision("cpu", outcome.plan.precision)
+        logits, labels = finetune.loop.evaluate(tail, validation.batches(step), precision=precision)
+        losses[way], _ = finetune.calibrated(logits, labels)
+    best = min(losses, key=lambda way: losses[way])
+    assert losses[0.5] != losses[1.0]
+    assert outcome.loss == pytest.approx(losses[best], abs=1e-9)
+    for name, weight in kept.items():
+        expected = begin[f"classifier.{name}"].lerp(end[f"classifier.{name}"], best)
+        torch.testing.assert_close(weight, expected, rtol=0, atol=0)
