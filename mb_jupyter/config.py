@@ -19,10 +19,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator  # noqa: TID253
 
 from .backends import BACKENDS
-from .configtext import VARIABLE as VARIABLE
-from .configtext import Known, Layer, Reader, near, short
+from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
 from .workspace import NAME, NAME_RULE
+
+__all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "resolve"]
 
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
@@ -97,7 +98,7 @@ class TrainConfig(BaseModel):
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
-    azure: AzureConfig = Field(AzureConfig(), description="where in Azure")
+    azure: AzureConfig = Field(default_factory=lambda: AzureConfig.model_validate({}), description="where in Azure")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -190,7 +191,7 @@ def resolve(
     ``line`` and ``defaults`` hold only what was set. ``namespace`` has the variables for ``{{name}}``.
     """
     problems: list[str] = []
-    reader = Reader(_known(), namespace or {}, problems)
+    reader = Reader(_known(), namespace or {}, problems, LISTS)
     given = {key: (reader.insert(value, "the line"), "the line") for key, value in _flat(line).items()}
     layers: list[Layer] = [
         {key: (value, "%config MBMagics") for key, value in _flat(defaults or {}).items()},

@@ -40,8 +40,18 @@ def test_every_problem_is_told_at_once_with_its_line():
         ("data: x\n\tepochs: 3", "line 3: begins with a tab; YAML wants spaces."),
         ("data: [", "line 2: is not YAML: expected the node content, but found '<stream end>'."),
         ("data: [a, b]", "line 2: `data` is a list; allowed is the path of a folder"),
-        ("data: x\nazure: {compute: gpu}", "line 3: `azure` needs the Azure backend, which this version does not have"),
-        ("data: x\nbackend: azure", "line 3: `backend` cannot be `azure`; allowed is local"),
+        ("data: x\nazure:\n  comput: gpu", "line 4: there is no setting `azure.comput`; did you mean `compute`?"),
+        ("data: x\nazure: gpu", "line 3: `azure` is no mapping; allowed is a mapping of compute, workspace"),
+        (
+            "data: x\nazure: {nodes: 0}",
+            "line 3: `azure.nodes` cannot be `0`; allowed is a whole number of nodes from 1",
+        ),
+        (
+            "data: x\nazure: {sign_in: browser}",
+            "line 3: `azure.sign_in` cannot be `browser`; allowed is cli, environment",
+        ),
+        ("data: x\nazure:\n  nodes: 1\n  nodes: 2", "line 5: `azure.nodes` is there twice, first in line 4."),
+        ("data: x\nbackend: azur", "line 3: `backend` cannot be `azur`; allowed is local (this machine) or azure"),
         ("epochs: 3", "`data` is missing: the path of a folder with one subfolder per class"),
         ("data: !!python/object/apply:os.system [ls]", "line 2: `data` is a list"),
         ("data: !!python/name:os.system", "line 2: is not YAML: could not determine a constructor"),
@@ -88,6 +98,22 @@ def test_the_nearest_wins_and_every_origin_is_kept(tmp_path):
         "recipe": "%config MBMagics",
         "image_size": "default",
     }
+
+
+def test_a_section_is_put_together_from_every_place(tmp_path):
+    file = tmp_path / "azure.yaml"
+    file.write_text("data: x\nbackend: azure\nazure: {workspace: ws, compute: cpu}\nmax_cost: 3\n")
+    resolved = resolve({}, "azure:\n  compute: {{name}}\n", str(file), namespace={"name": "gpu"})
+    config = resolved.config
+    assert (config.azure.workspace, config.azure.compute, config.azure.nodes, config.max_cost) == ("ws", "gpu", 1, 3.0)
+    assert resolved.origins["azure.compute"] == "line 3"
+    assert resolved.origins["azure.workspace"] == "azure.yaml, line 3"
+    assert config.shown()["azure"] == {"compute": "gpu", "workspace": "ws"}
+    assert resolve({"data": "x", "azure": {"compute": "gpu"}}).config.azure.compute == "gpu"
+    assert resolve(config.model_dump()).config.azure.compute == "gpu"
+    assert "azure" not in config.program_settings() and "max_cost" not in config.program_settings()
+    with pytest.raises(ConfigError, match=r"there is no setting `azure\.comput`"):
+        resolve({"data": "x", "azure": {"comput": "gpu"}})
 
 
 def test_a_file_is_named_in_its_problems(tmp_path):
