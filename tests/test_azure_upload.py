@@ -184,7 +184,7 @@ def test_what_lies_outside_is_not_sent(store, folder):
 
 
 def test_a_file_that_goes_away_is_named(store, folder):
-    with pytest.raises(AzureError, match="many/gone.jpg could not be read"):
+    with pytest.raises(AzureError, match=r"many/gone\.jpg could not be read"):
         upload_folder(store, folder, ["many/gone.jpg"])
 
 
