@@ -132,7 +132,7 @@ def folded(title: str, *children: Any, is_open: bool = False) -> Any:
     import ipywidgets as widgets
 
     part = widgets.Accordion([column(*children)], titles=[title], selected_index=0 if is_open else None)
-    part.layout.width = "100%"
+    part.layout.width = "calc(100% - 4px)"
     return part
 
 

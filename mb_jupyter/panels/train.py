@@ -1,89 +1,318 @@
-"""The control row of a training whose cell has returned: Stop and keep, Cancel.
-
-A button's callback may run in the main thread or in another, at once or late, depending on the kernel; so
-it does no more than ask. What it could raise would be invisible, so it is shown in the row.
-"""
+"""The Train step: settings, Start, Stop and keep, Cancel; the run as it goes on; earlier runs."""
 
 from __future__ import annotations
 
-import contextvars
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import escape
+from mb_jupyter.display import FAINT, FONT, Durable, Shown, card, duration, escape
 from mb_jupyter.errors import MBError
-from mb_jupyter.live import BY_BUTTONS, Live
-from mb_jupyter.run import Run
+
+from .parts import button, choice, folded, hide, html, row, tick
+from .settings import Settings, cell, configuration
+from .state import State
+from .step import Step, background
+
+if TYPE_CHECKING:
+    from mb_jupyter.config import Resolved
+    from mb_jupyter.live import Live
+    from mb_jupyter.run import Run
+
+LINES = 14  # of the log
+BETWEEN_SUMMARIES = 5.0  # seconds, while a run goes on
+OFFERED = 50  # earlier runs
+HINT = "The buttons below end it; other cells can be run meanwhile, and it outlives the kernel."
 
 
-def follow(run: Run, live: Live) -> threading.Thread:
-    """Show ``run`` in ``live`` from a thread, with buttons below; return at once.
+class Into(Durable):
+    """Shows what a :class:`~mb_jupyter.live.Live` shows in a widget of the step."""
 
-    When it ends, by success, failure or a bug of ours, static text stands where the buttons were.
-    """
-    from IPython.display import display
+    def __init__(self, show: Callable[[Shown], None]) -> None:
+        super().__init__()
+        self._into = show
 
-    live.hint = BY_BUTTONS
-    run.show(live)
-    row = _row(run)
-    handle: Any = display(row, display_id=True)
+    def show(self, shown: Shown) -> None:
+        """Show, or replace what was shown."""
+        self._into(shown)
 
-    def work() -> None:
-        said = f"{run.handle}: the view ended; %mb_attach {run.handle} shows the run again."
+
+class Train(Step):
+    """Settings with their defaults, and the run they make."""
+
+    name = "train"
+    title = "Train"
+    about = "Empty fields take the default that stands in them."
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._watched: str = ""  # handle of the run that is followed
+        self._shown: Shown | None = None
+        self._said_at = 0.0
+        self._goes_on = False
+        self._current: Live | None = None  # what shows the run in front
+
+    def build(self) -> list[Any]:
+        """Return settings, buttons, the run and the earlier runs."""
+        self._start = button("Start", "Begin the training", icon="play", style="primary")
+        self._check = button("Check", "Resolve everything and look at the data; change nothing", icon="list")
+        self._stop = button("Stop and keep", "End early; the best is kept, evaluated and exported", icon="stop")
+        self._cancel = button("Cancel", "Abandon the training now; no model is kept", icon="times", style="danger")
+        self._fresh = tick("Train anew even if the identical run is there")
+        self._place, self._estimate, self._plan = html(), html(), html()
+        self._view, self._portal, self._log = html(), html(), html()
+        self._settings = Settings(self.state, self._chosen)
+        for pressed, ask in (
+            (self._start, self.start), (self._check, self.plan), (self._stop, self.stop), (self._cancel, self.cancel),
+        ):  # fmt: skip
+            self.on(pressed, ask)
+        self.state.observe(self._chosen, ["environment", "azure", "exclude", "data"])
+        self._logs = folded("Log", self._log)
+        self._build_runs()
+        self._running(False)
+        self._chosen()
+        return [
+            self._place, self._settings.widget, self._estimate, row(self._start, self._check, self._fresh), self._plan,
+            self._view, row(self._stop, self._cancel), self._portal, self._logs, self._runs,
+        ]  # fmt: skip
+
+    def refresh(self) -> None:
+        """Find the run of this state again, list the earlier ones, renew the estimate."""
+        self.widget  # noqa: B018 - made when it is first asked for
+        self._chosen()
+        self._list_runs()
+        if self.state.run and self._watched != self.state.run:
+            self._open(self.state.run)
+
+    def magic(self) -> str:
+        """Return the cell that trains the same."""
+        return cell(self.state)
+
+    def summary(self) -> Shown:
+        """Return the run as it stands, or what is chosen."""
+        said = self.magic()
+        if self._shown is not None and self._watched == self.state.run:
+            shown = self._shown
+        elif self.state.run:
+            from mb_jupyter.history import attach
+
+            shown = Shown(**_named(attach(self.state.run)._repr_mimebundle_()))
+        else:
+            return Shown(f"Train\n{said}".rstrip(), card("Train", f"<pre>{escape(said)}</pre>" if said else "Not yet."))
+        page = f'<pre style="background:{FAINT};padding:6px 8px">{escape(said)}</pre>{shown.html}'
+        return Shown(f"{said}\n\n{shown.text}", page)
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the training, or find the identical run; follow it."""
+        from mb_jupyter.experiment import begin
+
+        config, fresh = configuration(self.state).config, self._fresh.value
+        live = self._live(config.experiment)
+        self._running(True)
+        self._plan.value = self._log.value = self._portal.value = ""
+
+        def begun(run: Run) -> None:
+            self._watched = run.handle
+            self.state.run = run.handle
+            self._fresh.value = False
+            self._follow(run, live)
+
+        self.work(lambda: begin(config, live, fresh=fresh), begun, failed=lambda _: self._running(False))
+
+    def plan(self) -> None:
+        """Show what a training would do: every value with its origin, the split, the identical run."""
+        from mb_jupyter.experiment import Experiment
+
+        resolved = configuration(self.state)
+
+        def work() -> str:
+            plan = Experiment.local(resolved.config.experiment).plan(resolved, self._say)
+            return str(plan._repr_mimebundle_()["text/html"])
+
+        self.work(work, lambda page: setattr(self._plan, "value", page), says="checking")
+
+    def _say(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        self.progress.say(message, done, total)
+
+    def stop(self) -> None:
+        """Ask the run to end early and to keep the best."""
+        self._stop.disabled = True  # Cancel stays: whoever does not want to wait may still abandon
+        self._ask(self._run().stop, "stopping: the batch is finished, then the best is evaluated and exported")
+
+    def cancel(self) -> None:
+        """Abandon the run."""
+        self._stop.disabled = self._cancel.disabled = True
+        self._ask(self._run().cancel, "canceling")
+
+    def _ask(self, what: Callable[[], Any], word: str) -> None:
+        """Ask the run, and say so until it has ended."""
+        self.work(what, failed=lambda _: self.progress.end())
+        self.progress.begin(word)
+
+    def _run(self) -> Run:
+        from mb_jupyter.history import attach
+
+        return attach(self._watched)
+
+    # -- the run ---------------------------------------------------------------------------------------
+
+    def _open(self, handle: str) -> None:
+        """Show a run, and follow it while it goes on."""
+        from mb_jupyter.history import attach
+
+        self._watched = handle
+
+        def opened(run: Run) -> None:
+            if self._watched == handle:
+                self.state.run = handle
+                self._follow(run, self._live(run.experiment))
+
+        self.work(lambda: attach(handle), opened)
+
+    def _live(self, title: str) -> Live:
+        from mb_jupyter.live import Live
+
+        live = Live(title, Into(lambda shown: self._show(shown, live)), watched=True, hint=HINT, cell=None)
+        self._current = live
+        return live
+
+    def _show(self, shown: Shown, live: Live) -> None:
+        if live is not self._current:
+            return  # another run is in front
+        self._shown = shown
+        self._view.value = shown.html
+        if time.monotonic() - self._said_at > BETWEEN_SUMMARIES:
+            self._said_at = time.monotonic()
+            self.changed()
+
+    def _follow(self, run: Run, live: Live) -> None:
+        """Follow a run until it ends, in the thread that this is called in."""
+        self._running(not run.state.is_terminal)
+        if run.url:
+            link = f'<a href="{escape(run.url)}" target="_blank" rel="noopener">The run in the portal</a>'
+            self._portal.value = f'<div style="{FONT}">{link}</div>'
+        ended = threading.Event()
+        background(lambda: self._tail(run, ended), None, self.show_error)
         try:
             run.watch(live)
-            said = f"{run.handle} is {run.state}."
-        except MBError:
-            said = f"{run.handle} is {run.state}; %mb_why says more."
         finally:
-            handle.update({"text/plain": said, "text/html": f"<i>{escape(said)}</i>"}, raw=True)
-            for widget in (*row.children, row):
-                widget.close()
+            ended.set()
+            if live is self._current:
+                self._running(False)
+                self.progress.end()
+                self._said_at = 0.0
+                self._chosen()
+                self._list_runs()
 
-    # in a copy of the cell's context a kernel puts this thread's output into this cell
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name=run.handle)
-    thread.start()
-    return thread
+    def _tail(self, run: Run, ended: threading.Event) -> None:
+        """Show the last lines of the log, once a second and at the end."""
+        before = ""
+        over = False
+        while not over:
+            over = ended.wait(1.0)
+            lines = run.logs(LINES)
+            if lines != before and self._watched == run.handle:
+                before = lines
+                style = f"white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;background:{FAINT};padding:6px"
+                self._log.value = f'<pre style="{style}">{escape(lines)}</pre>'
+
+    def _running(self, running: bool) -> None:
+        for each in (self._stop, self._cancel):
+            hide(each, not running)
+            each.disabled = not running
+        self._goes_on = running
+        hide(self._logs, not running and not self._watched)
+        self._able()
+
+    def _able(self) -> None:
+        self._start.disabled = self._goes_on or self._settings.check() is None
+        self._check.disabled = self._start.disabled
+
+    # -- what is chosen --------------------------------------------------------------------------------
+
+    def _chosen(self, _: Any = None) -> None:
+        """Renew what follows from the choices."""
+        self._able()
+        here = "on this machine" if self.state.environment == "local" else f"on {self.state.environment}"
+        compute = self.state.azure.get("compute") if self.state.environment != "local" else ""
+        place = f"Trains {here}{f', compute {compute}' if compute else ''}; the step Environment changes that."
+        if self.state.exclude:
+            place += f" Pictures left out by choice: {len(self.state.exclude):,}."
+        self._place.value = f'<div style="{FONT}">{escape(place)}</div>'
+        background(self._estimated, lambda text: setattr(self._estimate, "value", text), self.show_error)
+        self.changed()
+
+    def _estimated(self) -> str:
+        """Return how long it may take, from the limit and from earlier runs on the same data."""
+        from mb_jupyter.experiment import UNSET
+        from mb_jupyter.history import runs
+
+        if not self.state.data:
+            return ""
+        try:
+            resolved: Resolved = configuration(self.state)
+        except MBError:
+            return ""
+        limit = resolved.config.max_minutes
+        told = f"at most {limit:g} minutes" if limit else f"the limit in minutes is {UNSET['max_minutes']}"
+        for run in runs(resolved.config.experiment)[:OFFERED]:
+            status = run.status
+            if status.state.has_model and status.started and status.updated:
+                told += f"; the last run of this experiment took {duration(status.updated - status.started)}"
+                break
+        return f'<div style="{FONT};opacity:.8">Estimate: {escape(told)}.</div>'
+
+    # -- earlier runs ------------------------------------------------------------------------------------
+
+    def _build_runs(self) -> None:
+        self._table, self._compared = html(), html()
+        self._one = choice("Run", [], hint="An earlier run of this experiment")
+        self._other = choice("Compare with", [], hint="Another run, on the same held-out pictures")
+        show = self.on(button("Open", "Show this run above, and in Evaluate", icon="folder-open"), self._reopen)
+        compare = self.on(button("Compare", "What changed, and by how much", icon="exchange"), self._compare)
+        self._runs = folded("Earlier runs", self._table, self._one, self._other, row(show, compare), self._compared)
+
+    def _list_runs(self) -> None:
+        from mb_jupyter.history import Runs, runs
+
+        def work() -> tuple[Runs, str]:
+            found = runs()
+            return found, found._repr_mimebundle_()["text/html"]
+
+        def done(result: tuple[Runs, str]) -> None:
+            found, page = result
+            self._table.value = page
+            options = [(f"{run.handle} ({run.state})", run.handle) for run in found[:OFFERED]]
+            for field, place in ((self._one, 0), (self._other, 1)):
+                before = field.value
+                field.options = options
+                handles = [handle for _, handle in options]
+                field.value = (
+                    before if before in handles else handles[min(place, len(handles) - 1)] if handles else None
+                )
+            hide(self._runs, not options)
+
+        background(work, done, self.show_error)
+
+    def _reopen(self) -> None:
+        if self._one.value:
+            self._open(self._one.value)
+
+    def _compare(self) -> None:
+        from mb_jupyter.history import compare
+
+        names = [self._one.value, self._other.value]
+        if not all(names) or names[0] == names[1]:
+            raise MBError("Two different runs are needed.", "Choose them in the two lists.")
+
+        def work() -> str:
+            return str(compare(names)._repr_mimebundle_()["text/html"])
+
+        self.work(work, lambda page: setattr(self._compared, "value", page), says="comparing")
 
 
-def _row(run: Run) -> Any:
-    import ipywidgets as widgets
-
-    wide = widgets.Layout(width="auto")
-    stop = widgets.Button(
-        description="Stop and keep",
-        tooltip="End the training early; the best is kept, evaluated and exported",
-        icon="stop",
-        layout=wide,
-    )
-    cancel = widgets.Button(
-        description="Cancel",
-        tooltip="Abandon the training now; no model is kept",
-        icon="times",
-        button_style="danger",
-        layout=wide,
-    )
-    said = widgets.Label()
-
-    def ask(what: Callable[[], Run], word: str) -> None:
-        stop.disabled = cancel.disabled = True
-        said.value = word
-
-        def act() -> None:
-            try:
-                what()
-            except Exception as error:
-                # nothing else would show it
-                said.value = str(error)
-                stop.disabled = cancel.disabled = False
-
-        threading.Thread(target=act, daemon=True).start()
-
-    def on_stop(_: Any) -> None:
-        ask(run.stop, "Stopping: the batch is finished, then the best is evaluated and exported.")
-        cancel.disabled = False  # whoever does not want to wait may still abandon
-
-    stop.on_click(on_stop)
-    cancel.on_click(lambda _: ask(run.cancel, "Canceling."))
-    return widgets.HBox([stop, cancel, said])
+def _named(bundle: dict[str, str]) -> dict[str, str]:
+    return {"text": bundle["text/plain"], "html": bundle["text/html"]}
