@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mb_jupyter.training import finetune, network, parts, plan, stages
+from mb_jupyter.training import data, finetune, loop, network, parts, plan, stages
 from mb_jupyter.training.record import Recorder
 from mb_jupyter.training.session import Session
 from mb_jupyter.training.settings import Settings
@@ -56,10 +56,12 @@ def test_validation_chooses_a_point_between_pretrained_and_trained(pictures, tmp
     _, validation = opener(tail)
     for way in plan.WAYS:
         tail.carry({name: begin[name].lerp(end[name], way) for name in begin})
-        step = finetune.data.in_order(len(validation.pictures), outcome.plan.batch)
-        precision = finetune.loop.Precision("cpu", outcome.plan.precision)
-        logits, labels = finetune.loop.evaluate(tail, validation.batches(step), precision=precision)
-        losses[way], _ = finetune.calibrated(logits, labels)
+        step = data.in_order(len(validation.pictures), outcome.plan.batch)
+        precision = loop.Precision("cpu", outcome.plan.precision)
+        logits, labels = loop.evaluate(tail, validation.batches(step), precision=precision)
+        loss, _ = finetune.calibrated(logits, labels)
+        assert loss is not None
+        losses[way] = loss
     best = min(losses, key=lambda way: losses[way])
     assert losses[0.5] != losses[1.0]
     assert outcome.loss == pytest.approx(losses[best], abs=1e-9)
