@@ -187,10 +187,10 @@ def delete_group(azure: Azure, request: Request) -> Reply:
 
     def finish() -> None:
         azure.groups.pop(name, None)
-        for key in [key for key in azure.workspaces if key[0] == name]:
-            azure.workspaces.pop(key).close()
-        for key in [key for key in azure.resources if f"/resourcegroups/{name}/" in key]:
-            azure.resources.pop(key)
+        for space in [key for key in azure.workspaces if key[0] == name]:
+            azure.workspaces.pop(space).cancel()
+        for identity in [key for key in azure.resources if f"/resourcegroups/{name}/" in key]:
+            azure.resources.pop(identity)
 
     where = f"https://management.azure.com/subscriptions/{request.at['sub']}/operationresults/{start(azure, finish)}?api-version=2020-06-01"
     return Reply(202, None, {**POLL, "Location": where})

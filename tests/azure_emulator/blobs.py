@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Azurite:
         self._port = 0
         self._lock = threading.Lock()
         self._service: Any = None
+        self._made: set[str] = set()  # containers that are there
 
     @property
     def port(self) -> int:
@@ -66,10 +68,15 @@ class Azurite:
         )  # fmt: skip
         environment = {**os.environ, "AZURITE_ACCOUNTS": f"{self.account}:{self.key}"}
         environment["AZURITE_TELEMETRY_COLLECT"] = "false"
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "azurite.log").open("wb"), start_new_session=True,
-        )  # fmt: skip
+        with (self.folder / "azurite.log").open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         end = time.monotonic() + 60
         while True:
             try:
@@ -102,10 +109,10 @@ class Azurite:
         from azure.core.exceptions import ResourceExistsError
 
         client = self.service.get_container_client(name)
-        try:
-            client.create_container()
-        except ResourceExistsError:
-            pass
+        if name not in self._made:
+            with suppress(ResourceExistsError):
+                client.create_container()
+            self._made.add(name)
         return client
 
     def sas(self, container: str, permission: str = "rcwdl", seconds: float = 3600) -> str:
@@ -120,6 +127,7 @@ class Azurite:
 
     def clear(self) -> None:
         """Delete everything that is stored."""
+        self._made.clear()
         if self.started:
             for container in list(self.service.list_containers()):
                 self.service.delete_container(container.name)

@@ -139,7 +139,7 @@ def put(azure: Azure, request: Request) -> Reply:
         )
     scale = inner.get("scaleSettings") or {}
     nodes = (int(scale.get("minNodeCount", 0)), int(scale.get("maxNodeCount", 1)))
-    before = known["properties"]["properties"]["vmSize"] if known else size
+    before = known["properties"]["properties"]["vmSize"] if known else azure.kept_sizes.get(name.lower(), size)
     body = make(
         azure,
         space,

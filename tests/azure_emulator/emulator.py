@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import ssl
 import stat
 import sys
@@ -17,10 +18,11 @@ from typing import Any
 
 import trustme
 
-from . import arm, computes, login, workspaces
+from . import arm, assets, computes, login, workspaces
 from .arm import Operation
 from .blobs import Azurite
 from .faults import Fault, Faults, Kind
+from .jobs import Job
 from .messages import Exchange
 from .proxy import start_proxy
 from .server import Handler, Server
@@ -58,8 +60,12 @@ class World:
         self.compute_error: dict[str, str] | None = None  # the same: compute creation fails after its 201
         self.broken_dependents = False
         self.datastore_credentials = "Sas"  # Sas, AccountKey, None (identity)
+        self.sas_lifetime = 3600.0  # seconds
+        self.pace = 0.05  # seconds a job rests in each state before it runs
+        self.queue_held = False  # no node is free: jobs stay Queued
         self.sizes_withheld: set[str] = set()  # sizes a region does not offer
         self.low_priority_cores = 100
+        self.kept_sizes: dict[str, str] = {}  # compute -> the size its name had before it was deleted, and gets again
         self.limits: dict[str, int] = {}  # family -> cores, over the usual ones
         self.used: dict[str, int] = {}  # family -> cores in use elsewhere
         self.offline = False  # the client's proxy closes every connection
@@ -110,6 +116,7 @@ class Azure(World):
         """End what runs and forget what happened."""
         for space in list(self.workspaces.values()):
             space.close()
+        shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         self.faults.clear()
         World.reset(self)
         self.azurite.clear()
@@ -135,9 +142,10 @@ class Azure(World):
     @property
     def network_environment(self) -> dict[str, str]:
         """The same without the sign-in."""
-        return self._network(self.proxy.port)
+        return self.network(self.proxy.port)
 
-    def _network(self, port: int) -> dict[str, str]:
+    def network(self, port: int) -> dict[str, str]:
+        """The variables that lead through a proxy."""
         proxy = f"http://127.0.0.1:{port}"
         return {"HTTPS_PROXY": proxy, "https_proxy": proxy, "HTTP_PROXY": proxy, "http_proxy": proxy,
                 "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
@@ -219,6 +227,36 @@ class Azure(World):
         if error:
             computes.spoil(body, error["code"], error["message"])
         return body
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """All jobs of all workspaces by name."""
+        return {name: job for space in self.workspaces.values() for name, job in space.jobs.items()}
+
+    def preempt(self, name: str) -> None:
+        """Take a job's nodes away without notice; it is queued again and starts from its command."""
+        self.jobs[name].preempted.set()
+
+    def kill(self, name: str, rank: int = 0) -> None:
+        """Kill one process of a job, as a node does that has run out of memory."""
+        execution = self.jobs[name].execution
+        assert execution
+        os.killpg(execution.processes[rank].pid, signal.SIGKILL)
+
+    def put_blobs(self, datastore_path: str, files: dict[str, bytes], *, workspace: str = "ws") -> None:
+        """Store files under an ``azureml://datastores/.../paths/...`` path."""
+        space = next(one for one in self.workspaces.values() if one.body["name"] == workspace)
+        container, prefix = assets.locate(self, space, datastore_path)
+        for name, data in files.items():
+            self.azurite.container(container).upload_blob(prefix.rstrip("/") + "/" + name, data, overwrite=True)
+
+    def blobs(self, datastore_path: str, *, workspace: str = "ws") -> dict[str, bytes]:
+        """Return what lies under such a path."""
+        space = next(one for one in self.workspaces.values() if one.body["name"] == workspace)
+        name, prefix = assets.locate(self, space, datastore_path)
+        container = self.azurite.container(name)
+        found = [blob.name for blob in container.list_blobs(name_starts_with=prefix)]
+        return {one[len(prefix) :].lstrip("/"): container.download_blob(one).readall() for one in found}
 
     @property
     def secrets(self) -> list[str]:

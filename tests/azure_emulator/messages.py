@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -18,7 +18,7 @@ class Request:
     method: str
     host: str
     target: str
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes = b""
     inside: bool = False  # came from a node of the cluster, not from the client under test
     at: dict[str, str] = field(default_factory=dict)

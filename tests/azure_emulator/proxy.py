@@ -28,11 +28,10 @@ class ProxyHandler(Handler):
             return self.hang_up()
         if self.command != "CONNECT":
             host = self.path.split("://", 1)[-1].split("/")[0].split(":")[0]
-            if host == METADATA and azure.managed_identity:
-                return super().answer()
-            if host == METADATA:  # outside Azure nobody is there, and nobody phoned home
-                return self.hang_up()
-            return self.refuse(host)
+            if host != METADATA:
+                return self.refuse(host)
+            # outside Azure nobody is there, and nobody phoned home
+            return super().answer() if azure.managed_identity else self.hang_up()
         host = self.path.rsplit(":", 1)[0].lower()
         if azure.is_blob_host(host) and azure.direct_blobs:
             return self.tunnel(azure.azurite.port)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import arm, computes, login, workspaces
+from . import arm, assets, computes, history, jobs, login, mlflow, workspaces
 from .messages import RefusalError, Reply, Request
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ S = ARM + "/subscriptions/{sub}"
 RG = S + "/resourceGroups/{rg}"
 ML = "/providers/Microsoft.MachineLearningServices"
 W = RG + ML + "/workspaces/{ws}"
+DP = "{region}.api.azureml.ms"
+WS = "/subscriptions/{sub}/resourceGroups/{rg}" + ML + "/workspaces/{ws}"
+HISTORY = DP + "/history/v1.0" + WS
+EXPERIMENT = HISTORY + "/experiments/{experiment}"
+FLOW = DP + "/mlflow/v{version}" + WS + "/api/2.0/mlflow"
 LOC = S + ML + "/locations/{region}"
 
 ROUTES: tuple[tuple[str, str, Function], ...] = (
@@ -72,6 +77,56 @@ ROUTES: tuple[tuple[str, str, Function], ...] = (
     ("GET", LOC + "/vmSizes", computes.sizes),
     ("GET", LOC + "/usages", computes.usages),
     ("GET", LOC + "/quotas", computes.quotas),
+    # datastores and assets
+    ("GET", W + "/datastores", assets.datastores),
+    ("GET", W + "/datastores/{name}", assets.datastore),
+    ("POST", W + "/datastores/{name}/listSecrets", assets.secrets),
+    # jobs
+    ("GET", W + "/jobs", jobs.listing),
+    ("GET", W + "/jobs/{name}", jobs.get),
+    ("PUT", W + "/jobs/{name}", jobs.put),
+    ("DELETE", W + "/jobs/{name}", jobs.delete),
+    ("POST", W + "/jobs/{name}/cancel", jobs.cancel),
+    ("GET", LOC + "/mfeOperationResults/{id}", jobs.operation_result),
+    # code, data, environments, models
+    ("GET", W + "/{kind}", assets.containers),
+    ("GET", W + "/{kind}/{name}", assets.container),
+    ("GET", W + "/{kind}/{name}/versions", assets.versions),
+    ("GET", W + "/{kind}/{name}/versions/{version}", assets.version),
+    ("PUT", W + "/{kind}/{name}/versions/{version}", assets.put_version),
+    ("POST", W + "/{kind}/{name}/versions/{version}/startPendingUpload", assets.pending_upload),
+    # the data plane: run history, artifacts
+    ("GET", DP + "/discovery", history.discovery),
+    ("GET", DP + "/discovery/{rest*}", history.discovery),
+    ("POST", HISTORY + "/rundata", history.run_data),
+    ("GET", HISTORY + "/runs/{name}", history.run),
+    ("GET", HISTORY + "/runs/{name}/details", history.details),
+    ("POST", HISTORY + "/experiments:query", history.experiments),
+    ("GET", EXPERIMENT, history.experiment),
+    ("POST", EXPERIMENT, history.experiment),
+    ("POST", EXPERIMENT + "/runs:query", history.runs),
+    ("GET", EXPERIMENT + "/runs/{name}", history.run),
+    ("PATCH", EXPERIMENT + "/runs/{name}", history.patch),
+    ("GET", EXPERIMENT + "/runs/{name}/details", history.details),
+    ("GET", EXPERIMENT + "/runs/{name}/artifacts", history.artifacts),
+    ("GET", EXPERIMENT + "/runs/{name}/artifacts/contentinfo", history.content),
+    ("POST", EXPERIMENT + "/runs/{name}/artifacts/batch/metadata", history.upload_links),
+    ("POST", DP + "/data/v1.0" + WS + "/dataversion/batchGetResolvedUris", history.resolve),
+    # MLflow, under v1.0 and v2.0
+    ("GET", FLOW + "/runs/get", mlflow.get_run),
+    ("POST", FLOW + "/runs/search", mlflow.search_runs),
+    ("GET", FLOW + "/metrics/get-history", mlflow.history),
+    ("POST", FLOW + "/runs/log-metric", mlflow.log_metric),
+    ("POST", FLOW + "/runs/log-batch", mlflow.log_batch),
+    ("POST", FLOW + "/runs/log-parameter", mlflow.log_parameter),
+    ("POST", FLOW + "/runs/set-tag", mlflow.set_tag),
+    ("POST", FLOW + "/runs/delete-tag", mlflow.delete_tag),
+    ("POST", FLOW + "/runs/update", mlflow.update_run),
+    ("GET", FLOW + "/experiments/get", mlflow.experiment),
+    ("GET", FLOW + "/experiments/get-by-name", mlflow.experiment),
+    ("POST", FLOW + "/experiments/create", mlflow.create_experiment),
+    ("GET", FLOW + "/experiments/search", mlflow.search_experiments),
+    ("POST", FLOW + "/experiments/search", mlflow.search_experiments),
     # whatever else a resource group holds
     ("GET", RG + "/providers/{rest*}", arm.resource),
     ("DELETE", RG + "/providers/{rest*}", arm.delete_resource),

@@ -9,6 +9,7 @@ import ssl
 import struct
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -68,10 +69,8 @@ class Server(socketserver.ThreadingTCPServer):
         with self._lock:
             connections = list(self._open)
         for connection in connections:
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def shutdown_request(self, request: Any) -> None:
         """Forget a connection and close it."""
@@ -104,22 +103,16 @@ class Handler(BaseHTTPRequestHandler):
     """One connection to the stand-in: any host, any method."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # answers go out in one packet
     server: Server
     forward: Forward | None = None
-
-    def setup(self) -> None:
-        """Keep answers in one packet."""
-        self.wbufsize = -1
-        super().setup()
 
     def finish(self) -> None:
         """Let go of Azurite, too."""
         if self.forward:
             self.forward.close()
-        try:
+        with suppress(*GONE):
             super().finish()
-        except GONE:
-            pass
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: exchanges are recorded."""
@@ -207,10 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         """End this connection."""
         self.close_connection = True
         if gently:
-            try:
+            with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         else:
             reset(self.connection)
 

@@ -40,10 +40,15 @@ class Workspace:
         """Where it is."""
         return str(self.body["location"])
 
-    def close(self) -> None:
-        """End what runs in it."""
+    def cancel(self) -> None:
+        """Ask what runs in it to end."""
         for job in self.jobs.values():
             job.cancel()
+
+    def close(self) -> None:
+        """End what runs in it, and wait until it has."""
+        for job in self.jobs.values():
+            job.close()
 
 
 def need(azure: Azure, request: Request) -> Workspace:
@@ -79,6 +84,8 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         azure.resources.setdefault(target.lower(), {"id": target, "name": last, "type": kind, "location": region, "tags": given.get("tags") or {},
                                                     "properties": {"provisioningState": "Succeeded"}})  # fmt: skip
     host = f"{region}.api.azureml.ms"
+    if "insights" in made:
+        azure.resources[made["insights"].lower()]["properties"]["WorkspaceResourceId"] = made["logs"]
     properties = {
         "workspaceId": guid, "provisioningState": "Succeeded", "friendlyName": given.get("friendly") or name,
         "description": given.get("description") or "", "publicNetworkAccess": "Enabled", "hbiWorkspace": False, "v1LegacyMode": False,
@@ -156,7 +163,7 @@ def delete(azure: Azure, request: Request) -> Reply:
 
     def finish() -> None:
         if azure.workspaces.pop(key, None):
-            space.close()
+            space.cancel()
             if not purge:
                 azure.soft_deleted.add(key)
 
