@@ -14,6 +14,7 @@ from mb_jupyter.training import data, finetune, loop, network, parts, plan, stag
 from mb_jupyter.training.record import Recorder
 from mb_jupyter.training.session import Session
 from mb_jupyter.training.settings import Settings
+from mb_jupyter.training.tail import Tail
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_validation_chooses_a_point_between_pretrained_and_trained(pictures, tmp
     state, start = session.state["finetune"], session.state["start"]
     begin = {name: frozen[name] for name in kept} | {f"head.linear.{name}": start[name] for name in start}
     begin = {f"classifier.{name}": weight for name, weight in begin.items()}
-    tail = plan.Tail(classifier, outcome.plan.cut)
+    tail = Tail(classifier, outcome.plan.cut)
     end = dict(zip(begin, state["average"]["weights"], strict=True))
     assert list(begin) == list(state["best_weights"])
     losses = {}
