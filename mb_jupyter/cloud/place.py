@@ -58,11 +58,13 @@ class Chosen:
         return connect(self.sign_in, self.place, on_code)
 
 
-def chosen(workspace: Workspace | None = None) -> Chosen:
+def chosen(local: Workspace | None = None, /) -> Chosen:
     """Return what was chosen; every field empty when nothing was."""
-    path = (workspace or Workspace.local()).root / FILE
+    path = (local or Workspace.local()).root / FILE
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(kept, dict):
+            raise ValueError("it holds no mapping")
     except FileNotFoundError:
         return Chosen()
     except (OSError, ValueError) as error:
@@ -73,25 +75,25 @@ def chosen(workspace: Workspace | None = None) -> Chosen:
     return Chosen(**{key: str(value) for key, value in kept.items() if key in known and value is not None})
 
 
-def choose(workspace: Workspace | None = None, **changes: str) -> Chosen:
+def choose(local: Workspace | None = None, /, **changes: str) -> Chosen:
     """Change what is chosen and keep it; another workspace takes the compute's choice away."""
-    place = workspace or Workspace.local()
+    place = local or Workspace.local()
     before = chosen(place)
     after = replace(before, **changes)
-    same = (before.subscription, before.resource_group.casefold(), before.workspace.casefold()) == (
-        after.subscription,
-        after.resource_group.casefold(),
-        after.workspace.casefold(),
-    )
+    same = not before.workspace or _workspace(before) == _workspace(after)
     if not same and "compute" not in changes:
         after = replace(after, compute="")
     _write(place, asdict(after))
     return after
 
 
-def forget(workspace: Workspace | None = None) -> None:
+def _workspace(place: Chosen) -> tuple[str, str, str]:
+    return place.subscription, place.resource_group.casefold(), place.workspace.casefold()
+
+
+def forget(local: Workspace | None = None, /) -> None:
     """Choose nothing any more; nothing is deleted in Azure."""
-    ((workspace or Workspace.local()).root / FILE).unlink(missing_ok=True)
+    ((local or Workspace.local()).root / FILE).unlink(missing_ok=True)
 
 
 def _write(place: Workspace, values: dict[str, Any]) -> None:
