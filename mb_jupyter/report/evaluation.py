@@ -373,6 +373,15 @@ class Report(files.InFolder):
 
         return files.replace(Path(path), as_json(self))
 
+    def write(self) -> list[Path]:
+        """Write report.html, evaluation.json and labels.patch.csv into the folder of a run that has ended.
+
+        Showing the report does it too. Returns the files; what is up to date is not written again.
+        """
+        from .record import write
+
+        return write(self)
+
     def write_patch(self, path: str | Path, accept: Iterable[str] = ()) -> Path:
         """Write the suspect labels for review, for a training with ``labels: PATH``; return its path.
 

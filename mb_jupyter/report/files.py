@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +117,7 @@ def data_root(run: dict[str, Any]) -> Path | None:
 
 def replace(path: Path, text: str) -> Path:
     """Write a text file aside, then rename it, so that nobody ever reads half of it."""
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     aside.write_bytes(text.encode("utf-8", "surrogateescape"))
     return aside.replace(path)
 

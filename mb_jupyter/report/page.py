@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, escape
+from mb_jupyter.display import FONT, Shown, card, escape, near
 
 from . import facts, sections, trust
 from .pictures import Album
@@ -28,9 +28,20 @@ a { color: #3b7dd8 } summary { cursor: pointer } th { font-weight: 600 }
 def shown(report: Report) -> Shown:
     """Return what stays in the notebook: the essential parts open, the others folded."""
     made, sheet = _made(report, whole=False)
-    text = "\n\n".join([report.summary, *(f"{one.title}\n{one.text}" for one in made)])
+    kept = _kept(report)
+    text = "\n\n".join([report.summary, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
     parts = [_folded(one) for one in made]
-    return Shown(text, card(report.summary, "".join(parts) + _lost(sheet)))
+    return Shown(text, card(report.summary, "".join(parts) + _lost(sheet) + paragraphs(kept)))
+
+
+def _kept(report: Report) -> str:
+    """Leave the files in the run's folder, and say where they are."""
+    try:
+        files = report.write()
+    except OSError as error:
+        return f"The report could not be kept in {near(report.folder or '')}: {error.strerror or error}."
+    names = [path.name for path in files]
+    return f"In {near(files[0].parent)}: {', '.join(names)}." if files else ""
 
 
 def _folded(one: Section) -> str:

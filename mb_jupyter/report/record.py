@@ -1,16 +1,27 @@
-"""The report for programs: one JSON text."""
+"""The report for programs, and the files that it leaves in the run's folder.
+
+``evaluation.json`` stands beside the program's own ``report.json``, which every list of runs reads and which
+stays as it was written.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .files import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .evaluation import Report
 
+PAGE, RECORD, PATCH = "report.html", "evaluation.json", "labels.patch.csv"
+SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "split.csv", "metrics.jsonl",
+           "reproducibility.json", "run.json")  # fmt: skip
 FORMAT = 1
 MOST = 1000  # rows of a list: predictions.csv has every picture
 
@@ -20,6 +31,7 @@ def as_json(report: Report) -> str:
     interval = report.interval
     content: dict[str, Any] = {
         "format": FORMAT,
+        "made_from": made_from(report),
         "run": report.run.get("handle"),
         "summary": report.summary,
         "pictures": report.pictures,
@@ -40,13 +52,58 @@ def as_json(report: Report) -> str:
         "recommended_threshold": report.recommended_threshold(),
         "baselines": _rows(report.baselines),
         "suspects": None if report.out_of_fold is None else _rows(report.suspects.head(MOST)),
+        "previous": _previous(report),
+        "variants": report.record.get("variants"),
+        "recommended_variant": report.record.get("recommended_variant"),
         "next_steps": report.next_steps,
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
 
 
+def write(report: Report) -> list[Path]:
+    """Write page, record and suspects into the folder of a run that has ended; return those that are there.
+
+    What was made from the same files is left as it is, and so is a list of suspects that is there already:
+    somebody may be reviewing it.
+    """
+    folder = report.folder
+    if folder is None or not report.ended:
+        return []
+    page, record, patch = folder / PAGE, folder / RECORD, folder / PATCH
+    if not page.is_file() or read_record(record).get("made_from") != made_from(report):
+        report.to_html(page)
+        report.to_json(record)  # the last: it says that the page is there
+    if not patch.exists() and len(report.suspects):
+        report.write_patch(patch)
+    return [path for path in (page, record, patch) if path.exists()]
+
+
+def made_from(report: Report) -> str:
+    """Return a word for the files that the report is made from, and for what makes it."""
+    from mb_jupyter import __version__
+
+    told = [__version__, report.previous.name if report.previous is not None else ""]
+    for path in (report.folder / name for name in SOURCES) if report.folder else ():
+        facts = path.stat() if path.exists() else None
+        told.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}" if facts else "")
+    return hashlib.sha256("\0".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _previous(report: Report) -> dict[str, Any] | None:
+    if report.previous is None:
+        return None
+    pair = report.comparison(report.previous).pairs[0]
+    return {
+        "run": report.previous.name,
+        **pair.test._asdict(),
+        "equal": not pair.test.differ,
+        "changes": _rows(pair.changes),
+        "flips": _rows(pair.flips.head(MOST)),
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,12 @@ from mb_jupyter.display import ROUND, details, elide, image, percent, table, tex
 from .evaluation import TARGET, Report
 from .files import is_figure, rows_of
 from .pictures import framed
+from .record import PATCH
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
 from .statistics import BINS, Paired, at_thresholds, calibration_error_by_chance, paired
 
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
 SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the other", "Picture")
-PATCH = "labels.patch.csv"
 
 
 def suspects(sheet: Sheet) -> Section:
@@ -30,8 +30,9 @@ def suspects(sheet: Sheet) -> Section:
         "never saw the picture (confident learning, on frozen features). A suspicion is no proof: look at each."
     )
     how = (
-        f"To correct them: report.write_patch({PATCH!r}) lists them; write the right class into its column NewLabel, "
-        f"and train with `labels: {PATCH}`. Rows without NewLabel change nothing, and no file is moved."
+        f"To correct them: {PATCH} in the run's folder lists them (report.write_patch(PATH) elsewhere). Write the right "
+        f"class into its column NewLabel, and train with `labels: {PATCH}`. Rows without NewLabel change nothing, and no "
+        "file is moved."
     )
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
