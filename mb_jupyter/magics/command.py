@@ -39,14 +39,21 @@ class Opened:
         """Show nothing: the step stands below the cell already."""
 
 
-def command(*arguments: Any, cell: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a magic of a method ``(self, args)``, or ``(self, args, body)`` for one that may have a cell."""
+def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a magic of a method ``(self, args)``, or ``(self, args, body)`` for one that may have a cell.
+
+    ``panel`` names the step that opens when somebody is there and nothing is asked for.
+    """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         def magic(self: Commands, line: str, body: str | None = None) -> Any:
             words = self.words(line)
             if {"-h", "--help"} & set(words):
                 return print(parser().format_help())  # noqa: T201 - asked for
+            if panel and not words and not (body or "").strip() and somebody_there():
+                from mb_jupyter.panels.frame import show
+
+                return show(panel)
             try:
                 args = parser().parse_args(words)
                 return method(self, args, body) if cell else method(self, args)

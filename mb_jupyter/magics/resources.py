@@ -14,9 +14,12 @@ from .command import Commands, command
 class ResourceMagics(Commands):
     """The commands about what there must be before a training."""
 
-    @command(argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"))
+    @command(argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"), panel="data")
     def mb_data(self, args: Any) -> Any:
-        """Look at the pictures: classes, findings, duplicates, a sheet of thumbnails."""
+        """Look at the pictures: classes, findings, duplicates, a sheet of thumbnails.
+
+        Without a path the panel's step Data opens.
+        """
         from mb_jupyter.dataset import Dataset
 
         return self.with_progress("looking at the pictures", lambda say: Dataset(self.one(args.path), progress=say))

@@ -45,11 +45,12 @@ class MBMagics(Commands):
         argument("-q", "--quiet", action="store_true", help="show nothing but an error"),
         argument("-y", "--yes", action="store_true", help="answer yes to every question; local training has none"),
         cell=True,
+        panel="train",
     )
     def mb_train(self, args: Any, body: str | None) -> Any:
         """Train. The body is YAML, such as ``data: ./flowers``; it may be empty.
 
-        The same cell again shows the same run; --fresh trains anew.
+        The same cell again shows the same run; --fresh trains anew. Without anything the panel's step Train opens.
         """
         from mb_jupyter.experiment import Experiment, begin
         from mb_jupyter.live import Live
