@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ def put(made: Path, place: Path) -> Placed:
     for name in stale:
         (place / name).unlink()
     recorded = {name: [hashes[source]] for name, source in moves.items()}
-    untouched = {name: before[name] for kept_name in kept for name in (kept_name, f"{kept_name}.new") if name in before}
+    untouched = {name: before[name] for edited in kept for name in (edited, *_beside(edited, before)) if name in before}
     same = {name: [found] for name, found in hashes.items() if name not in kept}
     _write_manifest(place, {**untouched, **same, **recorded})
     return Placed(tuple(kept), tuple(beside))
@@ -96,12 +97,17 @@ def _plan(
             kept.append(name)
             if found in before.get(name, []):
                 continue  # the edit was made on this very version: there is nothing new to look at
-            if found in before.get(f"{name}.new", []) and not os.path.lexists(place / f"{name}.new"):
+            if any(found in before[new] and not os.path.lexists(place / new) for new in _beside(name, before)):
                 continue  # it was laid beside already, looked at, and taken away
             new = _free(name, before, place)
             moves[new] = name
             beside.append(new)
     return moves, kept, beside
+
+
+def _beside(name: str, before: Mapping[str, list[str]]) -> list[str]:
+    """Return what was ever laid beside a file."""
+    return [other for other in before if re.fullmatch(re.escape(name) + r"\.new[0-9]*", other)]
 
 
 def _free(name: str, before: Mapping[str, list[str]], place: Path) -> str:
