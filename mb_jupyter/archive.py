@@ -39,6 +39,7 @@ class Contents:
     classes: tuple[str, ...]
     size: int
     card: dict[str, Any]
+    unsure_below: float | None = None
 
 
 def read(path: Path) -> Contents:
@@ -163,7 +164,8 @@ def _check(path: Path, files: dict[str, bytes]) -> Contents:
     size = _size(path, model.graph, len(classes))
     _check_preprocess(path, facts["preprocess"], size)
     _check_beside(path, files, facts)
-    return Contents(path, files[ONNX], classes, size, _card(path, files, said, facts))
+    facts["unsure_below"] = threshold = _threshold(path, said.get("unsure_below"))
+    return Contents(path, files[ONNX], classes, size, _card(path, files, said, facts), threshold)
 
 
 def _parse(path: Path, data: bytes) -> Any:
@@ -223,6 +225,16 @@ def _size(path: Path, graph: Any, classes: int) -> int:
     raise ModelError(
         f"{path} is damaged: its network does not take uint8 pictures and give {classes} probabilities.", AGAIN
     )
+
+
+def _threshold(path: Path, said: str | None) -> float | None:
+    """Return the score below which the model says that it is unsure; None for one that always decides."""
+    if said is None:
+        return None
+    threshold = _json(path, "unsure_below in its metadata", said)
+    if isinstance(threshold, float) and 0 < threshold < 1:
+        return threshold
+    raise ModelError(f"{path} is damaged: unsure_below in its metadata is no score between 0 and 1.", AGAIN)
 
 
 def _check_preprocess(path: Path, described: Any, size: int) -> None:

@@ -30,7 +30,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import archive
 from .display import Shown, card, details, duration, elide, escape, percent, table, text_table
 from .errors import ModelError, PredictionError
-from .prediction import MOST_CARDS, THUMBNAIL, ModelInput, ModelOutput, Prediction, Predictions, ordered, summarise
+from .prediction import (
+    MOST_CARDS,
+    THUMBNAIL,
+    ModelInput,
+    ModelOutput,
+    Prediction,
+    Predictions,
+    is_unsure,
+    ordered,
+    summarise,
+)
 from .sources import URL, Picture, at_home, count, expand, fetch, is_single
 
 if TYPE_CHECKING:
@@ -91,6 +101,11 @@ class Model:
         return dict(self._contents.card.get("metrics") or {})
 
     @property
+    def unsure_below(self) -> float | None:
+        """The highest score below which an answer is called unsure, as the training set it; None: never."""
+        return self._contents.unsure_below
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprint of the pictures that the model was trained on."""
         return str(self._contents.card.get("fingerprint", ""))
@@ -123,9 +138,10 @@ class Model:
     ) -> Written:
         """Write the answers for any number of pictures to a CSV file, in constant memory.
 
-        Columns: ``ImageSource, Prediction, Score.<class> ..., Error``; a picture that cannot be read has its
-        reason in ``Error``. ``progress`` is called with the pictures done and how many there are (None when
-        ``sources`` holds a generator). The file appears when it is complete, in place of an older one.
+        Columns: ``ImageSource, Prediction, Score.<class> ..., Error``, and of a model with a threshold
+        ``Unsure`` (True, False); a picture that cannot be read has its reason in ``Error``. ``progress`` is called
+        with the pictures done and how many there are (None when ``sources`` holds a generator). The file appears
+        when it is complete, in place of an older one.
         """
         path = at_home(csv_path)
         total = count(sources, urls=urls)  # also says what is missing before anything is written
@@ -133,7 +149,7 @@ class Model:
         started = time.monotonic()
         try:
             with aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                counts, failed = self._write(file, expand(sources, urls=urls), total, progress)
+                counts, failed, unsure = self._write(file, expand(sources, urls=urls), total, progress)
             aside.replace(path)
         except OSError as error:
             raise PredictionError(
@@ -141,7 +157,7 @@ class Model:
             ) from error
         finally:
             aside.unlink(missing_ok=True)
-        return Written(path, counts, failed, time.monotonic() - started)
+        return Written(path, counts, failed, time.monotonic() - started, unsure)
 
     def _write(
         self,
@@ -149,23 +165,27 @@ class Model:
         pictures: Iterable[Picture],
         total: int | None,
         progress: Callable[[int, int | None], None] | None,
-    ) -> tuple[Counter[str], int]:
+    ) -> tuple[Counter[str], int, int]:
         rows = csv.writer(file)
-        rows.writerow(["ImageSource", "Prediction", *(f"Score.{name}" for name in self.classes), "Error"])
+        last = ["Error", "Unsure"] if self.unsure_below is not None else ["Error"]
+        rows.writerow(["ImageSource", "Prediction", *(f"Score.{name}" for name in self.classes), *last])
         counts: Counter[str] = Counter()
-        failed = 0
+        failed = unsure = 0
         for done, answer in enumerate(self._answers(pictures), start=1):
             if answer.scores is None:
                 failed += 1
-                rows.writerow([answer.name, "", *[""] * len(self.classes), answer.error])
+                rows.writerow([answer.name, "", *[""] * len(self.classes), answer.error, *["False"] * (len(last) - 1)])
             else:
                 label = self.classes[int(answer.scores.argmax())]
                 counts[label] += 1
+                doubt = is_unsure(float(answer.scores.max()), self.unsure_below)
+                unsure += doubt
                 # nine digits give back every float32 exactly
-                rows.writerow([answer.name, label, *(f"{score:.9g}" for score in answer.scores.tolist()), ""])
+                shares = (f"{score:.9g}" for score in answer.scores.tolist())
+                rows.writerow([answer.name, label, *shares, "", *[str(doubt)] * (len(last) - 1)])
             if progress is not None:
                 progress(done, total)
-        return counts, failed
+        return counts, failed, unsure
 
     # -- one picture, several pictures -------------------------------------------------------------------
 
@@ -176,7 +196,8 @@ class Model:
                 f"{answer.name} cannot be scored: {answer.error}.", "Check the file, or pass another picture."
             )
         scores = ordered(self.classes, answer.scores)
-        return Prediction(next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail)
+        unsure = is_unsure(next(iter(scores.values())), self.unsure_below)
+        return Prediction(next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail, unsure=unsure)
 
     def _several(self, pictures: list[Picture]) -> Predictions:
         import numpy as np
@@ -190,7 +211,8 @@ class Model:
                 scores[i] = answer.scores
             if answer.thumbnail:
                 thumbnails[i] = answer.thumbnail
-        return Predictions(self.classes, [picture.name for picture in pictures], scores, errors, thumbnails)
+        names = [picture.name for picture in pictures]
+        return Predictions(self.classes, names, scores, errors, thumbnails, unsure_below=self.unsure_below)
 
     def _answers(self, pictures: Iterable[Picture], thumbnails: int = 0) -> Iterator[_Answer]:
         """Yield the answers in the order of the pictures, a few pictures ahead on every core."""
@@ -292,6 +314,7 @@ class Model:
         if isinstance(accuracy := self.metrics.get("test_accuracy"), int | float):
             yield "Held-out accuracy", percent(accuracy)
         yield "Takes", f"{self.size} x {self.size} RGB pictures; any picture is brought to that by itself"
+        yield "Unsure below", percent(self.unsure_below) if self.unsure_below is not None else ""
         yield "Run", str(self.card.get("run", ""))
         yield "Data fingerprint", self.fingerprint
         yield "File", str(self.path)
@@ -305,6 +328,7 @@ class Written:
     counts: Counter[str]
     failed: int
     seconds: float
+    unsure: int = 0
 
     @property
     def pictures(self) -> int:
@@ -313,7 +337,8 @@ class Written:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         rate = f"{self.pictures / max(self.seconds, 1e-9):,.0f} a second"
-        said = f"{summarise(self.counts, self.failed)} Written to {self.path} in {duration(self.seconds)}, {rate}."
+        said = summarise(self.counts, self.failed, self.unsure)
+        said += f" Written to {self.path} in {duration(self.seconds)}, {rate}."
         note = "The column Error of the file says why." if self.failed else ""
         return Shown(f"{said} {note}".strip(), card(said, escape(note)))._repr_mimebundle_()
 

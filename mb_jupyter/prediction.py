@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
-from .display import BAD, FONT, Markup, bar, card, elide, escape, image, pad, percent, table, text_bar
+from .display import ACCENT, BAD, FONT, WARN, Markup, bar, card, elide, escape, image, pad, percent, table, text_bar
 from .display import text_table as as_text
 
 if TYPE_CHECKING:
@@ -32,10 +32,22 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """One answer: the class, and the probability of every class, the highest (``Prediction``'s) first."""
+    """One answer: the class, and the probability of every class, the highest (``Prediction``'s) first.
+
+    ``unsure`` says that the highest is below the threshold that the model carries (``unsure_below``); a model
+    without one is never unsure. The scores are the same in any case.
+    """
 
     Prediction: str
     Score: Mapping[str, float]
+    unsure: bool = field(default=False, kw_only=True)
+
+    @property
+    def outcome(self) -> str:
+        """What to tell a person: the class, or ``unsure (daisy 0.41)``."""
+        if not self.unsure:
+            return self.Prediction
+        return f"unsure ({self.Prediction} {self.Score[self.Prediction]:.2f})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +84,7 @@ class Prediction(ModelOutput):
         return score_bars(list(self.Score), list(self.Score.values()))
 
     def __repr__(self) -> str:
-        answer = self.error or f"{self.label!r}, {percent(self.score)}"
+        answer = self.error or f"{self.label!r}, {percent(self.score)}{', unsure' if self.unsure else ''}"
         return f"<Prediction for {self.source!r}: {answer}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -84,6 +96,8 @@ class Prediction(ModelOutput):
     def _headline(self) -> str:
         if self.error:
             return f"{elide(_short(self.source), 60)} could not be read: {self.error}."
+        if self.unsure:
+            return f"{elide(_short(self.source), 40)}: {elide(self.outcome, 50)}"
         return f"{elide(_short(self.source), 40)}: {elide(self.label, 40)}, {percent(self.score)}"
 
     def _bars(self) -> list[tuple[str, float]]:
@@ -118,7 +132,9 @@ class Prediction(ModelOutput):
             f"<tbody>{rows}</tbody></table>"
         )
         beside = '<div style="display:flex;flex-wrap:wrap;gap:8px 20px;align-items:center;margin-top:6px">'
-        return card(self._headline(), f"{beside}{picture}<div>{bars}</div></div>")
+        return card(
+            self._headline(), f"{beside}{picture}<div>{bars}</div></div>", colour=WARN if self.unsure else ACCENT
+        )
 
 
 PICTURE = "max-width:190px;max-height:200px;border-radius:4px"  # beside the bars within 600 pixels
@@ -139,12 +155,15 @@ class Predictions(Sequence[Prediction]):
         scores: np.ndarray[Any, Any],
         errors: Mapping[int, str],
         thumbnails: Mapping[int, bytes],
+        *,
+        unsure_below: float | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.sources = list(sources)
         self._scores = scores
         self._errors = dict(errors)
         self._thumbnails = dict(thumbnails)
+        self.unsure_below = unsure_below
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -158,8 +177,9 @@ class Predictions(Sequence[Prediction]):
         if isinstance(chosen, int):
             error = self._errors.get(chosen, "")
             scores = {} if error else ordered(self.classes, self._scores[chosen])
-            label = next(iter(scores), "")
-            return Prediction(label, scores, self.sources[chosen], error, self._thumbnails.get(chosen, b""))
+            label, thumbnail = next(iter(scores), ""), self._thumbnails.get(chosen, b"")
+            unsure = bool(scores) and is_unsure(scores[label], self.unsure_below)
+            return Prediction(label, scores, self.sources[chosen], error, thumbnail, unsure=unsure)
         places = {old: new for new, old in enumerate(chosen)}
         return Predictions(
             self.classes,
@@ -167,6 +187,7 @@ class Predictions(Sequence[Prediction]):
             self._scores[list(chosen)],
             {places[i]: error for i, error in self._errors.items() if i in places},
             {places[i]: thumbnail for i, thumbnail in self._thumbnails.items() if i in places},
+            unsure_below=self.unsure_below,
         )
 
     def __repr__(self) -> str:
@@ -179,23 +200,33 @@ class Predictions(Sequence[Prediction]):
         return ["" if i in self._errors else self.classes[b] for i, b in enumerate(best)]
 
     @property
+    def unsure(self) -> list[bool]:
+        """Whether the model says of each picture that it is unsure; never without a threshold."""
+        highest = self._scores.max(axis=1).tolist()
+        return [i not in self._errors and is_unsure(score, self.unsure_below) for i, score in enumerate(highest)]
+
+    @property
     def errors(self) -> dict[str, str]:
         """The pictures that could not be read, each with its reason."""
         return {self.sources[i]: error for i, error in self._errors.items()}
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a picture: ``ImageSource, Prediction, Score.<class> ..., Error``."""
+        """One row a picture: ``ImageSource, Prediction, Score.<class> ..., Error``.
+
+        Of a model with a threshold there is ``Unsure`` (true or false) as well.
+        """
         import pandas as pd
 
         scores = {f"Score.{name}": self._scores[:, i] for i, name in enumerate(self.classes)}
         errors = [self._errors.get(i, "") for i in range(len(self))]
-        return pd.DataFrame({"ImageSource": self.sources, "Prediction": self.labels, **scores, "Error": errors})
+        frame = pd.DataFrame({"ImageSource": self.sources, "Prediction": self.labels, **scores, "Error": errors})
+        return frame if self.unsure_below is None else frame.assign(Unsure=self.unsure)
 
     @property
     def summary(self) -> str:
         """One sentence: how many pictures, of which classes, and how many could not be read."""
-        return summarise(Counter(label for label in self.labels if label), len(self._errors))
+        return summarise(Counter(label for label in self.labels if label), len(self._errors), sum(self.unsure))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": self._text(), "text/html": self._html()}
@@ -208,7 +239,7 @@ class Predictions(Sequence[Prediction]):
 
     def _rows(self, folder: str) -> Iterator[tuple[str, str, str]]:
         for one in self[:MOST_CARDS]:
-            said = (one.label, percent(one.score)) if not one.error else (f"could not be read: {one.error}", "")
+            said = (one.outcome, percent(one.score)) if not one.error else (f"could not be read: {one.error}", "")
             yield elide(one.source[len(folder) :], 60), elide(said[0], 60), said[1]
 
     def _text(self) -> str:
@@ -253,14 +284,20 @@ def ordered(classes: Sequence[str], scores: np.ndarray[Any, Any]) -> dict[str, f
     return {classes[i]: values[i] for i in order}
 
 
-def summarise(counts: Mapping[str, int], failed: int) -> str:
-    """Return ``42 pictures: 21 × roses, 19 × tulips; 2 could not be read.``"""
+def is_unsure(score: float, unsure_below: float | None) -> bool:
+    """Return whether a highest score is below the threshold, if there is one."""
+    return unsure_below is not None and score < unsure_below
+
+
+def summarise(counts: Mapping[str, int], failed: int, unsure: int = 0) -> str:
+    """Return ``42 pictures: 21 × roses, 19 × tulips; 3 of them unsure; 2 could not be read.``"""
     total = sum(counts.values()) + failed
     most = sorted(counts.items(), key=lambda item: -item[1])
     named = [f"{number:,} × {elide(label, 30)}" for label, number in most[:8]]
     if len(most) > 8:
         named.append(f"{sum(number for _, number in most[8:]):,} of {len(most) - 8:,} other classes")
     parts = [", ".join(named)] if named else []
+    parts += [f"{unsure:,} of them unsure"] if unsure else []
     parts += [f"{failed:,} could not be read"] if failed else []
     return f"{total:,} picture{'' if total == 1 else 's'}{': ' if parts else ''}{'; '.join(parts)}."
 
@@ -278,7 +315,8 @@ def _small(one: Prediction) -> str:
         (_, _), *others = one.Score.items()
         next_best = f"then {others[0][0]}, {percent(others[0][1])}"
         said = (
-            f'<div title="{escape(one.label)}" style="{line};font-weight:600;margin-top:2px">{escape(one.label)}</div>'
+            f'<div title="{escape(one.outcome)}" style="{line};font-weight:600;margin-top:2px">'
+            f"{escape(one.outcome)}</div>"
             f'<div style="display:flex;align-items:center;gap:6px;white-space:nowrap">{bar(one.score, width=70)}'
             f"{escape(percent(one.score))}</div>"
             f'<div title="{escape(next_best)}" style="{line};opacity:.75;font-size:11px">{escape(next_best)}</div>'
@@ -300,7 +338,7 @@ def _table(answers: Predictions) -> str:
         if one.error:
             rows.append((picture, where, f"could not be read: {one.error}", "", ""))
             continue
-        label, next_best = elide(one.label, 20), elide(list(one.Score)[1], 14)
+        label, next_best = elide(one.outcome, 28), elide(list(one.Score)[1], 14)
         rows.append(
             (picture, where, label, _nowrap(f"{bar(one.score, width=56)}&nbsp;{escape(percent(one.score))}"), next_best)
         )

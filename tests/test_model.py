@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 import mb_jupyter
-from mb_jupyter.errors import PredictionError
+from mb_jupyter.errors import ModelError, PredictionError
 from mb_jupyter.model import Model
 from mb_jupyter.prediction import ModelInput, ModelOutput, Prediction, Predictions
-from tests.tiny_model import COLOURS, write_zip
+from tests.tiny_model import COLOURS, write_model, write_zip
 
 PIXELS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -240,3 +240,60 @@ print(answer.label, seconds, [name for name in heavy if name in sys.modules])
     assert label == "red"
     assert heavy.strip() == "[]"
     assert float(seconds) < 5  # 0.4 on a quiet machine; benchmarks/predict.py holds it to 1.5
+
+
+class TestUnsure:
+    """A threshold that the model carries names an outcome, and changes no score."""
+
+    @pytest.fixture
+    def careful(self, tmp_path: Path) -> Model:
+        return mb_jupyter.load(write_model(tmp_path, unsure_below="0.6"))
+
+    @pytest.fixture
+    def doubtful(self, tmp_path: Path) -> Path:
+        """Return a folder with a clear picture, one between two colours and a broken one."""
+        folder = tmp_path / "mixed"
+        folder.mkdir()
+        Image.new("RGB", (40, 40), (255, 0, 0)).save(folder / "clear.png")
+        Image.new("RGB", (40, 40), (130, 128, 0)).save(folder / "between.png")
+        (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+        return folder
+
+    def test_one_picture(self, careful: Model, model: Model, doubtful: Path) -> None:
+        assert (careful.unsure_below, model.unsure_below) == (0.6, None)
+        clear, between = (only(careful.predict(doubtful / name)) for name in ("clear.png", "between.png"))
+        assert (clear.unsure, clear.outcome) == (False, "red")
+        assert (between.unsure, between.label) == (True, "red")
+        assert between.outcome == f"unsure (red {between.score:.2f})"
+        plain = only(model.predict(doubtful / "between.png"))
+        assert plain.Score == between.Score and (plain.unsure, plain.outcome) == (False, "red")
+        bundle = between._repr_mimebundle_()
+        assert all(f"between.png: {between.outcome}" in shown for shown in bundle.values())
+        assert "unsure" not in "".join(plain._repr_mimebundle_().values())
+
+    def test_several_pictures(self, careful: Model, model: Model, doubtful: Path) -> None:
+        answers = several(careful.predict(doubtful))
+        assert [Path(source).name for source in answers.sources] == ["between.png", "broken.jpg", "clear.png"]
+        assert answers.unsure == [True, False, False] == [one.unsure for one in answers]
+        assert answers[:1].unsure == [True]
+        assert "; 1 of them unsure; 1 could not be read." in answers.summary
+        for shown in (*answers._repr_mimebundle_().values(), answers[:1]._repr_mimebundle_()["text/html"]):
+            assert answers[0].outcome in shown
+        assert list(answers.frame.columns)[-2:] == ["Error", "Unsure"]
+        plain = several(model.predict(doubtful))
+        assert "Unsure" not in plain.frame.columns and plain.unsure == [False] * 3
+        pd.testing.assert_frame_equal(plain.frame, answers.frame.drop(columns="Unsure"))
+
+    def test_a_file_of_answers(self, careful: Model, doubtful: Path, tmp_path: Path) -> None:
+        written = careful.predict_to(tmp_path / "answers.csv", doubtful)
+        rows = pd.read_csv(tmp_path / "answers.csv")
+        assert list(rows.columns) == [
+            "ImageSource", "Prediction", "Score.red", "Score.green", "Score.blue", "Error", "Unsure"
+        ]  # fmt: skip
+        assert rows.Unsure.tolist() == [True, False, False]
+        assert "1 of them unsure" in written._repr_mimebundle_()["text/plain"]
+
+    @pytest.mark.parametrize("said", ["1.5", "0", '"0.6"', "x"])
+    def test_a_threshold_that_is_none_is_damage(self, tmp_path: Path, said: str) -> None:
+        with pytest.raises(ModelError, match="unsure_below in its metadata"):
+            mb_jupyter.load(write_model(tmp_path, unsure_below=said))

@@ -71,6 +71,13 @@ def members(classes: tuple[str, ...] = COLOURS, size: int = 32) -> dict[str, byt
     }
 
 
+def write_model(folder: Path, **changes: str | None) -> Path:
+    """Write ``bestModel.onnx`` with other metadata, such as ``unsure_below="0.6"``, and return its path."""
+    path = folder / "bestModel.onnx"
+    path.write_bytes(network(changes=changes).SerializeToString())
+    return path
+
+
 def write_zip(path: Path, files: dict[str, bytes] | None = None, **kind: Any) -> Path:
     """Write ``MLModel.zip`` and return its path."""
     with zipfile.ZipFile(path, "w") as archive:

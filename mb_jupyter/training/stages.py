@@ -272,6 +272,7 @@ def _facts(session: Session, classifier: Classifier, parts: Parts, metrics: dict
         "run": settings.run,
         "seed": settings.seed,
         "pictures": parts.counts,
+        "unsure_below": settings.unsure_below,
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mb_jupyter import load
 from mb_jupyter.training import export, preprocess
 from mb_jupyter.training.data import Sample
 from mb_jupyter.training.errors import TrainingError
@@ -48,6 +49,17 @@ def test_the_model_says_all_about_itself(folder: Path) -> None:
     assert json.loads(said["metrics"]) == FACTS["metrics"]
     assert json.loads(said["versions"]) == FACTS["versions"]
     assert (said["fingerprint"], said["architecture"], said["run"]) == ("abc", "squeezenet1_1", "local://x/y")
+
+
+def test_a_threshold_stands_in_the_metadata_and_the_card(folder: Path, classifier, tmp_path_factory) -> None:
+    assert "unsure_below" not in {entry.key for entry in onnx.load(folder / "bestModel.onnx").metadata_props}
+    other = tmp_path_factory.mktemp("careful")
+    export.write_model(other, classifier, {**FACTS, "unsure_below": 0.7}, published=True)
+    said = {entry.key: entry.value for entry in onnx.load(other / "bestModel.onnx").metadata_props}
+    assert said["unsure_below"] == "0.7"
+    with zipfile.ZipFile(other / "MLModel.zip") as archive:
+        assert json.loads(archive.read("card.json"))["unsure_below"] == 0.7
+    assert load(other / "MLModel.zip").unsure_below == load(other).unsure_below == 0.7
 
 
 def test_pictures_in_and_probabilities_out(folder: Path, classifier, images) -> None:
