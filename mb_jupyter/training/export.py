@@ -34,8 +34,8 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
     """Write the model, its map and the zip into ``folder``, each aside first.
 
     ``facts`` become the card, and metadata of the network: ``metrics`` and ``versions`` (mappings), ``fingerprint``,
-    ``architecture`` and ``run`` (text), and ``unsure_below`` (a score, or None). ``published`` says that the network's weights are as they were published:
-    its graph is then kept for the next training.
+    ``architecture`` and ``run`` (text), ``unsure_below`` (a score, or None). ``published`` says that the network's
+    weights are as they were published: its graph is then kept for the next training.
     """
     import onnx
 
