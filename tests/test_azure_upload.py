@@ -136,7 +136,6 @@ def test_it_is_canceled_within_a_moment_and_goes_on_later(store, folder, tmp_pat
         upload_folder(store, folder, progress=told.append, canceled=lambda: len(told) > 2)
     done = upload_folder(store, folder)
     assert rebuild(store, done, tmp_path) == contents(folder)
-    assert threading.active_count() < 20
 
 
 @pytest.mark.parametrize(
@@ -161,11 +160,9 @@ def test_trouble_on_the_way_is_got_over(azure, store, folder, tmp_path, fault):
 def test_an_old_signature_is_renewed(azure, store, folder, monkeypatch):
     from mb_jupyter.azureml import storage
 
-    upload_folder(store, folder, ["many/000.jpg"])
-    azure.exchanges.clear()
     monkeypatch.setattr(storage, "RENEW_SECONDS", -1.0)
     upload_folder(store, folder)
-    assert azure.asked("POST", "*/listSecrets")
+    assert len(azure.asked("POST", "*/listSecrets")) > 3
 
 
 @pytest.mark.parametrize("mode", ["Sas", "AccountKey", "None"])

@@ -21,6 +21,7 @@ VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
 RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
 CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
 CHUNK = 4 * 2**20
+MOST_PAUSES = 5
 
 Answer = TypeVar("Answer")
 
@@ -123,19 +124,28 @@ class Store:
                 return
 
     def _do(self, work: Callable[[Any], Answer]) -> Answer:
-        """Do something with the container; once more with a new signature when this one is refused."""
-        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+        """Do something with the container: once more with a new signature, later when asked to slow down.
 
-        container = self._container()
-        try:
-            return work(container)
-        except (ClientAuthenticationError, HttpResponseError) as error:
-            if error.status_code not in (401, 403):
-                raise
-            with self._lock:
-                if self._client is container:
-                    self._client = None
-            return work(self._container())
+        Of the other troubles the client itself gets over (connections, 500 and above).
+        """
+        from azure.core.exceptions import HttpResponseError
+
+        renewed, pauses = False, 0
+        while True:
+            container = self._container()
+            try:
+                return work(container)
+            except HttpResponseError as error:
+                if error.status_code in (401, 403) and not renewed:
+                    renewed = True
+                    with self._lock:
+                        if self._client is container:
+                            self._client = None
+                elif error.status_code == 429 and pauses < MOST_PAUSES:
+                    pauses += 1
+                    time.sleep(_pause(error.response))
+                else:
+                    raise
 
     def _container(self) -> Any:
         with self._lock:
@@ -155,6 +165,12 @@ class Store:
             credential = secrets.get("sasToken") or secrets.get("key") or credential
         account = f"https://{facts['accountName']}.blob.{facts.get('endpoint') or 'core.windows.net'}"
         return container_client(account, facts["containerName"], credential)
+
+
+def _pause(response: Any) -> float:
+    """Return how long the service asks to wait."""
+    asked = str(response.headers.get("Retry-After", "")) if response is not None else ""
+    return min(float(asked), 30.0) if asked.isdigit() and int(asked) else 2.0
 
 
 def container_client(account: str, container: str, credential: Any) -> Any:

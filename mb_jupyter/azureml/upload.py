@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mb_jupyter.errors import AzureError, DataError
 
@@ -35,6 +35,9 @@ WORKERS = 6  # of them one packs while the others send; memory is at most a pack
 RECENT_MANIFESTS = 5  # that are read where nothing is remembered here
 CACHE_DAYS = 90
 TICK = 0.2  # seconds between two looks at whether somebody wants to stop
+
+
+ROW = [str, int, int, str, str, int]  # path, size, time of change, hash, pack, offset
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,13 @@ class _Upload:
         self.packs = {blob.name: blob.size for blob in self.store.names(PACKS)}
         memory = _Memory(self.root, self.store.address)
         entries: dict[str, Entry] = {}
-        for each in self.found:
-            entry = memory.recall(each)
-            if entry is not None and self._is_there(entry):
-                entries[entry.path] = entry
+        for entry in memory.entries():  # of files, too, that have another name now
+            if self._is_there(entry):
                 self.by_content[entry.sha256] = (entry.pack, entry.offset)
+        for each in self.found:
+            recalled = memory.recall(each)
+            if recalled is not None and self._is_there(recalled):
+                entries[each.path] = recalled
                 self.done += each.size
                 self.files += 1
         rest = [each for each in self.found if each.path not in entries]
@@ -277,23 +282,28 @@ class _Memory:
 
         name = hashlib.sha256(os.fsencode(os.path.realpath(root)) + address.encode()).hexdigest()[:32]
         self._path = user_cache_path("mb_jupyter", appauthor=False) / "uploads" / f"{name}.jsonl"
-        self._known: dict[str, list[object]] = {}
+        self._known: dict[str, list[Any]] = {}
         self._file: BinaryIO | None = None
         try:
             for line in self._path.read_bytes().splitlines():
                 row = json.loads(line)
-                self._known[row[0]] = row
+                if [type(value) for value in row] == ROW:
+                    self._known[row[0]] = row
         except (OSError, ValueError, LookupError, TypeError):
             pass  # torn by a crash, or not there: what follows is sent, or found by its content
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield where everything is that was ever sent from here."""
+        for path, row in self._known.items():
+            size, _, sha256, pack, offset = row[1:6]
+            yield Entry(path, size, sha256, pack, offset)
 
     def recall(self, found: _Found) -> Entry | None:
         """Return where an unchanged file is, None when it has changed or was never sent."""
         row = self._known.get(found.path)
-        if row is None or row[1:3] != [found.size, found.mtime_ns] or len(row) != 6:
+        if row is None or row[1:3] != [found.size, found.mtime_ns]:
             return None
-        sha256, pack, offset = row[3:]
-        whole = isinstance(sha256, str) and isinstance(pack, str) and isinstance(offset, int)
-        return Entry(found.path, found.size, str(sha256), str(pack), int(str(offset))) if whole else None
+        return Entry(found.path, found.size, row[3], row[4], row[5])
 
     def remember(self, entry: Entry, found: _Found) -> None:
         """Add a file; a file that grew while it was read is not the one that was listed."""
