@@ -59,7 +59,11 @@ class Pager:
 
 
 class SortedTable:
-    """Rows of values that a press on a head sorts; what does not exist (None, NaN) stays last."""
+    """Rows of values that a press on a head sorts; what does not exist (None, NaN) stays last.
+
+    The word to filter by is offered where there is more than a page, or ``filtered`` is set. ``on_change`` is
+    told when :attr:`shown` may be others.
+    """
 
     def __init__(
         self,
@@ -70,11 +74,14 @@ class SortedTable:
         by: int = 0,
         down: bool = False,
         least: str = "0px",
+        filtered: bool = False,
     ) -> None:
         import ipywidgets as widgets
 
         self._columns, self._rows = tuple(columns), [tuple(row) for row in rows]
         self._by, self._down, self._caption, self._chosen = by, down, caption, list(self._rows)
+        self._filtered = filtered
+        self.on_change: Callable[[], None] | None = None
         self._template = " ".join(column.width for column in columns)
         self._heads = [self._head(i) for i in range(len(columns))]
         heads = widgets.GridBox(
@@ -100,7 +107,7 @@ class SortedTable:
     def fill(self, rows: Sequence[Sequence[Any]]) -> None:
         """Show other rows in the same order."""
         self._rows = [tuple(row) for row in rows]
-        self._filter.layout.display = None if len(self._rows) > PAGE else "none"
+        self._filter.layout.display = None if self._filtered or len(self._rows) > PAGE else "none"
         self._arrange()
 
     def sort(self, by: int) -> None:
@@ -134,6 +141,8 @@ class SortedTable:
         known.sort(key=lambda row: _key(row[self._by]), reverse=self._down)
         self._chosen = known + [row for row in rows if _unknown(row[self._by])]
         self._pager.begin(len(self._chosen))
+        if self.on_change is not None:
+            self.on_change()
 
     def _draw(self, first: int, last: int) -> None:
         lines = "".join(self._line(row) for row in self._chosen[first:last])
