@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .evaluation import Report
 
+FEWEST = 6  # flips that can show anything at the level of 5 %: one way all of them, p = 2 / 2**6
 FLIPS = ("ImageSource", "Label", "Before", "After")
 
 
@@ -47,7 +48,7 @@ class Comparison:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every other run with the first."""
-        return [Pair(self.before, other) for other in self.reports[1:]]
+        return [Pair(self.before, other, number=len(self.reports) - 1) for other in self.reports[1:]]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -82,11 +83,20 @@ class Comparison:
         """What came out, a sentence for each pair."""
         return " ".join(pair.sentence for pair in self.pairs)
 
+    @property
+    def title(self) -> str:
+        """The outcome in a few words."""
+        if len(self.pairs) > 1:
+            return f"{len(self.reports)} runs, each compared with {self.before.name}"
+        return f"{self.after.name} beside {self.before.name}: {self.pairs[0].outcome}"
+
     def __repr__(self) -> str:
         return f"<Comparison: {self.summary}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.summary}
+        from .page import comparison
+
+        return comparison(self)._repr_mimebundle_()
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,6 +106,7 @@ class Pair:
     before: Report
     after: Report
     words: tuple[str, str] = ("", "")  # what to call them instead of their handles
+    number: int = 1  # of comparisons made at once: so many chances to find a difference that is none
 
     @cached_property
     def joined(self) -> pd.DataFrame:
@@ -119,9 +130,10 @@ class Pair:
 
     @cached_property
     def test(self) -> Paired:
-        """McNemar's exact test on the common pictures."""
+        """McNemar's exact test on the common pictures, after Bonferroni for several comparisons at once."""
         both = self.joined
-        return paired((both["Before"] == both["Label"]).to_numpy(), (both["After"] == both["Label"]).to_numpy())
+        found = paired((both["Before"] == both["Label"]).to_numpy(), (both["After"] == both["Label"]).to_numpy())
+        return found._replace(p_value=min(1.0, found.p_value * self.number))
 
     @property
     def flips(self) -> pd.DataFrame:
@@ -139,7 +151,7 @@ class Pair:
     @property
     def sentence(self) -> str:
         """The outcome with its counts; two runs whose difference may be chance are said to be equal."""
-        before, after, test = self.words[0] or self.before.name, self.words[1] or self.after.name, self.test
+        before, after, test = self.words[0] or self.before.short, self.words[1] or self.after.short, self.test
         if not test.pictures:
             return f"{after} and {before} have no held-out picture in common, so nothing compares them."
         first, second = test.both + test.first_only, test.both + test.second_only
@@ -147,13 +159,31 @@ class Pair:
             f"{name} has {right:,} right ({percent(right / test.pictures)}, interval {_ends(right, test.pictures)})"
             for name, right in ((after, second), (before, first))
         )
-        alone = f"{test.second_only:,} pictures only {after} has right, {test.first_only:,} only {before}"
-        told = f"Of the {test.pictures:,} held-out pictures that both have, {shares}; {alone}"
-        chance = f"McNemar's exact test, p = {test.p_value:.2g}"
+        alone = f"{test.second_only:,} only {after}, {test.first_only:,} only {before}"
+        if not test.first_only + test.second_only:
+            alone = "the same ones"
+        elif test.first_only + test.second_only < FEWEST:
+            alone += f"; fewer than {FEWEST} such pictures never tell two runs apart"
+        told = f"{self._left_out()}Of the {test.pictures:,} held-out pictures that both have, {shares}; {alone}"
+        chance = test.chance + (f", times {self.number} for as many comparisons" if self.number > 1 else "")
         if not test.differ:
             return f"{after} and {before} are equal as far as these pictures can tell ({chance}). {told}."
-        word = "better" if second > first else "worse"
-        return f"{after} is {word} than {before} ({chance}). {told}."
+        return f"{after} is {self.outcome} than {before} ({chance}). {told}."
+
+    @property
+    def outcome(self) -> str:
+        """``better``, ``worse`` or ``equal within noise``."""
+        if not self.test.pictures:
+            return "nothing in common"
+        if not self.test.differ:
+            return "equal within noise"
+        return "better" if self.test.second_only > self.test.first_only else "worse"
+
+    def _left_out(self) -> str:
+        if not self.relabelled:
+            return ""
+        pictures = "1 picture was" if self.relabelled == 1 else f"{self.relabelled:,} pictures were"
+        return f"{pictures} given another label in between and left out. "
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:

@@ -27,9 +27,7 @@ def previous(sheet: Sheet) -> Section:
     pair = Pair(before, sheet.report, ("the previous run", "this run"))
     sentence = f"The previous run is {before.name}. {pair.sentence[0].upper()}{pair.sentence[1:]}"
     text, page = compared(pair, sheet)
-    test = pair.test
-    gist = "equal within noise" if not test.differ else "better" if test.second_only > test.first_only else "worse"
-    return Section(title, f"{sentence}\n{text}", paragraphs(sentence) + page, gist=gist if test.pictures else "")
+    return Section(title, f"{sentence}\n{text}", paragraphs(sentence) + page, gist=pair.outcome)
 
 
 def compared(pair: Pair, sheet: Sheet) -> tuple[str, str]:

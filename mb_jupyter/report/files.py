@@ -144,6 +144,11 @@ class InFolder:
         return str(self.run.get("handle") or (self.folder.name if self.folder else "these predictions"))
 
     @property
+    def short(self) -> str:
+        """The run's own part of its handle."""
+        return str(self.run.get("id") or self.name)
+
+    @property
     def config(self) -> dict[str, Any]:
         """What the run was asked for."""
         found = self.run.get("config")

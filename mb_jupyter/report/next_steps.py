@@ -107,7 +107,8 @@ def _small_classes(report: Report) -> Iterator[Step]:
             yield Step(
                 missed / report.pictures,
                 f"Add pictures of {elide(str(name), 40)}: it has {has:,} to train, a class in the middle has "
-                f"{median:g}, and {missed:,} of its {int(row['Support']):,} held-out ones are missed. {_at_most(report, missed)}",
+                f"{median:g}, and {missed:,} of its {int(row['Support']):,} held-out ones are missed. "
+                f"{_at_most(report, missed)}",
             )
 
 
@@ -138,16 +139,18 @@ def _training(report: Report) -> Iterator[Step]:
 
 
 def _overfitted(report: Report) -> Iterator[Step]:
-    best = [record for record in report.epochs if record.get("best") is True]
-    if not best:
+    best = [record for record in report.epochs if record.get("best") is True and record.get("phase") == "finetune"]
+    counts = report.reproducibility.get("counts") or {}
+    if not best or not counts:
         return
     known, new = (best[-1].get(f"{part}_accuracy") for part in ("train", "validation"))
     if is_figure(known) and is_figure(new) and known - new > APART:
         wrong = (report.pictures - report.right) / report.pictures
         yield Step(
             min(known - new, wrong) / 2,
-            f"Give more and more varied pictures: {percent(known)} of the training pictures are right, of the "
-            f"validation pictures {percent(new)}, so the model knows its pictures by heart.",
+            f"Give more and more varied pictures: {percent(known)} of {counts.get('train', 0):,} training pictures are "
+            f"right, of {counts.get('validation', 0):,} validation pictures {percent(new)}, so the model knows its "
+            "pictures by heart.",
         )
 
 
@@ -211,5 +214,6 @@ def _smaller(report: Report) -> Iterator[Step]:
     yield Step(
         0.0,
         f"Where size counts, use {small.get('file')}: {small['bytes'] / 1e6:.1f} MB instead of "
-        f"{full['bytes'] / 1e6:.1f}, {small.get('right'):,} of {small.get('pictures'):,} right instead of {full.get('right'):,}.",
+        f"{full['bytes'] / 1e6:.1f}, {small.get('right'):,} of {small.get('pictures'):,} right instead of "
+        f"{full.get('right'):,}.",
     )

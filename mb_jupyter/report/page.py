@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, escape, near
+from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
 
 from . import facts, sections, trust
+from .files import rows_of
 from .pictures import Album
 from .sections import Section, Sheet, paragraphs
 
 if TYPE_CHECKING:
+    from .comparison import Comparison
     from .evaluation import Report
 
 PICTURES = {False: 60, True: 220}  # thumbnails, in the notebook and on the page
@@ -64,6 +66,22 @@ def document(report: Report) -> str:
         f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p><nav>{links}</nav>"
         f'<main style="{FONT}">{body}{_lost(sheet)}</main></body></html>\n'
     )
+
+
+def comparison(compared: Comparison) -> Shown:
+    """Return what ``%mb_compare`` leaves in the notebook."""
+    columns = ("Run", "Right of its own held-out pictures", "95 % interval")
+    rows = [
+        (r.Run, sections.of(r.Right, r.Pictures), sections.ends(r.AccuracyLow, r.AccuracyHigh))
+        for r in rows_of(compared.frame)
+    ]
+    text, page = [compared.title, text_table(columns, rows)], [table(columns, rows)]
+    for pair in compared.pairs:
+        sheet = Sheet(pair.after, Album(pair.after, PICTURES[False] // len(compared.pairs)), whole=False)
+        words, html = facts.compared(pair, sheet)
+        text += [f"{pair.sentence}\n{words}"]
+        page += [paragraphs(pair.sentence), html]
+    return Shown("\n\n".join(text), card(compared.title, "".join(page)))
 
 
 def _made(report: Report, *, whole: bool) -> tuple[list[Section], Sheet]:

@@ -161,7 +161,10 @@ def _matrix(sheet: Sheet) -> str:
     order = sorted(zip(*counts.nonzero(), strict=True), key=lambda at: (at[0] == at[1], -counts[at]))
     cells = {at: _cell(sheet, names[at[0]], names[at[1]], int(counts[at]), int(counts[at[0]].sum())) for at in order}
     rows = [
-        (Markup(f"<b>{escape(elide(name, 24))}</b>"), *(cells.get((i, j), "") for j in range(len(names))))
+        (
+            Markup(f'<div style="margin:4px 0;font-weight:600">{escape(elide(name, 24))}</div>'),
+            *(cells.get((i, j), "") for j in range(len(names))),
+        )
         for i, name in enumerate(names)
     ]
     return table(("True class, answered:", *(elide(name, 24) for name in names)), rows)

@@ -201,6 +201,12 @@ class Paired(NamedTuple):
     p_value: float
 
     @property
+    def chance(self) -> str:
+        """The test and its outcome, for a sentence."""
+        figure = "< 0.0001" if self.p_value < 0.0001 else f"= {self.p_value:.2g}"
+        return f"McNemar's exact test, p {figure}"
+
+    @property
     def differ(self) -> bool:
         """Tell whether chance is an unlikely explanation of the difference."""
         return self.p_value < SIGNIFICANT

@@ -9,7 +9,7 @@ from .files import is_figure, rows_of
 from .pictures import framed
 from .record import PATCH
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
-from .statistics import BINS, Paired, at_thresholds, calibration_error_by_chance, paired
+from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired
 
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
 SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the other", "Picture")
@@ -30,9 +30,9 @@ def suspects(sheet: Sheet) -> Section:
         "never saw the picture (confident learning, on frozen features). A suspicion is no proof: look at each."
     )
     how = (
-        f"To correct them: {PATCH} in the run's folder lists them (report.write_patch(PATH) elsewhere). Write the right "
-        f"class into its column NewLabel, and train with `labels: {PATCH}`. Rows without NewLabel change nothing, and no "
-        "file is moved."
+        f"To correct them: {PATCH} in the run's folder lists them (report.write_patch(PATH) elsewhere). Write the "
+        f"right class into its column NewLabel, and train with `labels: {PATCH}`. Rows without NewLabel change "
+        "nothing, and no file is moved."
     )
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
@@ -163,7 +163,7 @@ def _beside_frozen(sheet: Sheet) -> str:
     test = paired(frozen.true == frozen.given, report.true == report.given)
     counts = (
         f"{test.second_only:,} pictures are right only with fine-tuning, {test.first_only:,} only without "
-        f"({_chance(test)})"
+        f"({test.chance})"
     )
     if not test.differ:
         return f"Fine-tuning and frozen features are equal as far as these pictures can tell: {counts}."
@@ -177,7 +177,7 @@ def _beside_majority(sheet: Sheet) -> str:
     name, right = report.majority
     test = paired(np.array(report.frame["Label"] == name), report.true == report.given)
     always = f"always answering {elide(name, 40)}, a class that no other outnumbers in {_where(report)}"
-    counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {_chance(test)}"
+    counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {test.chance}"
     if test.differ and test.second_only > test.first_only:
         return f"The model is better than {always}: {counts}."
     return f"Nothing shows that the model is better than {always}: {counts}."
@@ -185,7 +185,3 @@ def _beside_majority(sheet: Sheet) -> str:
 
 def _where(report: Report) -> str:
     return "these pictures" if report.split is None else "the training pictures"
-
-
-def _chance(test: Paired) -> str:
-    return f"McNemar's exact test, p {'< 0.0001' if test.p_value < 0.0001 else f'= {test.p_value:.2g}'}"
