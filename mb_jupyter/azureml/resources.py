@@ -24,6 +24,15 @@ PROVIDER = "Microsoft.MachineLearningServices"
 NEEDED = (PROVIDER, "Microsoft.Storage", "Microsoft.KeyVault", "Microsoft.Insights", "Microsoft.OperationalInsights")
 """The providers whose resources a workspace is made of."""
 
+VERSIONS = {
+    "microsoft.storage/storageaccounts": "2023-01-01",
+    "microsoft.keyvault/vaults": "2023-07-01",
+    "microsoft.insights/components": "2020-02-02",
+    "microsoft.operationalinsights/workspaces": "2022-10-01",
+    "microsoft.containerregistry/registries": "2023-07-01",
+}
+"""Kind of a part -> the api-version with which it is deleted."""
+
 DEPLOYMENTS = "azure.ai.ml._arm_deployments.arm_deployment_executor"
 
 
@@ -154,6 +163,21 @@ def delete_resource_group(arm: Arm, place: Place, progress: Progress | None = No
 def resources_in(arm: Arm, place: Place) -> list[dict[str, Any]]:
     """Return what a resource group holds: id, name, type and tags of each."""
     return list(arm.pages(f"{place.group_path}/resources", GROUPS))
+
+
+def tagged(arm: Arm, subscription: str) -> list[dict[str, Any]]:
+    """Return everything in a subscription that carries our tag; a compute is no resource of its own there."""
+    (key, value), *_ = TAGS.items()
+    asked = {"$filter": f"tagName eq '{key}' and tagValue eq '{value}'"}
+    found = arm.pages(f"/subscriptions/{subscription}/resources", GROUPS, **asked)
+    return [each for each in found if not str(each.get("type", "")).casefold().startswith(PROVIDER.casefold())]
+
+
+def delete_resource(arm: Arm, path: str) -> None:
+    """Delete one part of a workspace that is left over."""
+    version = VERSIONS.get("/".join(path.split("/")[6:8]).casefold(), "2023-01-01")
+    doing = f"deleting {path.rsplit('/', 1)[-1]}"
+    arm.wait(arm.send("DELETE", path, version, doing=doing), doing)
 
 
 def workspaces(arm: Arm, subscription: str, resource_group: str = "") -> list[FoundWorkspace]:

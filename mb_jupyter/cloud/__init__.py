@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .catalogue import CATALOGUE, Size, nearest
+from .cleanup import Leftover, leftovers, remove
 from .computes import Compute, computes, require_ready
+from .experiments import experiment, experiments, register_experiment
 from .listing import Listing
 from .names import (
     Finding,
@@ -20,6 +22,7 @@ from .names import (
     free_name,
 )
 from .place import Chosen, choose, chosen, forget
+from .preflight import Check, Preflight, Wanted, preflight
 from .sizes import PRIORITIES, sizes
 from .workspaces import AzureWorkspace, regions, resource_groups, subscriptions, workspaces
 
@@ -30,11 +33,15 @@ __all__ = [
     "CATALOGUE",
     "PRIORITIES",
     "AzureWorkspace",
+    "Check",
     "Chosen",
     "Compute",
     "Finding",
+    "Leftover",
     "Listing",
+    "Preflight",
     "Size",
+    "Wanted",
     "check_compute_name",
     "check_experiment_name",
     "check_resource_group_name",
@@ -42,10 +49,16 @@ __all__ = [
     "choose",
     "chosen",
     "computes",
+    "experiment",
+    "experiments",
     "forget",
     "free_name",
+    "leftovers",
     "nearest",
+    "preflight",
     "regions",
+    "register_experiment",
+    "remove",
     "require_ready",
     "resource_groups",
     "sign_in",

@@ -40,6 +40,17 @@ class Chosen:
         """Tell whether there is a workspace to connect to."""
         return bool(self.sign_in and self.subscription and self.resource_group and self.workspace)
 
+    def over(self, **changes: str | None) -> Chosen:
+        """Return this with other values where there are any; another workspace takes the compute's choice away."""
+        after = replace(self, **{key: value for key, value in changes.items() if value is not None})
+        if self.workspace and self._workspace != after._workspace and not changes.get("compute"):
+            after = replace(after, compute="")
+        return after
+
+    @property
+    def _workspace(self) -> tuple[str, str, str]:
+        return self.subscription, self.resource_group.casefold(), self.workspace.casefold()
+
     def connect(self, on_code: OnCode | None = None) -> Connection:
         """Return a connection to the workspace; raises ``AzureError`` when something is not chosen yet."""
         from mb_jupyter.azureml import connect
@@ -78,17 +89,9 @@ def chosen(local: Workspace | None = None, /) -> Chosen:
 def choose(local: Workspace | None = None, /, **changes: str) -> Chosen:
     """Change what is chosen and keep it; another workspace takes the compute's choice away."""
     place = local or Workspace.local()
-    before = chosen(place)
-    after = replace(before, **changes)
-    same = not before.workspace or _workspace(before) == _workspace(after)
-    if not same and "compute" not in changes:
-        after = replace(after, compute="")
+    after = chosen(place).over(**changes)
     _write(place, asdict(after))
     return after
-
-
-def _workspace(place: Chosen) -> tuple[str, str, str]:
-    return place.subscription, place.resource_group.casefold(), place.workspace.casefold()
 
 
 def forget(local: Workspace | None = None, /) -> None:

@@ -1,0 +1,348 @@
+"""What stands between a cell and its model in Azure: told in seconds, a line each, with its fix.
+
+Nothing is changed and nothing is uploaded. The questions are asked at once; an answer that does not
+come in time is said to be missing and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mb_jupyter.display import BAD, GOOD, WARN, Markup, card, escape, table, text_table
+from mb_jupyter.errors import AzureError, MBError
+
+from .catalogue import Size, find, nearest
+from .computes import QUOTA, state_of, told_errors
+from .listing import money
+from .names import free_name
+from .place import Chosen
+from .sizes import region_sizes
+
+if TYPE_CHECKING:
+    from mb_jupyter.azureml import Account, Connection, OnCode, WorkspaceFacts
+    from mb_jupyter.azureml.computes import ComputeFacts
+
+SECONDS = 9.0  # within which the answers must be there; ten are promised
+SUBMIT = (
+    "Microsoft.MachineLearningServices/workspaces/experiments/runs/write",
+    "Microsoft.MachineLearningServices/workspaces/experiments/runs/submit/action",
+)
+SLOW, FAST = 10e6, 100e6  # bits a second: between them lie most lines up
+WORDS = {True: ("ok", GOOD), False: ("stop", BAD), None: ("note", WARN)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: ``ok`` is False when the run could not succeed, None when it is unknown or only worth knowing."""
+
+    name: str
+    ok: bool | None
+    said: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the run would need. ``remote`` data is in Azure already; ``pictures`` and ``data_bytes`` go up."""
+
+    nodes: int = 1
+    max_minutes: float | None = None
+    max_cost: float | None = None
+    pictures: int | None = None
+    data_bytes: int | None = None
+    remote: bool = False
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The lines, how long they took, and what is known of the price."""
+
+    checks: tuple[Check, ...]
+    seconds: float
+    price_per_hour: float | None = None
+    currency: str = ""
+    estimate: float | None = None
+    region: str = ""
+    compute: ComputeFacts | None = field(default=None, repr=False)
+    gpus: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing is known that would stop the run."""
+        return all(check.ok is not False for check in self.checks)
+
+    def require(self) -> Preflight:
+        """Raise ``AzureError`` with every line that would stop the run; return itself else."""
+        stops = [check for check in self.checks if check.ok is False]
+        if stops:
+            first, *others = stops
+            more = "; ".join(f"{check.name}: {check.said}" for check in others)
+            raise AzureError(
+                f"{first.name}: {first.said}", first.fix, f"Also: {more}" if more else "",
+                "\n".join(f"{c.name}: {c.said} {c.fix}".rstrip() for c in self.checks),
+            )  # fmt: skip
+        return self
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        rows = [(WORDS[c.ok][0], c.name, c.said, c.fix) for c in self.checks]
+        verdict = "Ready" if self.ok else "Not ready"
+        said = f"{verdict}: {len(rows)} checks in {self.seconds:.1f} s, nothing was changed."
+        columns = ("", "Check", "Found", "Fix")
+        marked = [
+            (Markup(f'<b style="color:{WORDS[c.ok][1]}">{WORDS[c.ok][0]}</b>'), c.name, c.said, c.fix)
+            for c in self.checks
+        ]
+        text = f"Pre-flight: {said}\n{text_table(columns, rows)}"
+        page = f"<div>{escape(said)}</div>{table(columns, marked)}"
+        return {"text/plain": text, "text/html": card("Pre-flight", page, colour=GOOD if self.ok else BAD)}
+
+
+def preflight(
+    place: Chosen, wanted: Wanted | None = None, *, on_code: OnCode | None = None, seconds: float = SECONDS
+) -> Preflight:
+    """Check everything a run in Azure needs; never raises for what it finds, ``require`` does."""
+    return _Flight(place, wanted or Wanted(), on_code, seconds).run()
+
+
+class _Flight:
+    """One pre-flight: the questions are asked in two waves, the second needs the region from the first."""
+
+    def __init__(self, place: Chosen, wanted: Wanted, on_code: OnCode | None, seconds: float) -> None:
+        self.place, self.wanted, self.on_code = place, wanted, on_code
+        self.begun = time.monotonic()
+        self.until = self.begun + seconds
+        self.checks: list[Check] = []
+        self.facts: WorkspaceFacts | None = None
+        self.compute: ComputeFacts | None = None
+        self.size: Size | None = None
+        self.price: float | None = None
+        self.estimate: float | None = None
+
+    def run(self) -> Preflight:
+        pool = ThreadPoolExecutor(8, "mb preflight")
+        try:
+            connection = self._signed_in(pool)
+            if connection is not None:
+                self._ask(pool, connection)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # what is late is not waited for
+        self._data()
+        self._cost()
+        return Preflight(
+            tuple(self.checks),
+            time.monotonic() - self.begun,
+            self.price,
+            self.size.currency if self.size else "",
+            self.estimate,
+            self.facts.region if self.facts else "",
+            self.compute,
+            self.size.gpus if self.size else None,
+        )
+
+    def say(self, name: str, ok: bool | None, said: str, fix: str = "") -> None:
+        self.checks.append(Check(name, ok, said, fix))
+
+    def answer(self, name: str, future: Future[Any]) -> Any:
+        """Return what was asked for, or None with a line that says why it is missing."""
+        try:
+            return future.result(max(self.until - time.monotonic(), 0.01))
+        except TooLate:
+            self.say(name, None, "Azure has not answered in time.", "Try again; the run itself waits longer.")
+        except MBError as error:
+            status = getattr(error, "status", None)
+            self.say(name, None if status == 403 and name != "workspace" else False, error.cause, error.fix)
+        return None
+
+    def _signed_in(self, pool: ThreadPoolExecutor) -> Connection | None:
+        from mb_jupyter.azureml import Connection, sign_in
+
+        if not self.place.complete:
+            try:
+                self.place.connect()
+            except MBError as error:
+                self.say("sign-in", False, error.cause, error.fix)
+            return None
+        how, tenant = self.place.sign_in, self.place.tenant or None
+        account: Account | None = self.answer("sign-in", pool.submit(sign_in, how, tenant, self.on_code))
+        if account is None:
+            return None
+        self.say("sign-in", True, f"{account.name}, tenant {account.tenant}, by {account.how}")
+        return Connection(account.credential, self.place.place)
+
+    def _ask(self, pool: ThreadPoolExecutor, connection: Connection) -> None:
+        from mb_jupyter.azureml import computes, resources
+
+        arm, place = connection.arm, connection.place
+        facts = pool.submit(lambda: connection.facts)
+        allowed = pool.submit(resources.permissions, arm, place.workspace_path)
+        states = pool.submit(resources.provider_states, arm, place.subscription, (resources.PROVIDER,))
+        found = pool.submit(computes.computes, connection)
+        self.facts = self.answer("workspace", facts)
+        if self.facts is None:
+            return
+        sizes = pool.submit(region_sizes, arm, place.subscription, self.facts.region)
+        self._role(self.answer("role", allowed))
+        self._provider(self.answer("provider", states))
+        ready = self.facts.state.casefold() == "succeeded"
+        self.say(
+            "workspace",
+            ready,
+            f"{self.facts.name}, {self.facts.state.lower()}",
+            "" if ready else "Wait, or take another.",
+        )
+        self.say("region", True, self.facts.region)
+        self._compute(self.answer("compute", found), self.answer("size", sizes))
+
+    def _role(self, granted: Any) -> None:
+        from mb_jupyter.azureml.resources import may
+
+        if granted is None:
+            return
+        if all(may(granted, action) for action in SUBMIT):
+            self.say("role", True, "may submit runs")
+        else:
+            self.say("role", False, "the account may not submit runs in this workspace",
+                     "Ask for the role AzureML Data Scientist on the workspace.")  # fmt: skip
+
+    def _provider(self, states: Any) -> None:
+        for name, state in (states or {}).items():
+            registered = state == "Registered"
+            fix = (
+                ""
+                if registered
+                else "%mb_workspace create registers it; or the portal: Subscription, Resource providers."
+            )
+            self.say("provider", registered, f"{name} is {state or 'unknown'}", fix)
+
+    def _compute(self, found: Iterable[ComputeFacts] | None, sizes: list[Size] | None) -> None:
+        if found is None:
+            return None
+        known, name = {each.name.casefold(): each for each in found}, self.place.compute
+        if not name:
+            there = ", ".join(each.name for each in known.values())
+            fix = f"%mb_compute use NAME; there are {there}." if there else "Make one: %mb_compute create gpu."
+            return self.say("compute", False, "no compute is chosen", fix)
+        self.compute = known.get(name.casefold())
+        if self.compute is None:
+            return self.say("compute", False, f"there is no compute {name}", f"Make it: %mb_compute create {name}.")
+        if self.compute.errored:
+            fix = f"%mb_compute recreate {name}, or another name: %mb_compute create {free_name(name, known)}."
+            self.say("compute", False, f"{name} is in an errored state: {told_errors(self.compute)}", fix)
+        else:
+            self._state(self.compute)
+        if sizes is not None:
+            self._size(self.compute, sizes)
+        return None
+
+    def _state(self, compute: ComputeFacts) -> None:
+        nodes = f"{compute.nodes} of {compute.max_nodes} nodes up"
+        starting = "" if compute.nodes else "; a node starts when the run comes, which takes minutes"
+        ok = True if compute.ready else None
+        self.say("compute", ok, f"{compute.name}, {state_of(compute)}, {nodes}{starting}")
+        if self.wanted.nodes > compute.max_nodes:
+            said = f"the run wants {self.wanted.nodes} nodes, the compute has at most {compute.max_nodes}"
+            self.say(
+                "nodes",
+                False,
+                said,
+                "Take fewer `nodes`, or make a compute with more: %mb_compute create NAME --nodes N.",
+            )
+
+    def _size(self, compute: ComputeFacts, sizes: list[Size]) -> None:
+        size = find(compute.size, sizes)
+        if size is None:
+            listed, other = find(compute.size), nearest(compute.size, sizes)
+            said = f"the region no longer offers {compute.size}" + (
+                f" ({listed.retired})" if listed and listed.retired else ""
+            )
+            fix = f"Make a compute of the nearest size: %mb_compute create NAME --size {other.name}." if other else ""
+            return self.say("size", False, said, fix)
+        self.size = size
+        gpus = f"{size.gpus} GPU{'' if size.gpus == 1 else 's'}" if size.gpus else "no GPU"
+        fix = "" if size.gpus else "Training without a GPU is slow: %mb_compute sizes."
+        self.say(
+            "size", True if size.gpus else None, f"{size.name}: {size.vcpu} vCPUs, {size.memory_gib:g} GiB, {gpus}", fix
+        )
+        self._quota(compute, size)
+        return None
+
+    def _quota(self, compute: ComputeFacts, size: Size) -> None:
+        low = compute.priority == "low-priority"
+        left = size.low_priority_quota_left if low else size.quota_left
+        limit = size.low_priority_quota if low else size.quota
+        needed = max(self.wanted.nodes - compute.nodes, 0) * (size.vcpu or 0)
+        if left is None or limit is None:
+            return self.say("quota", None, f"no {compute.priority} limit is told for {size.family or size.name}")
+        said = f"{left} of {limit} {compute.priority} vCPUs left, {needed} needed"
+        if needed <= left:
+            return self.say("quota", True, said)
+        enough = limit >= self.wanted.nodes * (size.vcpu or 0)
+        return self.say(
+            "quota", None if enough else False, said, "The run waits until others end." if enough else f"{QUOTA}."
+        )
+
+    def _data(self) -> None:
+        wanted = self.wanted
+        if wanted.remote:
+            return self.say("data", True, "in Azure already: nothing goes up, the node looks at the pictures")
+        if wanted.data_bytes is None:
+            return None
+        pictures = f"{wanted.pictures:,} pictures, " if wanted.pictures is not None else ""
+        self.say("data", True, f"{pictures}{wanted.data_bytes / 1e6:,.1f} MB")
+        fast, slow = (wanted.data_bytes * 8 / speed for speed in (FAST, SLOW))
+        said = f"{_span(fast)} at 100 Mbit/s, {_span(slow)} at 10 Mbit/s; what is there already is not sent again"
+        return self.say("upload", True, said)
+
+    def _cost(self) -> None:
+        wanted, compute, size = self.wanted, self.compute, self.size
+        hours = None if wanted.max_minutes is None else wanted.max_minutes / 60
+        cap = (
+            "no max_minutes: the run ends by itself"
+            if hours is None
+            else f"the run is ended after {wanted.max_minutes:g} minutes"
+        )
+        if compute is not None and size is not None:
+            each = size.price_of(compute.priority == "low-priority")
+            self.price = None if each is None else each * wanted.nodes
+        if self.price is None:
+            if compute is not None:
+                self.say("price", None, "the service tells no price for it", "See https://azure.microsoft.com/pricing/")
+            ok, fix = (
+                (None, "Without a price, max_cost cannot be kept; set max_minutes.") if wanted.max_cost else (True, "")
+            )
+            return self.say("caps", ok, cap, fix)
+        assert size is not None
+        self.estimate = None if hours is None else self.price * hours
+        most = f"; at most {money(self.estimate, size.currency)} for this run" if self.estimate is not None else ""
+        self.say(
+            "price", True, f"about {money(self.price, size.currency)} an hour{most}, storage and start of nodes apart"
+        )
+        return self._cap(cap, size.currency)
+
+    def _cap(self, cap: str, currency: str) -> None:
+        limit = self.wanted.max_cost
+        assert self.price is not None
+        if limit is None:
+            return self.say("caps", True, cap)
+        minutes = limit / self.price * 60 if self.price else float("inf")
+        if self.estimate is not None and self.estimate > limit:
+            said = f"max_minutes may cost {money(self.estimate, currency)}, max_cost is {money(limit, currency)}"
+            return self.say("caps", False, said, f"Set max_minutes to {int(minutes)} at most, or max_cost higher.")
+        return self.say(
+            "caps", True, f"{cap}; max_cost {money(limit, currency)} is reached after {minutes:.0f} minutes"
+        )
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{max(seconds, 1):.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
