@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
     "azureml": {"errors"},
-    "cloud": {"azureml", "workspace", "history", "display", "errors"},
+    "cloud": {"azureml", "workspace", "run", "display", "errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "errors"},
     "backends.azure": {"backends", "azureml", "errors"},

@@ -45,7 +45,7 @@ def test_all_is_well(azure, place):
     ]  # fmt: skip
     assert (flight.region, flight.currency, flight.gpus) == ("westeurope", "USD", 1)
     assert flight.price_per_hour == pytest.approx(2 * 0.526 / 5, abs=1e-3)
-    assert flight.estimate == pytest.approx(flight.price_per_hour / 2)
+    assert flight.estimate == pytest.approx(0.526 / 5, abs=1e-3)
     assert "10 s at 100 Mbit/s, 2 min at 10 Mbit/s" in line(flight, "upload").said
     assert "30 minutes" in line(flight, "caps").said
     shown = flight._repr_mimebundle_()
