@@ -29,6 +29,8 @@ STYLE = (
     # JupyterLab's own word for widgets that are gone: text directly in the output, no element
     ".jp-OutputArea:has(.mb-summary) > .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
     ".mb-panel.jupyter-widgets-disconnected{display:none}"
+    # what is wider than the page scrolls by itself, as it does in an output
+    ".mb-panel .widget-html-content{min-width:0;line-height:1.45}"
     "</style>"
 )
 BETWEEN_SUMMARIES = 0.7  # seconds

@@ -48,7 +48,7 @@ def _field(kind: str, label: str, value: Any, hint: str, **traits: Any) -> Any:
     field = getattr(widgets, kind)(
         description=label,
         style={"description_width": LABEL},
-        layout=widgets.Layout(width="100%", max_width=WIDTH),
+        layout=widgets.Layout(width="calc(100% - 4px)", max_width=WIDTH),
         **traits,
     )
     if hint:

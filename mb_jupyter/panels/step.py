@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from mb_jupyter.display import Shown, card, escape
+from mb_jupyter.display import FONT, Shown, card, escape
 from mb_jupyter.errors import MBError
 
 from .parts import Problem, Progress, Repeat, html
@@ -89,7 +89,7 @@ class Step:
         """The whole step, made when it is first asked for; the same for every view."""
         import ipywidgets as widgets
 
-        about = f'<div style="opacity:.75">{escape(self.about)}</div>' if self.about else ""
+        about = f'<div style="{FONT};opacity:.75">{escape(self.about)}</div>' if self.about else ""
         head = html(f'<h3 style="margin:8px 0 2px">{escape(self.title)}</h3>{about}')
         try:
             body = self.build()

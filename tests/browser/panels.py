@@ -1,0 +1,51 @@
+"""What the tests of the panel's steps share: how a person finds things in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Locator, expect
+
+from .conftest import Lab
+
+LOAD = "%load_ext mb_jupyter"
+
+
+def opened(lab: Lab, name: str, command: str = "%mb", *more: str) -> Locator:
+    """Open the panel in a new notebook; cell 1 shows it."""
+    lab.notebook(name, LOAD, command, *more)
+    lab.run(0)
+    lab.run(1)
+    return panel(lab)
+
+
+def panel(lab: Lab, index: int = 1) -> Locator:
+    """Return the live panel below a cell."""
+    found: Locator = lab.output(index).locator(".mb-panel")
+    expect(found).to_be_visible()
+    return found
+
+
+def press(place: Locator, name: str) -> None:
+    """Press a button by its name; an icon before it counts as a letter."""
+    button(place, name).click()
+
+
+def button(place: Locator, name: str) -> Locator:
+    return place.get_by_role("button", name=re.compile(rf"^\W*{re.escape(name)}$"))
+
+
+def open_step(place: Locator, name: str) -> None:
+    """Press one of the five steps."""
+    place.locator(".mb-steps").get_by_role("button", name=name).click()
+    expect(place.locator(f".mb-step-{name.lower()}")).to_be_visible()
+
+
+def folded(place: Locator, title: str) -> None:
+    """Open or shut a part that folds."""
+    place.get_by_text(title, exact=True).click()
+
+
+def text_of(output: dict[str, Any]) -> str:
+    return "".join(output.get("data", {}).get("text/plain", ""))
