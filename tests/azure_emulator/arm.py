@@ -126,13 +126,14 @@ def subscription(azure: Azure, request: Request) -> Reply:
 
 
 def locations(azure: Azure, request: Request) -> Reply:
-    """All regions of a subscription."""
+    """All regions of a subscription; never in pages."""
     login_check(azure, request)
-    return page(azure, request, [
-        {"id": f"/subscriptions/{request.at['sub']}/locations/{name}", "name": name, "displayName": shown, "type": "Region",
-         "regionalDisplayName": shown, "metadata": {"regionType": "Physical", "regionCategory": "Recommended"}}
-        for name, shown in REGIONS.items()
-    ])  # fmt: skip
+    base = f"/subscriptions/{request.at['sub']}/locations"
+    kind = {"regionType": "Physical", "regionCategory": "Recommended"}
+    named = [{"name": name, "displayName": shown, "regionalDisplayName": shown} for name, shown in REGIONS.items()]
+    return Reply(
+        200, {"value": [{"id": f"{base}/{one['name']}", "type": "Region", **one, "metadata": kind} for one in named]}
+    )
 
 
 def need_group(azure: Azure, request: Request) -> dict[str, Any]:

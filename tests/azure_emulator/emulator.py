@@ -270,9 +270,12 @@ class Azure(World):
 def available() -> str:
     """Return why the stand-in cannot run here, or an empty text."""
     from .blobs import find_azurite
+    from .swagger import FOLDER
 
     if not shutil.which("node"):
         return "node is not installed, which Azurite needs"
+    if not FOLDER.is_dir():
+        return f"Microsoft's schemas are not beside the project: {FOLDER}"
     if not find_azurite():
         return "Azurite is not installed (npm install azurite; MB_AZURITE names the folder that holds node_modules)"
     if sys.platform == "win32":

@@ -36,6 +36,8 @@ def azure_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
 @pytest.fixture
 def azure(azure_session: Azure, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Azure]:
     """Return the stand-in, empty, with the environment that leads the SDK to it; check all exchanges afterwards."""
+    if "tmp_path" in request.node.fixturenames:
+        request.getfixturevalue("tmp_path")  # before this fixture, so that it is there when this one ends
     azure_session.reset()
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
@@ -44,5 +46,20 @@ def azure(azure_session: Azure, monkeypatch: pytest.MonkeyPatch, request: pytest
     yield azure_session
     azure_session.offline = False
     azure_session.faults.clear()
-    assert not azure_session.denied, f"hosts were asked that are not Azure's: {azure_session.denied}"
-    assert not azure_session.broken, "\n".join(azure_session.broken)
+    _check(azure_session, request)
+
+
+def _check(azure: Azure, request: pytest.FixtureRequest) -> None:
+    """Fail a test after which not all is as it must be."""
+    from .checks import secrets_in, secrets_in_files, violations
+
+    assert not azure.denied, f"hosts were asked that are not Azure's: {azure.denied}"
+    assert not azure.broken, "\n".join(azure.broken)
+    found = violations(list(azure.exchanges))
+    assert not found, "not as Microsoft's schemas say:\n" + "\n".join(found)
+    node = request.node
+    shown = "\n".join(text for _, _, text in node._report_sections)  # stdout, stderr and log of the test so far
+    assert not (told := secrets_in(shown, azure.secrets)), f"secrets were printed or logged: {told}"
+    if "tmp_path" in node.fixturenames:
+        written = secrets_in_files(request.getfixturevalue("tmp_path"), azure.secrets)
+        assert not (left := [one for one in written if not one.split(":")[0].endswith("az-answer.json")]), left

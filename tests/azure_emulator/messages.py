@@ -44,7 +44,7 @@ class Request:
 
     def form(self) -> dict[str, str]:
         """Return the body as the fields of a form."""
-        return dict(parse_qsl(self.content.decode()))
+        return dict(parse_qsl(self.content.decode(errors="replace")))
 
 
 @dataclass

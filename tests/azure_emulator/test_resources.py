@@ -9,7 +9,14 @@ import pytest
 from azure.ai.ml import MLClient
 from azure.ai.ml.entities import AmlCompute, Workspace
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceExistsError
-from azure.identity import AzureCliCredential, ClientSecretCredential, DeviceCodeCredential, EnvironmentCredential
+from azure.identity import (
+    AzureCliCredential,
+    ClientSecretCredential,
+    CredentialUnavailableError,
+    DeviceCodeCredential,
+    EnvironmentCredential,
+    ManagedIdentityCredential,
+)
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.subscriptions import SubscriptionClient
 
@@ -32,6 +39,13 @@ def test_signing_in(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ClientSecretCredential(azure.tenant, azure.client_id, "wrong").get_token(ARM_SCOPE)
     monkeypatch.setenv("PATH", azure.az_login(tmp_path))
     assert AzureCliCredential().get_token(ARM_SCOPE).token in azure.tokens
+    monkeypatch.setenv("PATH", azure.az_login(tmp_path, signed_in=False))
+    with pytest.raises(CredentialUnavailableError, match="az login"):
+        AzureCliCredential().get_token(ARM_SCOPE)
+    with pytest.raises(CredentialUnavailableError):
+        ManagedIdentityCredential().get_token(ARM_SCOPE)
+    azure.managed_identity = True
+    assert ManagedIdentityCredential().get_token(ARM_SCOPE).token in azure.tokens
 
 
 def test_subscriptions_groups_and_providers(azure: Azure) -> None:
@@ -85,7 +99,9 @@ def test_computes(azure: Azure, ml: MLClient) -> None:
         ml.compute.begin_create_or_update(AmlCompute(name="bad", size=size)).result()
     azure.compute_error = None
     ml.compute.begin_delete("bad").result()
-    assert [one.name for one in ml.compute.list()] == ["gpu"]
+    azure.make_compute("another")
+    azure.page_size = 1
+    assert [one.name for one in ml.compute.list()] == ["gpu", "another"]
     with pytest.raises(HttpResponseError, match="quota of 0"):
         ml.compute.begin_create_or_update(AmlCompute(name="big", size="Standard_NC24ads_A100_v4", tier="dedicated"))
     assert size in [one.name for one in ml.compute.list_sizes()]

@@ -92,7 +92,7 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         "storageAccount": made.get("storage"), "keyVault": made.get("vault"), "applicationInsights": made.get("insights"),
         "discoveryUrl": f"https://{host}/discovery", "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{path}",
         "systemDatastoresAuthMode": azure.datastore_credentials_mode, "managedNetwork": {"isolationMode": "Disabled"},
-        "tenantId": azure.tenant, "creationTime": azure.now(), "storageHnsEnabled": False,
+        "tenantId": azure.tenant, "storageHnsEnabled": False,
     }  # fmt: skip
     identity = {"type": "SystemAssigned", "principalId": str(uuid.uuid4()), "tenantId": azure.tenant}
     body = {"id": path, "name": name, "type": f"{ML}/workspaces", "kind": given.get("kind") or "Default", "location": region,
