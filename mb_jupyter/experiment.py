@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import placement
 from .backends import Job, RunState, open_backend
-from .display import card, details, escape, near, table, text_table
 from .errors import ConfigError, MBError
 from .history import Runs, runs
-from .live import Live
+from .live import Live, how_to_stop
+from .placement import Placement
+from .plan import UNSET, Plan
 from .run import Run
 from .workspace import Workspace
 
@@ -26,16 +28,12 @@ if TYPE_CHECKING:
     from .config import Resolved, TrainConfig
     from .dataset import Dataset
 
+__all__ = ["UNSET", "Experiment", "Plan", "begin", "program_version", "train"]
+
 PROGRAM = Path(__file__).parent / "training"
 COMMAND = (
     "python", "-m", PROGRAM.name, "--config", "{output}/config.json", "--data", "{data}", "--output", "{output}",
 )  # fmt: skip
-
-UNSET = {
-    "weights": "those of the architecture", "max_minutes": "10 on a processor, no limit on a GPU",
-    "batch_size": "chosen by the program", "learning_rate": "chosen by the program", "min_accuracy": "none",
-    "processes": "1", "unsure_below": "never unsure", "exclude": "nothing", "labels": "as the data have them",
-}  # fmt: skip
 
 Say = Callable[..., None]  # (message, done=None, total=None)
 
@@ -58,9 +56,12 @@ class Experiment:
         return runs(self.name, self.workspace)
 
     def plan(self, resolved: Resolved, say: Say | None = None) -> Plan:
-        """Resolve everything and look at the data; change nothing."""
-        dataset = _check(resolved.config, say)
-        return Plan(self, resolved, dataset, self._identical(_identity(resolved.config, dataset)))
+        """Resolve everything, look at the data and ask Azure what stands in the way; change nothing."""
+        config = resolved.config
+        dataset = _check(config, say)
+        identical = self._identical(_identity(config, dataset))
+        folder = self.workspace.root / self.name
+        return Plan(folder, resolved, dataset, identical, placement.preflight(config, dataset))
 
     def start(self, config: TrainConfig, *, fresh: bool = False, say: Say | None = None) -> Run:
         """Return the identical run if there is one, else begin a new one; ``run.notes`` say which.
@@ -72,14 +73,18 @@ class Experiment:
         dataset = _check(config, say)
         identity = _identity(config, dataset)
         found = None if fresh else self._identical(identity)
-        if found is None:
-            return self._new(config, dataset, identity, time.monotonic() - begun)
-        state = found.state
-        if state is not RunState.FAILED:
+        state = None if found is None else found.state
+        if found is not None and state is not None and state is not RunState.FAILED:
             found.notes.append(_found(found, state))
             return found
+        if say is not None and config.backend == "azure":
+            say("asking Azure what stands in the way: sign-in, workspace, compute, quota, price")
+        place = placement.place(config, dataset)
+        placement.register(config)
+        if found is None:
+            return self._new(config, dataset, place, identity, time.monotonic() - begun)
         found.notes.append(f"Found the identical run {found.handle}, which failed; it goes on from its checkpoint.")
-        self._submit(found, config, dataset)
+        _submit(found, config, dataset, place)
         return found
 
     def _identical(self, identity: str) -> Run | None:
@@ -93,103 +98,43 @@ class Experiment:
                 return run
         return None
 
-    def _new(self, config: TrainConfig, dataset: Dataset, identity: str, check_seconds: float) -> Run:
+    def _new(
+        self, config: TrainConfig, dataset: Dataset | None, place: Placement, identity: str, check_seconds: float
+    ) -> Run:
         folder = self.workspace.new_run(self.name)
         try:
-            dataset.write_split(
-                folder / "split.csv",
-                seed=config.seed,
-                validation_fraction=config.validation_fraction,
-                test_fraction=config.test_fraction,
-            )
-            self.workspace.record_run(
-                folder,
-                {
-                    "handle": f"local://{self.name}/{folder.name}",
-                    "experiment": self.name,
-                    "id": folder.name,
-                    "backend": config.backend,
-                    "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-                    "config": config.shown(),
-                    "identity": identity,
-                    "fingerprint": dataset.fingerprint,
-                    "data": config.shown()["data"],
-                    "root": str(dataset.root),
-                    "classes": list(dataset.classes),
-                    "counts": dict(dataset.counts),
-                    "left_out": _left_out(dataset),
-                    "check_seconds": round(check_seconds, 3),
-                },
-            )
+            if dataset is not None:
+                dataset.write_split(
+                    folder / "split.csv",
+                    seed=config.seed,
+                    validation_fraction=config.validation_fraction,
+                    test_fraction=config.test_fraction,
+                )
+            record = {
+                "handle": place.handle(self.name, folder.name),
+                "experiment": self.name,
+                "id": folder.name,
+                "backend": config.backend,
+                "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                "config": config.shown(),
+                "identity": identity,
+                "check_seconds": round(check_seconds, 3),
+                **_about(config, dataset),
+            }
+            if place.options:
+                record["azure"] = {key: value for key, value in place.options.items() if value is not None}
+            self.workspace.record_run(folder, record)
             run = Run(folder)
-            self._submit(run, config, dataset)
+            _submit(run, config, dataset, place)
         except BaseException:  # an interrupt too: half a run is none
             open_backend(config.backend).cancel(folder)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return run
 
-    def _submit(self, run: Run, config: TrainConfig, dataset: Dataset) -> None:
-        settings = {**config.program_settings(), "run": run.handle, "fingerprint": dataset.fingerprint}
-        job = Job(
-            name=run.handle,
-            command=COMMAND,
-            code=PROGRAM,
-            data=Path(dataset.root),
-            files={"config.json": json.dumps(settings, indent=1, ensure_ascii=False)},
-            processes=config.processes or 1,
-        )
-        open_backend(config.backend).submit(job, run.folder)
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         shown = self.runs._repr_mimebundle_()
         return {"text/plain": f"Experiment {self.name}\n{shown['text/plain']}", "text/html": shown["text/html"]}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a training would do (``--dry-run``): every value with its origin, the data, the split, the place."""
-
-    experiment: Experiment
-    resolved: Resolved
-    dataset: Dataset
-    identical: Run | None
-
-    @property
-    def outlook(self) -> str:
-        """What would happen, in a sentence."""
-        if self.identical is None:
-            return f"Would begin a new run in {near(self.experiment.workspace.root / self.experiment.name)}."
-        state = self.identical.state
-        what = {
-            RunState.FAILED: "it would go on from its checkpoint",
-            RunState.STARTING: "it would be shown while it goes on",
-            RunState.RUNNING: "it would be shown while it goes on",
-        }.get(state, "its report would be shown")
-        return f"The identical run {self.identical.handle} is {state}: {what}; --fresh would train anew."
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        config = self.resolved.config
-        values = [
-            (key, UNSET[key] if value is None else value, self.resolved.origins[key])
-            for key, value in config.shown().items()
-        ]
-        parts = self.dataset.plan_split(config.seed, config.validation_fraction, config.test_fraction)
-        split = [("held out" if part == "test" else part, f"{count:,}") for part, count in parts.items()]
-        findings = [(f.severity, f.message) for f in self.dataset.findings]
-        data = (
-            f"{sum(parts.values()):,} pictures in {len(self.dataset.classes)} classes under {near(self.dataset.root)}"
-        )
-        said = "Nothing was changed. " + self.outlook
-        columns = ("Setting", "Value", "From")
-        text = [f"Dry run of {config.experiment}", said, "", text_table(columns, values), "", data]
-        text += [text_table(("Part", "Pictures"), split)]
-        text += [f"{severity}: {message}" for severity, message in findings]
-        page = f"<div>{escape(said)}</div>{table(columns, values)}<div>{escape(data)}</div>"
-        page += table(("Part", "Pictures"), split, right=[1])
-        if findings:
-            page += details(f"{len(findings)} findings", table(("", "Finding"), findings), is_open=True)
-        return {"text/plain": "\n".join(text), "text/html": card(f"Dry run of {config.experiment}", page)}
 
 
 def train(
@@ -220,11 +165,12 @@ def train(
     if wait:
         return run.watch(live)
     run.show(live)
-    return run
+    return run.submitted()
 
 
 def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
     """Start the training and show in ``live`` what is done until there is a run."""
+    live.hint = how_to_stop(config.backend)
     live.say(_looking(config))
     try:
         return Experiment(config.experiment, Workspace.local()).start(config, fresh=fresh, say=live.say)
@@ -238,18 +184,23 @@ def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
         raise
 
 
-def _check(config: TrainConfig, say: Say | None) -> Dataset:
-    """Look at the pictures, and at what else the program would only miss later."""
+def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
+    """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
     from .dataset import Dataset
 
     if config.weights is not None and not Path(config.weights).expanduser().is_file():
         raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
+    if config.is_in_azure:
+        placement.check(config, None)
+        return None
 
     def progress(done: int, total: int | None = None) -> None:
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, exclude=config.exclude or (), labels=config.labels, progress=progress)
+    dataset = Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+    placement.check(config, dataset)
+    return dataset
 
 
 def _looking(config: TrainConfig) -> str:
@@ -260,7 +211,22 @@ def _left_out(dataset: Dataset) -> int:
     return sum(len(found.files) for found in dataset.findings if found.excluded and found.kind != "hidden")
 
 
-def _identity(config: TrainConfig, dataset: Dataset) -> str:
+def _about(config: TrainConfig, dataset: Dataset | None) -> dict[str, Any]:
+    """Return what a run's record says of its data."""
+    told = {"data": config.shown()["data"]}
+    if dataset is None:
+        return {**told, "fingerprint": "", "classes": [], "counts": {}}
+    return {
+        **told,
+        "fingerprint": dataset.fingerprint,
+        "root": str(dataset.root),
+        "classes": list(dataset.classes),
+        "counts": dict(dataset.counts),
+        "left_out": _left_out(dataset),
+    }
+
+
+def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     """Return what two runs share when the second would only repeat the first."""
     from .config import FILES
 
@@ -268,8 +234,29 @@ def _identity(config: TrainConfig, dataset: Dataset) -> str:
     for name in FILES:  # what is in a file counts, not where it lies
         if settings[name] is not None:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
-    told = [settings, config.backend, config.processes, dataset.fingerprint, program_version()]
+    fingerprint = config.data if dataset is None else dataset.fingerprint
+    told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    if config.backend == "azure":
+        told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Placement) -> None:
+    fingerprint = "" if dataset is None else dataset.fingerprint
+    settings = {**placement.settings_there(config, place), "run": run.handle, "fingerprint": fingerprint}
+    job = Job(
+        name=run.handle,
+        command=COMMAND,
+        code=PROGRAM,
+        data=config.data if dataset is None else Path(dataset.root),
+        files={"config.json": json.dumps(settings, indent=1, ensure_ascii=False)},
+        processes=place.processes,
+        needs=None if dataset is None else tuple(picture.path for picture in dataset.pictures),
+        minutes=place.job_minutes,
+        attachments=placement.sent_files(config) if config.backend == "azure" else {},
+        options=place.options,
+    )
+    open_backend(config.backend).submit(job, run.folder)
 
 
 def program_version() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
 from .run import Run
-from .workspace import RUN_ID, Workspace
+from .workspace import NAME, RUN_ID, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,10 +152,11 @@ def latest_with(file: str, workspace: Workspace | None = None) -> Run:
 
 def _by_handle(handle: str, place: Workspace) -> Run:
     kind, _, path = handle.partition("://")
+    if kind == "azure":
+        return _in_azure(handle, place)
     if kind != "local":
         raise WorkspaceError(
-            f"{handle} cannot be opened: this version knows runs on this machine only.",
-            "Pass a handle that begins with local://; %mb_runs lists them.",
+            f"{handle} cannot be opened: a handle begins with local:// or azure://.", "%mb_runs lists the runs."
         )
     experiment, _, run_id = path.partition("/")
     if RUN_ID.fullmatch(run_id) and (place.root / experiment / run_id / "run.json").is_file():
@@ -164,3 +165,19 @@ def _by_handle(handle: str, place: Workspace) -> Run:
         f"There is no run {handle} in {place.root}.",
         "List the runs with %mb_runs, or set MB_WORKSPACE to the workspace it was trained in.",
     )
+
+
+def _in_azure(handle: str, place: Workspace) -> Run:
+    """Return a run of Azure by its folder here, or make its folder from what it has left there."""
+    for run in runs(workspace=place):
+        try:
+            if run.handle == handle:
+                return run
+        except WorkspaceError:  # one that was damaged does not hide the others
+            continue
+    workspace, _, job = handle.removeprefix("azure://").partition("/")
+    if not NAME.fullmatch(workspace) or not NAME.fullmatch(job):
+        raise WorkspaceError(f"{handle} is no handle.", "It reads azure://WORKSPACE/JOB; %mb_runs lists the runs.")
+    from .backends.azure import adopt_job
+
+    return Run(adopt_job(workspace, job, place.root))

@@ -37,9 +37,15 @@ from .display import (
 )
 
 STAGES = ("check", "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify")
+STAGES_THERE = ("check", "upload", "submit", "queue", "node", *STAGES[1:], "download")  # of a run in Azure
 BETWEEN_UPDATES = 1.0  # seconds
 ROWS = 12  # of the epochs' table; the others fold
 HOW_TO_STOP = "The notebook's Stop button ends it early and keeps the best; pressed twice within 5 seconds it abandons."
+HOW_TO_DETACH = (
+    "The notebook's Stop button only looks away: the run goes on in Azure and costs. %mb_stop ends it early and keeps "
+    "the best, %mb_cancel abandons it."
+)
+PORTAL = "Monitor current run in Azure portal"
 BY_BUTTONS = "The cell has returned; the buttons below, %mb_stop and %mb_cancel end the training."
 FILES = ("bestModel.onnx", "bestModelMap.json", "MLModel.zip", "predictions.csv", "report.json", "split.csv")
 COLOURS = {RunState.COMPLETED: GOOD, RunState.STOPPED: GOOD, RunState.FAILED: BAD, RunState.CANCELED: WARN}
@@ -124,6 +130,10 @@ class Live:
             self._shown = news
             self._show(render(moment, self.curves(moment), self.hint))
 
+    def detach(self) -> None:
+        """Say from now on that the run is no longer looked at."""
+        self.hint = ""
+
     def _show(self, shown: Shown) -> None:
         self._shown_at = time.monotonic()
         self.durable.show(shown)
@@ -164,6 +174,11 @@ class Live:
         return self._curves[1]
 
 
+def how_to_stop(backend: str) -> str:
+    """Return the sentence about the notebook's Stop button."""
+    return HOW_TO_STOP if backend == "local" else HOW_TO_DETACH
+
+
 def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     """Return the view of one moment, complete as text and the same as HTML."""
     record, status = moment.record, moment.status
@@ -175,6 +190,9 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
         parts.append(_faint(hint))
     lines.append(f"run {record['handle']}")
     parts.append(_faint(f"run {record['handle']}"))
+    for text, page in (_portal(moment),):
+        lines += [text] if text else []
+        parts.append(page)
     for sentence in moment.notes:
         lines.append(sentence)
         parts.append(f"<div>{escape(sentence)}</div>")
@@ -187,6 +205,23 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
         lines += [text] if text else []
         parts.append(page)
     return Shown("\n".join(lines), card(title, "".join(parts), colour=COLOURS.get(status.state, ACCENT)))
+
+
+def _portal(moment: Moment) -> tuple[str, str]:
+    """Return the link to the run's page in the portal, and what the run has cost."""
+    status = moment.status
+    texts, marks = [], []
+    if status.url:
+        texts.append(f"{PORTAL}: {status.url}")
+        marks.append(f'<a href="{escape(status.url)}" target="_blank" rel="noopener">{PORTAL}</a>')
+    if status.spent is not None:
+        price = (moment.record.get("azure") or {}).get("price")
+        hourly = f" ({price:,.2f} an hour)" if isinstance(price, int | float) else ""
+        word = "Cost" if status.state.is_terminal else "Cost so far"
+        said = f"{word}: about {status.spent:,.2f} {status.currency}{hourly}".strip()
+        texts.append(said)
+        marks.append(escape(said))
+    return "\n".join(texts), f"<div>{' &middot; '.join(marks)}</div>" if marks else ""
 
 
 def _faint(sentence: str) -> str:
@@ -210,7 +245,7 @@ def _strip(moment: Moment) -> tuple[str, str]:
     here = "" if moment.status.state.is_terminal else moment.status.stage or "start"
     over = moment.status.state.is_terminal
     words, marks = [], []
-    for name in STAGES:
+    for name in STAGES if moment.record.get("backend", "local") == "local" else STAGES_THERE:
         never = over or (name == "epoch" and moment.record["config"].get("recipe") == "features")
         if name not in spent and name != here and never:
             continue  # what an ended run never came to, or none of this recipe comes to
@@ -238,7 +273,7 @@ def _progress(moment: Moment) -> tuple[str, str]:
     share = f"{status.fraction * 100:.0f} % of the whole" if status.fraction is not None else ""
     left = f"about {duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
     waiting = "waiting for the training program to start" if status.state is RunState.STARTING else ""
-    doing, figures = waiting or status.message, ", ".join(part for part in (count, share, left) if part)
+    doing, figures = status.message or waiting, ", ".join(part for part in (count, share, left) if part)
     shown = str(bar(status.fraction, width=240)) + " " if status.fraction is not None else ""
     page = f"<div>{escape(doing)}</div>" if doing else ""
     page += f"<div>{shown}{escape(figures)}</div>" if figures else ""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
-from .errors import MBError, ModelError, TrainingFailed, WorkspaceError
-from .live import Live, Moment, render
+from .errors import AzureError, MBError, ModelError, TrainingFailed, WorkspaceError
+from .live import HOW_TO_DETACH, HOW_TO_STOP, Live, Moment, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ STOPPING = (
     "Stopping: the batch is finished, the best is kept, evaluated and exported. Stop again within 5 seconds abandons."
 )
 USUAL_BATCH = 32
+BEFORE_SUBMISSION = ("upload", "submit")  # stages in which nothing runs yet
 TAIL = 60  # lines of the log that an error carries
 
 
@@ -84,7 +85,7 @@ class Run:
     @property
     def url(self) -> str | None:
         """A page about it on the web; a run on this machine has none."""
-        return None
+        return self.status.url or None
 
     @cached_property
     def backend(self) -> Backend:
@@ -183,7 +184,9 @@ class Run:
         until = None if timeout is None else time.monotonic() + timeout
         for status in self._look():
             if status.state.is_terminal:
+                self.backend.fetch(self.folder)
                 return self._ended(status)
+            self._still_followed(status)
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"{self.handle} goes on after {timeout:g} seconds")
         raise AssertionError("unreachable")
@@ -198,6 +201,8 @@ class Run:
         live = live or Live(self.experiment)
         live.notes += [note for note in self.notes if note not in live.notes]
         self._shown_in = live.cell
+        if self.backend.detaches:
+            return self._watch_there(live)
         presses: list[float] = []
         heard = 0
         while True:
@@ -209,6 +214,35 @@ class Run:
                 return self._ended(self._follow(live))
             except KeyboardInterrupt:  # may come while the one before is still obeyed
                 presses.append(time.monotonic())
+
+    def _watch_there(self, live: Live) -> Run:
+        """Show a run that goes on elsewhere; a Stop looks away, before the submission it cancels."""
+        live.hint = HOW_TO_DETACH if live.hint == HOW_TO_STOP else live.hint
+        try:
+            return self._ended(self._follow(live))
+        except KeyboardInterrupt:
+            status = self.status
+            if kernel_is_ending() or status.state.is_terminal:
+                return self
+            if status.stage in BEFORE_SUBMISSION:
+                self.cancel()
+                status = self.status
+                live.notes.append(status.message or "Stopped before anything was submitted.")
+            else:
+                handle = self.handle
+                live.notes.append(
+                    f"The notebook no longer follows {handle}; it goes on and costs: "
+                    f"%mb_attach {handle} | %mb_stop {handle} | %mb_cancel {handle}"
+                )
+                live.detach()
+            live.update(self._moment(status, notes=live.notes))
+            return self
+
+    def submitted(self) -> Run:
+        """Wait until it is on its way where it runs, so that it no longer needs this process."""
+        while (status := self.status).state is RunState.STARTING and status.stage in BEFORE_SUBMISSION:
+            time.sleep(OFTEN)
+        return self
 
     def _obey(self, presses: Sequence[float], live: Live) -> bool:
         """Do what a Stop asks for; False when it was none, but the end of the kernel."""
@@ -238,7 +272,14 @@ class Run:
             live.update(self._moment(status, live.notes))
             if status.state.is_terminal:
                 return status
+            self._still_followed(status)
         raise AssertionError("unreachable")
+
+    def _still_followed(self, status: Status) -> None:
+        """Raise when the run goes on and cannot be followed any more."""
+        error = status.error or {}
+        if error.get("kind") == "lost":
+            raise AzureError(*(error.get(key, "") for key in ("cause", "fix", "alternative", "details")))
 
     def _look(self) -> Iterator[Status]:
         """Yield the status, often at first and then more rarely."""

@@ -112,7 +112,7 @@ def test_mistakes_are_usage_errors(shell, trees):
     assert "unrecognized arguments: --epoch-count" in usage(shell, "%mb_train --epoch-count 3")
     assert "-o 2x: is not the name of a variable" in usage(shell, "%mb_train -d trees -o 2x")
     assert "A quotation mark is not closed" in usage(shell, "%mb_data 'trees")
-    assert "invalid choice: 'delete'" in usage(shell, "%mb_workspace delete")
+    assert "invalid choice: 'destroy'" in usage(shell, "%mb_workspace destroy")
 
 
 def test_an_error_of_the_training_is_short(shell, trees, monkeypatch):
@@ -171,13 +171,14 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
     [
         ("local://one/20200101-000000-abcd", "There is no run local://one/20200101-000000-abcd"),
         ("local://../../etc", "There is no run"),
-        ("azure://w/j", "this version knows runs on this machine only"),
+        ("azure://w/j", "The job j is in the Azure workspace w; none is chosen here yet"),
+        ("moon://w/j", "a handle begins with local:// or azure://"),
         ("nothing", "There is no run nothing"),
         ("20200101-000000-abcd", "There is no run 20200101-000000-abcd"),
     ],
 )
 def test_a_run_that_is_not_there(shell, name, said):
-    with capture_output(), pytest.raises(WorkspaceError, match=said):
+    with capture_output(), pytest.raises(MBError, match=said):
         shell.run_cell(f"%mb_attach {name}").raise_error()
 
 
@@ -248,7 +249,7 @@ def test_tab(shell, trees):
     run(shell, "%%mb_train wood --epochs 1\ndata: trees")
     identity = shell.user_ns["mb_run"].id
     assert complete(shell, "%mb_train --max") == ["--max-minutes"]
-    assert complete(shell, "%mb_train -b ") == ["local"]
+    assert complete(shell, "%mb_train -b ") == ["local", "azure"]
     assert complete(shell, "%mb_attach ") == ["wood", identity]
     assert complete(shell, "x = %mb_evaluate w") == ["wood"]
     assert complete(shell, "%mb_predict --run w") == ["wood"]

@@ -47,7 +47,8 @@ class Job:
     the command uses; a snapshot of it is taken. ``files`` are put into the output folder.
 
     A backend elsewhere sends only ``needs`` of the data (paths below it; None: all), or nothing where ``data``
-    is an address that the place itself can open. ``minutes`` bounds the job, ``options`` say where it goes.
+    is an address that the place itself can open. ``attachments`` are files of this machine that go into the output
+    folder too. ``minutes`` bounds the job, ``options`` say where it goes.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Job:
     processes: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] | None = None
+    attachments: Mapping[str, Path] = field(default_factory=dict)
     minutes: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ SETTINGS = ("data", "backend", "max_minutes", "epochs", "seed")  # of TrainConfi
 class MBMagics(Commands):
     """Model Builder's commands. ``%config MBMagics.epochs = 5`` sets a default for every training."""
 
-    backend = Unicode(None, allow_none=True, help="where to train: local").tag(config=True)
+    backend = Unicode(None, allow_none=True, help="where to train: local or azure").tag(config=True)
     architecture = Unicode(None, allow_none=True, help="network: auto, resnet50 ...").tag(config=True)
     recipe = Unicode(None, allow_none=True, help="auto, features or finetune").tag(config=True)
     epochs = Int(None, allow_none=True, help="epochs of fine-tuning, at the most").tag(config=True)
@@ -34,7 +34,7 @@ class MBMagics(Commands):
         argument("name", nargs="?", help="the experiment; default: the name of the data folder"),
         argument("-o", "--out", default="mb_run", help="variable for the run; default: mb_run"),
         argument("-d", "--data", help="folder with one subfolder per class, or a CSV file"),
-        argument("-b", "--backend", help="where to train: local"),
+        argument("-b", "--backend", help="where to train: local or azure"),
         argument("-f", "--file", help="a YAML file with settings"),
         argument("--epochs", help="epochs of fine-tuning, at the most"),
         argument("--max-minutes", help="minutes of the whole training, at the most"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.backends import Job, RunState, Status
-from mb_jupyter.backends.local import LocalBackend
+from mb_jupyter.backends.local import LocalBackend, read_json
 from mb_jupyter.errors import AzureError
 
 from .fetch import adopt
@@ -30,6 +30,7 @@ from .send import RUNS
 __all__ = ["AzureBackend", "adopt_job", "open_backend"]
 
 KNOWN = ("place", "sign_in", "compute", "size", "priority", "price", "currency")  # of the options
+PLACE = ("subscription", "resource_group", "workspace", "region", "tenant")
 FRESH_SECONDS = 20.0  # after which what is known is no longer how it stands
 PATIENCE = 10.0  # seconds that somebody who asks waits for a first look
 
@@ -159,15 +160,23 @@ class AzureBackend(LocalBackend):
         return follower
 
 
-def adopt_job(options: dict[str, Any], job: str, root: Path) -> Path:
-    """Return a folder below ``root`` for a job that another machine has submitted."""
+def adopt_job(workspace: str, job: str, root: Path) -> Path:
+    """Return a folder in the local workspace ``root`` for a job that another machine has submitted."""
+    chosen = read_json(root / "azure.json") or {}
+    if str(chosen.get("workspace", "")).casefold() != workspace.casefold():
+        now = f"the one chosen here is {chosen['workspace']}" if chosen.get("workspace") else "none is chosen here yet"
+        raise AzureError(
+            f"The job {job} is in the Azure workspace {workspace}; {now}.",
+            f"Choose it: %mb_workspace use {workspace} --sign-in cli --subscription ID --resource-group GROUP.",
+        )
     found: list[Path] = []
 
     def find() -> None:
         from mb_jupyter.azureml import Place, connect
 
-        how = str(options["sign_in"])
-        found.append(adopt(connect(how, Place(**options["place"])), how, job, root))
+        known = {name: str(chosen.get(name, "")) for name in PLACE}
+        how = str(chosen.get("sign_in", ""))
+        found.append(adopt(connect(how, Place(**known)), how, job, root))
 
     _aside(find)
     return found[0]

@@ -123,6 +123,8 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
         )
     folder = inside(root, f"{parts[-2]}/{parts[-1]}")
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder.parent / "experiment.json").exists():
+        write_json(folder.parent / "experiment.json", {"name": parts[-2]})
     for name, content in kept.items():
         if content:
             (folder / name).write_bytes(content)

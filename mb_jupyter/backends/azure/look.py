@@ -220,7 +220,7 @@ class Looker:
         spent = None
         if price is not None and begun is not None:
             hours = max(0.0, (self._facts.ended or time.time()) - begun) / 3600
-            spent = round(price * self._facts.nodes * hours, 4)
+            spent = round(price * hours, 4)  # the price is of all nodes
         return {"url": self._url, "spent": spent, "currency": facts.get("currency", "")}
 
     def conclude(self, connection: Connection) -> None:

@@ -199,6 +199,10 @@ def _restore(mount: Path, output: Path) -> None:
             if not name.startswith(".") and relative.as_posix() not in (STOP_FILE, "ended.json", "azure.json"):
                 (output / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, output / relative)
+    config = output / "config.json"
+    if config.exists():  # files that were sent with the settings lie in the run's folder
+        whole = json.dumps(str(output), ensure_ascii=False)[1:-1]
+        config.write_text(config.read_text(encoding="utf-8").replace("{output}", whole), encoding="utf-8")
     if (output / "checkpoint").exists():
         say("found a checkpoint in the run's folder; the program goes on from it")
 

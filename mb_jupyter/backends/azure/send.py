@@ -17,7 +17,6 @@ from . import node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
-SPARE_MINUTES = 15.0  # for the node to unpack and to install, before the program's own clock begins
 MOST_MINUTES = 24 * 60.0  # of a job that was given no limit: a forgotten one ends
 
 REQUIREMENTS = (
@@ -86,6 +85,9 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
     for path in sorted(folder.path.iterdir()):
         if path.is_file() and path.name not in OWN and not path.name.startswith("."):
             store.put(f"{prefix}{path.name}", path.read_bytes())
+    for name, path in job.attachments.items():
+        with path.open("rb") as file:
+            store.put(f"{prefix}{name}", file)
     for stale in ("stop", "ended.json"):
         store.delete(f"{prefix}{stale}")
     kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "kernel", "log")}
@@ -139,7 +141,7 @@ def _spec(
         environment=str(options.get("environment") or ENVIRONMENT),
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
-        minutes=min(job.minutes + SPARE_MINUTES, MOST_MINUTES) if job.minutes else MOST_MINUTES,
+        minutes=job.minutes or MOST_MINUTES,
         env={"PYTHONUNBUFFERED": "1", **job.env},
         tags={"mb_run": folder.path.name},
     )
