@@ -69,6 +69,13 @@ def location_result(azure: Azure, request: Request) -> Reply:
     return Reply(202, None, {**POLL, "Location": f"https://{request.host}{request.target}"})
 
 
+def refuse_reader(azure: Azure, what: str) -> None:
+    """Refuse to change anything for someone who may only read."""
+    if azure.role == "Reader":
+        message = f"The client '{azure.user}' does not have authorization to perform action '{what}'."
+        raise RefusalError(403, "AuthorizationFailed", message)
+
+
 def login_check(azure: Azure, request: Request) -> None:
     """Refuse without a token that holds, and refuse a subscription that is not the user's."""
     from .login import check
@@ -107,10 +114,18 @@ def tenants(azure: Azure, request: Request) -> Reply:
 
 def _subscription(azure: Azure, sub: str) -> dict[str, Any]:
     return {
-        "id": f"/subscriptions/{sub}", "subscriptionId": sub, "displayName": azure.subscriptions[sub], "state": "Enabled",
-        "tenantId": azure.tenant, "authorizationSource": "RoleBased",
-        "subscriptionPolicies": {"locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off"},
-    }  # fmt: skip
+        "id": f"/subscriptions/{sub}",
+        "subscriptionId": sub,
+        "displayName": azure.subscriptions[sub],
+        "state": "Enabled",
+        "tenantId": azure.tenant,
+        "authorizationSource": "RoleBased",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
 
 
 def subscriptions(azure: Azure, request: Request) -> Reply:
@@ -193,14 +208,21 @@ def delete_group(azure: Azure, request: Request) -> Reply:
         for identity in [key for key in azure.resources if f"/resourcegroups/{name}/" in key]:
             azure.resources.pop(identity)
 
-    where = f"https://management.azure.com/subscriptions/{request.at['sub']}/operationresults/{start(azure, finish)}?api-version=2020-06-01"
+    base = f"https://management.azure.com/subscriptions/{request.at['sub']}/operationresults"
+    where = f"{base}/{start(azure, finish)}?api-version=2020-06-01"
     return Reply(202, None, {**POLL, "Location": where})
 
 
 def _provider(azure: Azure, request: Request, name: str) -> dict[str, Any]:
     state = azure.providers.get(name.lower(), "NotRegistered")
-    kinds = [{"resourceType": kind, "locations": ML_REGIONS, "apiVersions": ["2024-10-01", "2024-04-01"]}
-             for kind in ("workspaces", "workspaces/computes")] if name.lower() == ML.lower() else []  # fmt: skip
+    kinds = (
+        [
+            {"resourceType": kind, "locations": ML_REGIONS, "apiVersions": ["2024-10-01", "2024-04-01"]}
+            for kind in ("workspaces", "workspaces/computes")
+        ]
+        if name.lower() == ML.lower()
+        else []
+    )
     return {"id": f"/subscriptions/{request.at['sub']}/providers/{name}", "namespace": name, "resourceTypes": kinds,
             "registrationState": state, "registrationPolicy": "RegistrationRequired"}  # fmt: skip
 
@@ -254,19 +276,33 @@ def role_assignments(azure: Azure, request: Request) -> Reply:
     login_check(azure, request)
     sub = next(iter(azure.subscriptions))
     base, name = f"/subscriptions/{sub}/providers/Microsoft.Authorization", str(uuid.UUID(int=7))
-    return page(azure, request, [{
-        "id": f"{base}/roleAssignments/{name}", "name": name, "type": "Microsoft.Authorization/roleAssignments",
-        "properties": {"roleDefinitionId": f"{base}/roleDefinitions/{ROLE_IDS[azure.role]}", "principalId": azure.user_id,
-                       "principalType": "User", "scope": f"/subscriptions/{sub}"},
-    }])  # fmt: skip
+    return page(
+        azure,
+        request,
+        [
+            {
+                "id": f"{base}/roleAssignments/{name}",
+                "name": name,
+                "type": "Microsoft.Authorization/roleAssignments",
+                "properties": {
+                    "roleDefinitionId": f"{base}/roleDefinitions/{ROLE_IDS[azure.role]}",
+                    "principalId": azure.user_id,
+                    "principalType": "User",
+                    "scope": f"/subscriptions/{sub}",
+                },
+            }
+        ],
+    )
 
 
 def resources(azure: Azure, request: Request) -> Reply:
     """What a subscription or a group holds, perhaps only what has a tag."""
     login_check(azure, request)
     inside = f"/resourcegroups/{request.at['rg'].lower()}/" if "rg" in request.at else ""
-    workspaces = [without_null({name: space.body.get(name) for name in ("id", "name", "type", "location", "tags", "kind")})
-                  for space in azure.workspaces.values()]  # fmt: skip
+    workspaces = [
+        without_null({name: space.body.get(name) for name in ("id", "name", "type", "location", "tags", "kind")})
+        for space in azure.workspaces.values()
+    ]
     found = [one for one in itertools.chain(workspaces, azure.resources.values()) if inside in one["id"].lower()]
     for clause in request.query.get("$filter", "").split(" and "):
         name, _, value = (part.strip(" '") for part in clause.partition(" eq "))

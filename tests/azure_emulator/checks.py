@@ -26,11 +26,19 @@ KNOWN = (
 UNDOCUMENTED = tuple(
     re.compile(one, re.IGNORECASE)
     for one in (
-        r".*/operationStatuses/.*", r".*/computeOperationsStatus/.*", r".*/workspaceOperationsStatus/.*", r".*/operationresults/.*",
-        r".*/mfeOperationResults/.*", r".*/providers/Microsoft\.Authorization/.*", r"/discovery.*", r"/mlflow/.*", r"/data/v1\.0/.*",
-        r".*/providers/Microsoft\.(Storage|KeyVault|Insights|OperationalInsights|ContainerRegistry)/.*", r"/history/.*/(rundata|runs/[^/]+(/details)?)",
+        r".*/operationStatuses/.*",
+        r".*/computeOperationsStatus/.*",
+        r".*/workspaceOperationsStatus/.*",
+        r".*/operationresults/.*",
+        r".*/mfeOperationResults/.*",
+        r".*/providers/Microsoft\.Authorization/.*",
+        r"/discovery.*",
+        r"/mlflow/.*",
+        r"/data/v1\.0/.*",
+        r".*/providers/Microsoft\.(Storage|KeyVault|Insights|OperationalInsights|ContainerRegistry)/.*",
+        r"/history/.*/(rundata|runs/[^/]+(/details)?)",
     )
-)  # fmt: skip
+)
 
 
 def violations(exchanges: Iterable[Exchange]) -> list[str]:
@@ -50,17 +58,8 @@ def violations(exchanges: Iterable[Exchange]) -> list[str]:
 
 def _of(one: Exchange) -> list[str]:
     spoilt = one.fault not in ("", "status", "lost")
-    return list(
-        _checked(
-            one.host,
-            one.method,
-            one.path,
-            one.api_version,
-            0 if spoilt else one.status,
-            _text(one.request),
-            _text(one.reply),
-        )
-    )
+    asked = (one.host, one.method, one.path, one.api_version)
+    return list(_checked(asked, 0 if spoilt else one.status, _text(one.request), _text(one.reply)))
 
 
 def _text(value: Any) -> str:
@@ -68,28 +67,25 @@ def _text(value: Any) -> str:
 
 
 @functools.lru_cache(4096)  # a poll is answered with the same words many times
-def _checked(host: str, method: str, path: str, version: str, status: int, request: str, reply: str) -> tuple[str, ...]:
-    operation = swagger.find(host, method, path, version)
+def _checked(asked: tuple[str, str, str, str], status: int, request: str, reply: str) -> tuple[str, ...]:
+    operation = swagger.find(*asked)
     if operation is None:
-        known = any(one.fullmatch(path) for one in UNDOCUMENTED)
+        known = any(one.fullmatch(asked[2]) for one in UNDOCUMENTED)
         return () if known else ("no swagger file describes this operation",)
-    return (
-        *_request(operation, path, method, version, json.loads(request)),
-        *_reply(operation, status, json.loads(reply)),
-    )
+    return (*_request(operation, asked, json.loads(request)), *_reply(operation, status, json.loads(reply)))
 
 
-def _request(operation: swagger.Operation, path: str, method: str, version: str, body: Any) -> list[str]:
+def _request(operation: swagger.Operation, asked: tuple[str, str, str, str], body: Any) -> list[str]:
+    _, method, path, version = asked
     parameters = [_resolved(operation, one) for one in operation.spec.get("parameters", [])]
     schema = next((one["schema"] for one in parameters if one.get("in") == "body"), None)
     if schema is None or body is None:
-        return [] if body in (None, {}) or schema else [f"request: a body where none is taken: {str(body)[:100]}"]
+        taken = body in (None, {}) or schema
+        return [] if taken else [f"request: a body where none is taken: {str(body)[:100]}"]
     found = [f"request: {problem}" for problem in swagger.problems(operation, "request", schema, body)]
-    if method == "PUT" and (match := re.search(r"/workspaces/[^/]+/(jobs)/[^/]+$", path)):
-        found += [
-            f"request (ARM schema): {one}"
-            for one in swagger.arm_problems(version, f"workspaces_{match[1]}", body["properties"])
-        ]
+    if method == "PUT" and re.search(r"/workspaces/[^/]+/jobs/[^/]+$", path):
+        more = swagger.arm_problems(version, "workspaces_jobs", body["properties"])
+        found += [f"request (ARM schema): {problem}" for problem in more]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, POLL, login_check, page, start, without_null
+from .arm import ML, POLL, login_check, page, refuse_reader, start, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -52,6 +52,7 @@ def make(
     space: Workspace,
     name: str,
     size: str,
+    *,
     low_priority: bool = True,
     nodes: tuple[int, int] = (0, 1),
     **more: Any,
@@ -64,13 +65,38 @@ def make(
         "maxNodeCount": nodes[1],
         "nodeIdleTimeBeforeScaleDown": more.get("idle", "PT5M"),
     }
-    inner = {"vmSize": size.upper(), "vmPriority": "LowPriority" if low_priority else "Dedicated", "osType": "Linux", "isolatedNetwork": False,
-             "scaleSettings": scale, "allocationState": "Steady", "allocationStateTransitionTime": now, "remoteLoginPortPublicAccess": "NotSpecified",
-             "enableNodePublicIp": True, "currentNodeCount": nodes[0], "targetNodeCount": nodes[0], "nodeStateCounts": counts | {"idleNodeCount": nodes[0]}}  # fmt: skip
-    properties = {"computeType": "AmlCompute", "computeLocation": space.region, "provisioningState": "Succeeded", "createdOn": now,
-                  "modifiedOn": now, "isAttachedCompute": False, "disableLocalAuth": True, "properties": inner}  # fmt: skip
-    body = {"id": f"{space.id}/computes/{name}", "name": name, "type": f"{ML}/workspaces/computes", "location": space.region,
-            "tags": more.get("tags") or {}, "properties": properties}  # fmt: skip
+    inner = {
+        "vmSize": size.upper(),
+        "vmPriority": "LowPriority" if low_priority else "Dedicated",
+        "osType": "Linux",
+        "isolatedNetwork": False,
+        "scaleSettings": scale,
+        "allocationState": "Steady",
+        "allocationStateTransitionTime": now,
+        "remoteLoginPortPublicAccess": "NotSpecified",
+        "enableNodePublicIp": True,
+        "currentNodeCount": nodes[0],
+        "targetNodeCount": nodes[0],
+        "nodeStateCounts": counts | {"idleNodeCount": nodes[0]},
+    }
+    properties = {
+        "computeType": "AmlCompute",
+        "computeLocation": space.region,
+        "provisioningState": "Succeeded",
+        "createdOn": now,
+        "modifiedOn": now,
+        "isAttachedCompute": False,
+        "disableLocalAuth": True,
+        "properties": inner,
+    }
+    body = {
+        "id": f"{space.id}/computes/{name}",
+        "name": name,
+        "type": f"{ML}/workspaces/computes",
+        "location": space.region,
+        "tags": more.get("tags") or {},
+        "properties": properties,
+    }
     space.computes[name.lower()] = body
     return body
 
@@ -98,8 +124,10 @@ def _refused(azure: Azure, size: str, low_priority: bool, least: int) -> dict[st
     if azure.compute_error:
         return azure.compute_error
     facts = _size(size)
-    if facts and least and not low_priority and least * facts[1] > LIMITS[facts[0]]:
-        message = f"Requested {least * facts[1]} cores, the quota of the family is {LIMITS[facts[0]]}."
+    if facts and least and not low_priority and least * facts[1] > {**LIMITS, **azure.limits}[facts[0]]:
+        message = (
+            f"Requested {least * facts[1]} cores, the quota of the family is {({**LIMITS, **azure.limits})[facts[0]]}."
+        )
         return {"code": "ClusterMinNodesExceedCoreQuota", "message": message}
     return None
 
@@ -107,12 +135,7 @@ def _refused(azure: Azure, size: str, low_priority: bool, least: int) -> dict[st
 def put(azure: Azure, request: Request) -> Reply:
     """Create or change a cluster."""
     space, asked, name = need(azure, request), request.json(), request.at["name"]
-    if azure.role == "Reader":
-        raise RefusalError(
-            403,
-            "AuthorizationFailed",
-            "The client does not have authorization to perform action 'Microsoft.MachineLearningServices/workspaces/computes/write'.",
-        )
+    refuse_reader(azure, f"{ML}/workspaces/computes/write")
     inner = asked["properties"]["properties"]
     size, low = inner["vmSize"], inner.get("vmPriority") == "LowPriority"
     known = space.computes.get(name.lower())
@@ -131,12 +154,12 @@ def put(azure: Azure, request: Request) -> Reply:
         )
     if low and not facts[5]:
         raise RefusalError(400, "BadRequest", f"The VM size {size} does not support low priority nodes.")
-    if not low and LIMITS[facts[0]] == 0:
-        raise RefusalError(
-            400,
-            "BadRequest",
-            f"The specified subscription has a {facts[0]} vCPU quota of 0 and cannot accomodate for at least 1 requested managed compute node which maps to {facts[1]} vCPUs. Please increase the quota.",
+    if not low and {**LIMITS, **azure.limits}[facts[0]] == 0:
+        message = (
+            f"The specified subscription has a {facts[0]} vCPU quota of 0 and cannot accomodate for at least 1 "
+            f"requested managed compute node which maps to {facts[1]} vCPUs. Please increase the quota."
         )
+        raise RefusalError(400, "BadRequest", message)
     scale = inner.get("scaleSettings") or {}
     nodes = (int(scale.get("minNodeCount", 0)), int(scale.get("maxNodeCount", 1)))
     before = known["properties"]["properties"]["vmSize"] if known else azure.kept_sizes.get(name.lower(), size)
@@ -145,8 +168,8 @@ def put(azure: Azure, request: Request) -> Reply:
         space,
         name,
         before,
-        low,
-        nodes,
+        low_priority=low,
+        nodes=nodes,
         idle=scale.get("nodeIdleTimeBeforeScaleDown", "PT5M"),
         tags=asked.get("tags"),
     )
@@ -203,14 +226,35 @@ def nodes(azure: Azure, request: Request) -> Reply:
 def sizes(azure: Azure, request: Request) -> Reply:
     """What a region offers."""
     login_check(azure, request)
-    return Reply(200, {"value": [
-        {"name": name, "family": family, "vCPUs": cores, "gpus": gpus, "osVhdSizeMB": 1047552, "maxResourceVolumeMB": storage,
-         "memoryGB": float(memory), "lowPriorityCapable": low, "premiumIO": True, "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
-         "estimatedVMPrices": {"billingCurrency": "USD", "unitOfMeasure": "OneHour", "values": [
-             {"retailPrice": price, "osType": "Linux", "vmTier": "Standard"},
-             {"retailPrice": round(price / 5, 4), "osType": "Linux", "vmTier": "LowPriority"}]}}
-        for name, (family, cores, gpus, memory, storage, low, price) in SIZES.items() if name not in azure.sizes_withheld
-    ]})  # fmt: skip
+    return Reply(
+        200,
+        {
+            "value": [
+                {
+                    "name": name,
+                    "family": family,
+                    "vCPUs": cores,
+                    "gpus": gpus,
+                    "osVhdSizeMB": 1047552,
+                    "maxResourceVolumeMB": storage,
+                    "memoryGB": float(memory),
+                    "lowPriorityCapable": low,
+                    "premiumIO": True,
+                    "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+                    "estimatedVMPrices": {
+                        "billingCurrency": "USD",
+                        "unitOfMeasure": "OneHour",
+                        "values": [
+                            {"retailPrice": price, "osType": "Linux", "vmTier": "Standard"},
+                            {"retailPrice": round(price / 5, 4), "osType": "Linux", "vmTier": "LowPriority"},
+                        ],
+                    },
+                }
+                for name, (family, cores, gpus, memory, storage, low, price) in SIZES.items()
+                if name not in azure.sizes_withheld
+            ]
+        },
+    )
 
 
 def _used(azure: Azure, sub: str, region: str) -> dict[str, int]:
@@ -231,20 +275,43 @@ def usages(azure: Azure, request: Request) -> Reply:
     sub, region = request.at["sub"], request.at["region"]
     used, base = _used(azure, sub, region), f"/subscriptions/{sub}/providers/{ML}/locations/{region}"
     limits = {TOTAL: 100, LOW_PRIORITY: azure.low_priority_cores, **LIMITS, **azure.limits}
-    return page(azure, request, [
-        {"id": f"{base}/usages/{name}", "type": f"{ML}/{KINDS.get(name, 'vmFamily/dedicatedCores')}/usages", "amlWorkspaceLocation": region, "unit": "Count",
-         "currentValue": used.get(name, 0) + azure.used.get(name, 0), "limit": limit,
-         "name": {"value": name, "localizedValue": name if name in (TOTAL, LOW_PRIORITY) else f"{name} Cluster Dedicated vCPUs"}}
-        for name, limit in limits.items()
-    ])  # fmt: skip
+    return page(
+        azure,
+        request,
+        [
+            {
+                "id": f"{base}/usages/{name}",
+                "type": f"{ML}/{KINDS.get(name, 'vmFamily/dedicatedCores')}/usages",
+                "amlWorkspaceLocation": region,
+                "unit": "Count",
+                "currentValue": used.get(name, 0) + azure.used.get(name, 0),
+                "limit": limit,
+                "name": {
+                    "value": name,
+                    "localizedValue": name if name in (TOTAL, LOW_PRIORITY) else f"{name} Cluster Dedicated vCPUs",
+                },
+            }
+            for name, limit in limits.items()
+        ],
+    )
 
 
 def quotas(azure: Azure, request: Request) -> Reply:
     """What is given to each family."""
     login_check(azure, request)
     base = f"/subscriptions/{request.at['sub']}/providers/{ML}/locations/{request.at['region']}"
-    return page(azure, request, [
-        {"id": f"{base}/quotas/{name}", "type": f"{ML}/quotas", "limit": limit, "unit": "Count", "amlWorkspaceLocation": request.at["region"],
-         "name": {"value": name, "localizedValue": f"{name} Cluster Dedicated vCPUs"}}
-        for name, limit in {**LIMITS, **azure.limits}.items()
-    ])  # fmt: skip
+    return page(
+        azure,
+        request,
+        [
+            {
+                "id": f"{base}/quotas/{name}",
+                "type": f"{ML}/quotas",
+                "limit": limit,
+                "unit": "Count",
+                "amlWorkspaceLocation": request.at["region"],
+                "name": {"value": name, "localizedValue": f"{name} Cluster Dedicated vCPUs"},
+            }
+            for name, limit in {**LIMITS, **azure.limits}.items()
+        ],
+    )

@@ -206,8 +206,14 @@ class Azure(World):
         self, name: str = "rg", region: str = "westeurope", tags: dict[str, str] | None = None, sub: str = ""
     ) -> dict[str, Any]:
         """Make a resource group without asking."""
-        body = {"id": f"/subscriptions/{sub or self.subscription}/resourceGroups/{name}", "name": name, "location": region,
-                "type": "Microsoft.Resources/resourceGroups", "tags": tags or {}, "properties": {"provisioningState": "Succeeded"}}  # fmt: skip
+        body = {
+            "id": f"/subscriptions/{sub or self.subscription}/resourceGroups/{name}",
+            "name": name,
+            "location": region,
+            "type": "Microsoft.Resources/resourceGroups",
+            "tags": tags or {},
+            "properties": {"provisioningState": "Succeeded"},
+        }
         self.groups[name.lower()] = body
         return body
 
@@ -218,12 +224,18 @@ class Azure(World):
         return workspaces.make(self, self.subscription, group, name, region, **more)
 
     def make_compute(
-        self, name: str = "gpu", size: str = "Standard_NC4as_T4_v3", *, workspace: str = "ws", low_priority: bool = True,
-        nodes: tuple[int, int] = (0, 1), error: dict[str, str] | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        name: str = "gpu",
+        size: str = "Standard_NC4as_T4_v3",
+        *,
+        workspace: str = "ws",
+        low_priority: bool = True,
+        nodes: tuple[int, int] = (0, 1),
+        error: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Make a cluster in a workspace; with an error, one whose creation failed."""
         space = next(one for one in self.workspaces.values() if one.body["name"] == workspace)
-        body = computes.make(self, space, name, size, low_priority, nodes)
+        body = computes.make(self, space, name, size, low_priority=low_priority, nodes=nodes)
         if error:
             computes.spoil(body, error["code"], error["message"])
         return body

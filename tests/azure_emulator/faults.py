@@ -13,8 +13,11 @@ Kind = Literal["status", "reset", "stall", "truncate", "cut", "lost"]
 
 #: what Azure says for a status, where a test does not say it
 USUAL = {
-    400: ("BadRequest", "The specified subscription has a vCPU quota of 0 and cannot accomodate for at least 1 requested "
-          "managed compute node which maps to 4 vCPUs."),
+    400: (
+        "BadRequest",
+        "The specified subscription has a vCPU quota of 0 and cannot accomodate for at least 1 requested "
+        "managed compute node which maps to 4 vCPUs.",
+    ),
     401: ("InvalidAuthenticationToken", "The access token is invalid."),
     403: ("AuthorizationFailed", "The client does not have authorization to perform this action over this scope."),
     404: ("ResourceNotFound", "The resource was not found."),
@@ -23,7 +26,7 @@ USUAL = {
     429: ("TooManyRequests", "The request is being throttled."),
     500: ("InternalServerError", "The server met an unexpected condition."),
     503: ("ServiceUnavailable", "The service is temporarily unavailable."),
-}  # fmt: skip
+}
 
 
 @dataclass

@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from .emulator import Azure
 
 #: of the machine the tests run on; nobody is signed in but by the fixture
-CLEARED = ("CURL_CA_BUNDLE", "ALL_PROXY", "all_proxy", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET",
-           "AZURE_AUTHORITY_HOST", "AZURE_TOKEN_CREDENTIALS", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME",
-           "AZURE_FEDERATED_TOKEN_FILE")  # fmt: skip
+CLEARED = (
+    "CURL_CA_BUNDLE",
+    "ALL_PROXY",
+    "all_proxy",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_TOKEN_CREDENTIALS",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_USERNAME",
+    "AZURE_FEDERATED_TOKEN_FILE",
+)
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,25 @@ def _iso(azure: Azure, moment: float) -> str | None:
 
 def _run(azure: Azure, job: Job) -> dict[str, Any]:
     return {
-        "runNumber": list(job.space.jobs).index(job.name) + 1, "rootRunId": job.name, "runId": job.name,
-        "experimentId": job.experiment_id, "createdUtc": _iso(azure, job.created), "startTimeUtc": _iso(azure, job.started),
-        "endTimeUtc": _iso(azure, job.ended), "status": job.status, "displayName": job.given.get("displayName") or job.name,
-        "name": job.given.get("displayName") or job.name, "dataContainerId": f"dcid.{job.name}", "hidden": False,
-        "runType": "azureml.commandjob", "properties": dict(job.properties), "tags": dict(job.tags),
-        "description": job.given.get("description"), "error": _error(job), "target": str(job.given.get("computeId", "")).rsplit("/", 1)[-1],
-    }  # fmt: skip
+        "runNumber": list(job.space.jobs).index(job.name) + 1,
+        "rootRunId": job.name,
+        "runId": job.name,
+        "experimentId": job.experiment_id,
+        "createdUtc": _iso(azure, job.created),
+        "startTimeUtc": _iso(azure, job.started),
+        "endTimeUtc": _iso(azure, job.ended),
+        "status": job.status,
+        "displayName": job.given.get("displayName") or job.name,
+        "name": job.given.get("displayName") or job.name,
+        "dataContainerId": f"dcid.{job.name}",
+        "hidden": False,
+        "runType": "azureml.commandjob",
+        "properties": dict(job.properties),
+        "tags": dict(job.tags),
+        "description": job.given.get("description"),
+        "error": _error(job),
+        "target": str(job.given.get("computeId", "")).rsplit("/", 1)[-1],
+    }
 
 
 def _error(job: Job) -> dict[str, Any] | None:
@@ -77,13 +89,32 @@ def details(azure: Azure, request: Request) -> Reply:
     logs = {
         path: _link(azure, job, path) for path in _artifacts(azure, job) if path.startswith(("user_logs/", "logs/"))
     }
-    return Reply(200, {
-        "runId": job.name, "target": str(job.given.get("computeId", "")).rsplit("/", 1)[-1], "status": job.status,
-        "startTimeUtc": _iso(azure, job.started), "endTimeUtc": _iso(azure, job.ended), "error": _error(job), "warnings": None,
-        "tags": dict(job.tags), "properties": dict(job.properties), "inputDatasets": [], "outputDatasets": [], "runDefinition": None,
-        "logFiles": logs, "jobCost": None, "revision": None, "runTypeV2": None, "settings": None, "computeRequest": None,
-        "compute": None, "createdBy": None, "submittedBy": "Ada Example",
-    })  # fmt: skip
+    return Reply(
+        200,
+        {
+            "runId": job.name,
+            "target": str(job.given.get("computeId", "")).rsplit("/", 1)[-1],
+            "status": job.status,
+            "startTimeUtc": _iso(azure, job.started),
+            "endTimeUtc": _iso(azure, job.ended),
+            "error": _error(job),
+            "warnings": None,
+            "tags": dict(job.tags),
+            "properties": dict(job.properties),
+            "inputDatasets": [],
+            "outputDatasets": [],
+            "runDefinition": None,
+            "logFiles": logs,
+            "jobCost": None,
+            "revision": None,
+            "runTypeV2": None,
+            "settings": None,
+            "computeRequest": None,
+            "compute": None,
+            "createdBy": None,
+            "submittedBy": "Ada Example",
+        },
+    )
 
 
 def _asset(job: Job, name: str) -> str:
@@ -125,8 +156,15 @@ def resolve(azure: Azure, request: Request) -> Reply:
 
 
 def _experiment(space: Workspace, name: str) -> dict[str, Any]:
-    return {"experimentId": space.experiments[name], "name": name, "description": None, "createdUtc": "2023-11-14T22:13:20Z", "tags": {},
-            "archivedTime": None, "retainForLifetimeOfWorkspace": False}  # fmt: skip
+    return {
+        "experimentId": space.experiments[name],
+        "name": name,
+        "description": None,
+        "createdUtc": "2023-11-14T22:13:20Z",
+        "tags": {},
+        "archivedTime": None,
+        "retainForLifetimeOfWorkspace": False,
+    }
 
 
 def experiment(azure: Azure, request: Request) -> Reply:
@@ -157,8 +195,16 @@ def runs(azure: Azure, request: Request) -> Reply:
 
 
 def _artifact(job: Job, path: str) -> dict[str, Any]:
-    return {"artifactId": f"ExperimentRun/dcid.{job.name}/{path}", "origin": "ExperimentRun", "container": f"dcid.{job.name}", "path": path,
-            "etag": None, "createdTime": "2023-11-14T22:13:20Z", "dataPath": None, "tags": {}}  # fmt: skip
+    return {
+        "artifactId": f"ExperimentRun/dcid.{job.name}/{path}",
+        "origin": "ExperimentRun",
+        "container": f"dcid.{job.name}",
+        "path": path,
+        "etag": None,
+        "createdTime": "2023-11-14T22:13:20Z",
+        "dataPath": None,
+        "tags": {},
+    }
 
 
 def artifacts(azure: Azure, request: Request) -> Reply:

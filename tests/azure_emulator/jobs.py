@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, POLL, page, start, without_null
+from .arm import ML, POLL, page, refuse_reader, start, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -155,11 +155,7 @@ def put(azure: Azure, request: Request) -> Reply:
     from .runner import Execution
 
     space, name, given = need(azure, request), request.at["name"], request.json()["properties"]
-    if azure.role == "Reader":
-        what = f"{ML}/workspaces/jobs/write"
-        raise RefusalError(
-            403, "AuthorizationFailed", f"The client does not have authorization to perform action '{what}'."
-        )
+    refuse_reader(azure, f"{ML}/workspaces/jobs/write")
     if known := space.jobs.get(name):
         fixed = {key: value for key, value in given.items() if key not in MAY_CHANGE and key in known.given}
         if changed := [key for key, value in fixed.items() if known.given[key] != value and key != "outputs"]:

@@ -79,12 +79,18 @@ def realm(azure: Azure, request: Request) -> Reply:
 def device_code(azure: Azure, request: Request) -> Reply:
     """Give a code to type elsewhere; ``azure.device_code_polls`` requests later it has been typed."""
     azure.device_polls, azure.device_scope = 0, request.form().get("scope", "")
-    return Reply(200, {
-        "user_code": "STANDIN42", "device_code": "device-" + uuid.uuid4().hex, "interval": 1, "expires_in": 900,
-        "verification_uri": "https://microsoft.com/devicelogin",
-        "message": "To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter the code "
-                   "STANDIN42 to authenticate.",
-    })  # fmt: skip
+    return Reply(
+        200,
+        {
+            "user_code": "STANDIN42",
+            "device_code": "device-" + uuid.uuid4().hex,
+            "interval": 1,
+            "expires_in": 900,
+            "verification_uri": "https://microsoft.com/devicelogin",
+            "message": "To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter "
+            "the code STANDIN42 to authenticate.",
+        },
+    )
 
 
 def token(azure: Azure, request: Request) -> Reply:
@@ -107,23 +113,47 @@ def token(azure: Azure, request: Request) -> Reply:
         raise RefusalError(400, "unsupported_grant_type", f"AADSTS70003: {grant} is not supported.")
     scope = form.get("scope") or azure.device_scope  # msal names the scope only when it asks for the code
     audience = next((one for one in scope.split() if "://" in one), "").removesuffix("/.default").rstrip("/")
-    answer = {"token_type": "Bearer", "expires_in": int(azure.token_lifetime), "ext_expires_in": int(azure.token_lifetime),
-              "access_token": issue(azure, audience, tenant)}  # fmt: skip
+    answer = {
+        "token_type": "Bearer",
+        "expires_in": int(azure.token_lifetime),
+        "ext_expires_in": int(azure.token_lifetime),
+        "access_token": issue(azure, audience, tenant),
+    }
     if grant != "client_credentials":
         info = {"uid": azure.user_id, "utid": tenant}
         claims = {
-            "aud": form.get("client_id"), "iss": f"{HOST}/{tenant}/v2.0", "tid": tenant, "oid": azure.user_id, "sub": "ada",
-            "preferred_username": azure.user, "name": "Ada Example", "iat": int(time.time()), "exp": int(time.time()) + 3600,
-        }  # fmt: skip
+            "aud": form.get("client_id"),
+            "iss": f"{HOST}/{tenant}/v2.0",
+            "tid": tenant,
+            "oid": azure.user_id,
+            "sub": "ada",
+            "preferred_username": azure.user,
+            "name": "Ada Example",
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 3600,
+        }
         refresh = "refresh-" + uuid.uuid4().hex
         azure.tokens[refresh] = time.time() + 3600
-        answer |= {"refresh_token": refresh, "scope": form.get("scope", ""), "client_info": _packed(info),
-                   "id_token": f"{_packed({'alg': 'none'})}.{_packed(claims)}.x", "foci": "1"}  # fmt: skip
+        answer |= {
+            "refresh_token": refresh,
+            "scope": form.get("scope", ""),
+            "client_info": _packed(info),
+            "id_token": f"{_packed({'alg': 'none'})}.{_packed(claims)}.x",
+            "foci": "1",
+        }
     return Reply(200, answer)
 
 
 def managed_identity(azure: Azure, request: Request) -> Reply:
     """Answer a virtual machine that asks for its own identity."""
     resource = request.query.get("resource", "https://management.azure.com")
-    return Reply(200, {"access_token": issue(azure, resource), "expires_in": str(int(azure.token_lifetime)), "token_type": "Bearer",
-                       "expires_on": str(int(time.time() + azure.token_lifetime)), "resource": resource})  # fmt: skip
+    return Reply(
+        200,
+        {
+            "access_token": issue(azure, resource),
+            "expires_in": str(int(azure.token_lifetime)),
+            "token_type": "Bearer",
+            "expires_on": str(int(time.time() + azure.token_lifetime)),
+            "resource": resource,
+        },
+    )

@@ -78,7 +78,8 @@ class RefusalError(Exception):
         elif request.host.startswith("login."):
             body = {"error": self.code, "error_description": self.message}
         elif ".blob." in request.host:
-            text = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>'
+            error = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+            text = f'<?xml version="1.0" encoding="utf-8"?>{error}'
             headers = {"x-ms-error-code": self.code, "Content-Type": "application/xml", **self.headers}
             return Reply(self.status, text.encode(), headers)
         else:

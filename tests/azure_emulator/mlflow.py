@@ -23,10 +23,17 @@ def _job(azure: Azure, request: Request, name: str) -> Job:
 
 
 def _info(job: Job) -> dict[str, Any]:
-    info = {"run_id": job.name, "run_uuid": job.name, "run_name": job.given.get("displayName") or job.name,
-            "experiment_id": job.experiment_id, "user_id": "", "status": MLFLOW.get(job.status, "SCHEDULED"),
-            "start_time": int((job.started or job.created) * 1000), "lifecycle_stage": "active",
-            "artifact_uri": f"azureml://{job.space.region}.api.azureml.ms/mlflow/v2.0{job.space.id}/experiments/{job.experiment_id}/runs/{job.name}/artifacts"}  # fmt: skip
+    info = {
+        "run_id": job.name,
+        "run_uuid": job.name,
+        "run_name": job.given.get("displayName") or job.name,
+        "experiment_id": job.experiment_id,
+        "user_id": "",
+        "status": MLFLOW.get(job.status, "SCHEDULED"),
+        "start_time": int((job.started or job.created) * 1000),
+        "lifecycle_stage": "active",
+        "artifact_uri": f"azureml://{job.space.region}.api.azureml.ms/mlflow/v2.0{job.space.id}/experiments/{job.experiment_id}/runs/{job.name}/artifacts",
+    }
     return {**info, "end_time": int(job.ended * 1000)} if job.ended else info
 
 
@@ -117,8 +124,15 @@ def update_run(azure: Azure, request: Request) -> Reply:
 
 def _experiment(space: Workspace, name: str) -> dict[str, Any]:
     where = f"azureml://{space.region}.api.azureml.ms/mlflow/v2.0{space.id}/experiments/{space.experiments[name]}"
-    return {"experiment_id": space.experiments[name], "name": name, "lifecycle_stage": "active", "artifact_location": where,
-            "tags": [], "creation_time": 1700000000000, "last_update_time": 1700000000000}  # fmt: skip
+    return {
+        "experiment_id": space.experiments[name],
+        "name": name,
+        "lifecycle_stage": "active",
+        "artifact_location": where,
+        "tags": [],
+        "creation_time": 1700000000000,
+        "last_update_time": 1700000000000,
+    }
 
 
 def experiment(azure: Azure, request: Request) -> Reply:

@@ -116,7 +116,7 @@ class Execution(threading.Thread):
         elif not self.hurry and end != "cancelled":
             job.become("Finalizing")
             for name in ("outputs", "logs"):
-                _upload(azure, "azureml", f"{job.artifact_prefix}{name}/", folder / "node-0" / name, {})
+                _upload(azure, ("azureml", f"{job.artifact_prefix}{name}/"), folder / "node-0" / name, {})
             for output in self._outputs.values():
                 output.store(azure, final=True)
         return end
@@ -184,12 +184,19 @@ class Execution(threading.Thread):
         token = login.issue(azure, "https://management.azure.com", lifetime=24 * 3600)
         _, _, sub, _, group, *_ = space.id.split("/")
         given = {
-            "MLFLOW_TRACKING_URI": space.body["properties"]["mlFlowTrackingUri"], "MLFLOW_TRACKING_TOKEN": token,
-            "MLFLOW_RUN_ID": job.name, "MLFLOW_EXPERIMENT_ID": job.experiment_id, "MLFLOW_EXPERIMENT_NAME": job.experiment,
-            "AZUREML_RUN_ID": job.name, "AZUREML_RUN_TOKEN": token, "AZUREML_ARM_SUBSCRIPTION": sub,
-            "AZUREML_ARM_RESOURCEGROUP": group, "AZUREML_ARM_WORKSPACE_NAME": space.body["name"],
-            "AZUREML_EXPERIMENT_ID": job.experiment_id, "AZUREML_SERVICE_ENDPOINT": f"https://{space.region}.api.azureml.ms",
-        }  # fmt: skip
+            "MLFLOW_TRACKING_URI": space.body["properties"]["mlFlowTrackingUri"],
+            "MLFLOW_TRACKING_TOKEN": token,
+            "MLFLOW_RUN_ID": job.name,
+            "MLFLOW_EXPERIMENT_ID": job.experiment_id,
+            "MLFLOW_EXPERIMENT_NAME": job.experiment,
+            "AZUREML_RUN_ID": job.name,
+            "AZUREML_RUN_TOKEN": token,
+            "AZUREML_ARM_SUBSCRIPTION": sub,
+            "AZUREML_ARM_RESOURCEGROUP": group,
+            "AZUREML_ARM_WORKSPACE_NAME": space.body["name"],
+            "AZUREML_EXPERIMENT_ID": job.experiment_id,
+            "AZUREML_SERVICE_ENDPOINT": f"https://{space.region}.api.azureml.ms",
+        }
         given |= {f"AZURE_ML_INPUT_{name}": value for name, value in self._inputs.items()}
         given |= {f"AZURE_ML_OUTPUT_{name}": str(output.folder) for name, output in self._outputs.items()}
         path = os.pathsep.join((str(programs), os.environ["PATH"]))
@@ -256,8 +263,9 @@ class Execution(threading.Thread):
     def _failure(self, rank: int, code: int) -> dict[str, str]:
         tail = self._logs[rank].file.read_text(errors="replace")[-1500:]
         name = self._logs[rank].blob.split("/", 2)[2]
-        message = f"Execution failed. User process 'bash' exited with status code {code}. Please check log file '{name}' for error details."
-        return {"code": "UserError", "message": f"{message} Error: {tail}"}
+        message = f"Execution failed. User process 'bash' exited with status code {code}."
+        advice = f"Please check log file '{name}' for error details. Error: {tail}"
+        return {"code": "UserError", "message": f"{message} {advice}"}
 
     def _kill(self, number: int) -> None:
         for process in self.processes:
@@ -279,7 +287,7 @@ class Output:
 
     def store(self, azure: Azure, final: bool = False) -> None:
         """Upload what is new; while the job runs, only what has rested for a moment."""
-        _upload(azure, self.container, self.prefix, self.folder, self.known, settled=not final)
+        _upload(azure, (self.container, self.prefix), self.folder, self.known, settled=not final)
 
 
 class Log:
@@ -307,9 +315,10 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _upload(
-    azure: Azure, container: str, prefix: str, folder: Path, known: dict[str, tuple[int, int]], settled: bool = False
+    azure: Azure, place: tuple[str, str], folder: Path, known: dict[str, tuple[int, int]], *, settled: bool = False
 ) -> None:
     """Upload the files of a folder that changed; ``settled`` leaves out what was written just now."""
+    container, prefix = place
     if not folder.is_dir():
         return
     for file in sorted(folder.rglob("*")):

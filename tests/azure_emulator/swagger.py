@@ -99,7 +99,7 @@ class Converter:
         self.definitions: dict[str, Any] = {}
 
     def refer(self, file: Path, reference: str, own: bool = False) -> dict[str, str]:
-        """Return a reference to a converted definition; ``own``: as a part of another, neither dispatched nor closed."""
+        """Return a reference to a converted definition; ``own``: as a part of another, not dispatched, not closed."""
         where, _, pointer = reference.partition("#")
         target = (file.parent / where).resolve() if where else file
         key = re.sub(r"[^\w.-]", "_", f"{target.relative_to(FOLDER.resolve())}_{pointer}{'_own' if own else ''}")
@@ -179,7 +179,7 @@ def _arm_schema(version: str) -> dict[str, Any]:
 
 
 def _mended(node: Any) -> Any:
-    """Return an ARM schema in which a base closes the whole object, not only its own part: as it is written nothing fits."""
+    """Return an ARM schema in which a base closes the whole object, not only its part: as written nothing fits."""
     if isinstance(node, list):
         return [_mended(one) for one in node]
     if not isinstance(node, dict):

@@ -97,7 +97,8 @@ def test_metrics_and_tags_while_it_runs(azure: Azure, ml: MLClient, submit: Subm
         run, head = os.environ["MLFLOW_RUN_ID"], {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"]}
         for step in range(3):
             metrics = [{"key": "accuracy", "value": step / 4, "timestamp": int(time.time() * 1000), "step": step}]
-            requests.post(base + "runs/log-batch", json={"run_id": run, "metrics": metrics}, headers=head).raise_for_status()
+            body = {"run_id": run, "metrics": metrics}
+            requests.post(base + "runs/log-batch", json=body, headers=head).raise_for_status()
         while True:
             tags = requests.get(base + "runs/get", params={"run_id": run}, headers=head).json()["run"]["data"]["tags"]
             if any(tag["key"] == "mb_stop" for tag in tags):

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, ML_REGIONS, POLL, REGIONS, login_check, need_group, page, start, without_null
+from .arm import ML, ML_REGIONS, POLL, REGIONS, login_check, need_group, page, refuse_reader, start, without_null
 from .messages import RefusalError, Reply, Request
 
 if TYPE_CHECKING:
@@ -81,23 +81,50 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         made = {}
     for target in made.values():
         kind, _, last = target.split("/providers/")[1].rpartition("/")
-        azure.resources.setdefault(target.lower(), {"id": target, "name": last, "type": kind, "location": region, "tags": given.get("tags") or {},
-                                                    "properties": {"provisioningState": "Succeeded"}})  # fmt: skip
+        azure.resources.setdefault(
+            target.lower(),
+            {
+                "id": target,
+                "name": last,
+                "type": kind,
+                "location": region,
+                "tags": given.get("tags") or {},
+                "properties": {"provisioningState": "Succeeded"},
+            },
+        )
     host = f"{region}.api.azureml.ms"
     if "insights" in made:
         azure.resources[made["insights"].lower()]["properties"]["WorkspaceResourceId"] = made["logs"]
     properties = {
-        "workspaceId": guid, "provisioningState": "Succeeded", "friendlyName": given.get("friendly") or name,
-        "description": given.get("description") or "", "publicNetworkAccess": "Enabled", "hbiWorkspace": False, "v1LegacyMode": False,
-        "storageAccount": made.get("storage"), "keyVault": made.get("vault"), "applicationInsights": made.get("insights"),
-        "discoveryUrl": f"https://{host}/discovery", "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{path}",
-        "systemDatastoresAuthMode": azure.datastore_credentials_mode, "managedNetwork": {"isolationMode": "Disabled"},
-        "tenantId": azure.tenant, "storageHnsEnabled": False,
-    }  # fmt: skip
+        "workspaceId": guid,
+        "provisioningState": "Succeeded",
+        "friendlyName": given.get("friendly") or name,
+        "description": given.get("description") or "",
+        "publicNetworkAccess": "Enabled",
+        "hbiWorkspace": False,
+        "v1LegacyMode": False,
+        "storageAccount": made.get("storage"),
+        "keyVault": made.get("vault"),
+        "applicationInsights": made.get("insights"),
+        "discoveryUrl": f"https://{host}/discovery",
+        "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{path}",
+        "systemDatastoresAuthMode": azure.datastore_credentials_mode,
+        "managedNetwork": {"isolationMode": "Disabled"},
+        "tenantId": azure.tenant,
+        "storageHnsEnabled": False,
+    }
     identity = {"type": "SystemAssigned", "principalId": str(uuid.uuid4()), "tenantId": azure.tenant}
-    body = {"id": path, "name": name, "type": f"{ML}/workspaces", "kind": given.get("kind") or "Default", "location": region,
-            "tags": given.get("tags") or {}, "sku": {"name": "Basic", "tier": "Basic"}, "identity": identity,
-            "properties": properties}  # fmt: skip
+    body = {
+        "id": path,
+        "name": name,
+        "type": f"{ML}/workspaces",
+        "kind": given.get("kind") or "Default",
+        "location": region,
+        "tags": given.get("tags") or {},
+        "sku": {"name": "Basic", "tier": "Basic"},
+        "identity": identity,
+        "properties": properties,
+    }
     space = Workspace(without_null(body))
     space.datastores = default_datastores(azure, space)
     azure.workspaces[(rg.lower(), name.lower())] = space
@@ -167,9 +194,17 @@ def delete(azure: Azure, request: Request) -> Reply:
             if not purge:
                 azure.soft_deleted.add(key)
 
-    base = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{space.region}/workspaceOperationsStatus/{start(azure, finish)}"
-    return Reply(202, None, {**POLL, "Azure-AsyncOperation": f"{base}?api-version=2024-10-01-preview&type=async",
-                             "Location": f"{base}?api-version=2024-10-01-preview&type=location"})  # fmt: skip
+    region = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{space.region}"
+    base = f"{region}/workspaceOperationsStatus/{start(azure, finish)}"
+    return Reply(
+        202,
+        None,
+        {
+            **POLL,
+            "Azure-AsyncOperation": f"{base}?api-version=2024-10-01-preview&type=async",
+            "Location": f"{base}?api-version=2024-10-01-preview&type=location",
+        },
+    )
 
 
 def _refused(azure: Azure, rg: str, name: str, region: str) -> dict[str, str] | None:
@@ -191,21 +226,30 @@ def _refused(azure: Azure, rg: str, name: str, region: str) -> dict[str, str] | 
     return None
 
 
+def _deployment_id(request: Request) -> str:
+    group = f"/subscriptions/{request.at['sub']}/resourceGroups/{request.at['rg']}"
+    return f"{group}/providers/Microsoft.Resources/deployments/{request.at['name']}"
+
+
 def deploy(azure: Azure, request: Request) -> Reply:
     """Deploy the SDK's template: its parameters are read, the template itself is not."""
     group, asked = need_group(azure, request), request.json()
-    if azure.role == "Reader":
-        raise RefusalError(
-            403,
-            "AuthorizationFailed",
-            "The client does not have authorization to perform action 'Microsoft.Resources/deployments/write'.",
-        )
+    refuse_reader(azure, "Microsoft.Resources/deployments/write")
     given = {name: one.get("value") for name, one in asked["properties"].get("parameters", {}).items()}
     name, region = given["workspaceName"], given.get("location") or group["location"]
-    path = f"/subscriptions/{request.at['sub']}/resourceGroups/{request.at['rg']}/providers/Microsoft.Resources/deployments/{request.at['name']}"
-    body = {"id": path, "name": request.at["name"], "type": "Microsoft.Resources/deployments",
-            "properties": {"mode": "Incremental", "provisioningState": "Accepted", "duration": "PT0S", "timestamp": azure.now(),
-                           "correlationId": str(uuid.uuid4())}}  # fmt: skip
+    path = _deployment_id(request)
+    body = {
+        "id": path,
+        "name": request.at["name"],
+        "type": "Microsoft.Resources/deployments",
+        "properties": {
+            "mode": "Incremental",
+            "provisioningState": "Accepted",
+            "duration": "PT0S",
+            "timestamp": azure.now(),
+            "correlationId": str(uuid.uuid4()),
+        },
+    }
     azure.deployments[path.lower()] = {"body": body, "error": None, "name": name}
 
     def finish() -> dict[str, Any] | None:
@@ -214,12 +258,29 @@ def deploy(azure: Azure, request: Request) -> Reply:
         body["properties"] |= {"provisioningState": state, "duration": "PT3S", "timestamp": azure.now()}  # type: ignore[operator]
         azure.deployments[path.lower()]["error"] = inner
         if inner:
-            return {"code": "DeploymentFailed", "message": "At least one resource deployment operation failed. Please list deployment operations for details.",
-                    "details": [inner]}  # fmt: skip
-        names = {"storage": given.get("storageAccountName"), "vault": given.get("keyVaultName"), "logs": given.get("logAnalyticsName"),
-                 "insights": given.get("applicationInsightsName")}  # fmt: skip
-        make(azure, request.at["sub"], request.at["rg"], name, region, tags=given.get("tagValues"), friendly=given.get("friendlyName"),
-             description=given.get("description"), kind=given.get("kind"), dependents=names)  # fmt: skip
+            return {
+                "code": "DeploymentFailed",
+                "message": "At least one resource deployment operation failed. Please list deployment operations.",
+                "details": [inner],
+            }
+        names = {
+            "storage": given.get("storageAccountName"),
+            "vault": given.get("keyVaultName"),
+            "logs": given.get("logAnalyticsName"),
+            "insights": given.get("applicationInsightsName"),
+        }
+        make(
+            azure,
+            request.at["sub"],
+            request.at["rg"],
+            name,
+            region,
+            tags=given.get("tagValues"),
+            friendly=given.get("friendlyName"),
+            description=given.get("description"),
+            kind=given.get("kind"),
+            dependents=names,
+        )
         return None
 
     if azure.slowness == 1 and not _refused(azure, request.at["rg"], name, region):
@@ -232,7 +293,7 @@ def deploy(azure: Azure, request: Request) -> Reply:
 
 def _deployment(azure: Azure, request: Request) -> dict[str, Any]:
     need_group(azure, request)
-    path = f"/subscriptions/{request.at['sub']}/resourceGroups/{request.at['rg']}/providers/Microsoft.Resources/deployments/{request.at['name']}"
+    path = _deployment_id(request)
     known = azure.deployments.get(path.lower())
     if known is None:
         raise RefusalError(404, "DeploymentNotFound", f"Deployment '{request.at['name']}' could not be found.")
