@@ -62,8 +62,8 @@ class Looker:
 
     @property
     def leaves_files(self) -> bool:
-        """Tell whether there is something to bring: the program has begun."""
-        return bool(self._etags)
+        """Tell whether there is something to bring: the program has begun, and its job is still there."""
+        return self._facts is not None and bool(self.folder.facts.get("ran"))
 
     def look(self, connection: Connection) -> bool:
         """Look once; tell whether there was news."""
@@ -74,8 +74,9 @@ class Looker:
             self._gone()
             return True
         state = WORDS.get(self._facts.status, UNKNOWN)[0]
-        if state.is_terminal or self._facts.status in ("Running", "Finalizing", "CancelRequested"):
+        if self._facts.status in ("Running", "Finalizing") or (state.is_terminal and self._facts.started):
             self.folder.know(ran=True)
+        if self.folder.facts.get("ran") and (state is not RunState.STARTING):
             self._read_files(connection)
             self._read_log(connection, str(self._facts.name))
             if not state.is_terminal:
@@ -162,7 +163,6 @@ class Looker:
 
     def _gone(self) -> None:
         self.ended = RunState.FAILED
-        self._etags = {}
         self.folder.know(gone=True)
 
     def stages(self, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:

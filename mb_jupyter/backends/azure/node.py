@@ -18,13 +18,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SYNC_SECONDS = 2.0
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
-STOP_FILE = "stop"
+STOP_FILE, STOP_TAG, STOP_SECONDS = "stop", "mb_stop", 3.0
 SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
 LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
@@ -55,13 +58,13 @@ def run(command: list[str], output: Path, mount: Path) -> int:
     for sort in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sort, lambda number, _: child.send_signal(number))
     mirror = Mirror(output, mount) if _number("RANK") == 0 else None
+    if _number("LOCAL_RANK") == 0:
+        threading.Thread(target=_watch_for_stop, args=(mount, output / STOP_FILE), daemon=True).start()
     while True:
         try:
             code = child.wait(SYNC_SECONDS)
             break
         except subprocess.TimeoutExpired:
-            if (mount / STOP_FILE).exists():
-                (output / STOP_FILE).touch()
             if mirror is not None:
                 mirror.update()
     if mirror is not None:
@@ -70,6 +73,34 @@ def run(command: list[str], output: Path, mount: Path) -> int:
         (output / "ended.json").write_text(json.dumps(ended), encoding="utf-8")
         mirror.update(last=True)
     return code if code >= 0 else 128 - code
+
+
+def _watch_for_stop(mount: Path, stop: Path) -> None:
+    """Leave the file that the program looks for when the run gets the tag, or the mount the file."""
+    while not stop.exists():
+        if (mount / STOP_FILE).exists() or _has_tag():
+            say("was asked to stop and to keep the best")
+            stop.touch()
+        time.sleep(STOP_SECONDS)
+
+
+def _has_tag() -> bool:
+    """Tell whether the run has the tag, by the workspace's MLflow routes; no answer is no."""
+    address, token, run = (
+        os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_RUN_ID")
+    )
+    if not address.startswith(("azureml://", "https://")) or not run:
+        return False
+    base = address.replace("azureml://", "https://", 1).replace("/mlflow/v1.0/", "/mlflow/v2.0/", 1).partition("?")[0]
+    request = urllib.request.Request(  # noqa: S310 - https, as seen above
+        f"{base}/api/2.0/mlflow/runs/get?run_id={urllib.parse.quote(run)}", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            tags = json.load(answer)["run"]["data"].get("tags") or []
+        return any(tag.get("key") == STOP_TAG for tag in tags)
+    except (OSError, ValueError, LookupError):
+        return False
 
 
 class Mirror:
