@@ -20,28 +20,35 @@ from .names import (
     check_resource_group_name,
     check_workspace_name,
     free_name,
+    require,
 )
 from .place import Chosen, choose, chosen, forget
 from .preflight import Check, Preflight, Wanted, preflight
 from .sizes import PRIORITIES, sizes
-from .workspaces import AzureWorkspace, regions, resource_groups, subscriptions, workspaces
+from .views import ComputeView, WorkspaceView, locate, subscription_of
+from .workspaces import DELETED_DAYS, AzureWorkspace, regions, resource_groups, subscriptions, workspaces
 
 if TYPE_CHECKING:
-    from mb_jupyter.azureml import Account, OnCode
+    from mb_jupyter.azureml import Account as Account
+    from mb_jupyter.azureml import Connection as Connection
+    from mb_jupyter.azureml import OnCode
 
 __all__ = [
     "CATALOGUE",
+    "DELETED_DAYS",
     "PRIORITIES",
     "AzureWorkspace",
     "Check",
     "Chosen",
     "Compute",
+    "ComputeView",
     "Finding",
     "Leftover",
     "Listing",
     "Preflight",
     "Size",
     "Wanted",
+    "WorkspaceView",
     "check_compute_name",
     "check_experiment_name",
     "check_resource_group_name",
@@ -54,16 +61,19 @@ __all__ = [
     "forget",
     "free_name",
     "leftovers",
+    "locate",
     "nearest",
     "preflight",
     "regions",
     "register_experiment",
     "remove",
+    "require",
     "require_ready",
     "resource_groups",
     "sign_in",
     "sign_out",
     "sizes",
+    "subscription_of",
     "subscriptions",
     "workspaces",
 ]

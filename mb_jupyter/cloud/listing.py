@@ -66,6 +66,19 @@ class Listing(Sequence[T], Generic[T]):
         return f"<{self.title}: {len(self)}>"
 
 
+def pairs(rows: Sequence[tuple[str, object]]) -> tuple[str, str]:
+    """Return names and their values as text and as HTML."""
+    wide = max(len(name) for name, _ in rows)
+    text = "\n".join(f"{name.ljust(wide)}  {value}" for name, value in rows)
+    cells = "".join(
+        f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75;padding:2px 14px 2px 0;'
+        f'vertical-align:top">{escape(name)}</th>'
+        f'<td style="text-align:left;padding:2px 0;overflow-wrap:anywhere">{escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return text, f'<table style="border-collapse:collapse;margin:4px 0"><tbody>{cells}</tbody></table>'
+
+
 def shown(value: float | int | str | None, unit: str = "") -> str:
     """Return a figure as a table shows it; what is unknown is empty."""
     if value is None or value == "":

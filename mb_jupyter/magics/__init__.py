@@ -3,13 +3,14 @@
 Class names, paths and variables are data here: nothing in a line is expanded but ``~`` and ``{{name}}``.
 """
 
+from .azure import AzureMagics
 from .export import ExportMagics
 from .models import ModelMagics
 from .panel import PanelMagics
 from .resources import ResourceMagics
 from .training import MBMagics
 
-ALL = (ExportMagics, MBMagics, ModelMagics, PanelMagics, ResourceMagics)
+ALL = (AzureMagics, ExportMagics, MBMagics, ModelMagics, PanelMagics, ResourceMagics)
 """What ``%load_ext mb_jupyter`` registers."""
 
-__all__ = ["ALL", "ExportMagics", "MBMagics", "ModelMagics", "PanelMagics", "ResourceMagics"]
+__all__ = ["ALL", "AzureMagics", "ExportMagics", "MBMagics", "ModelMagics", "PanelMagics", "ResourceMagics"]

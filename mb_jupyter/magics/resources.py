@@ -24,27 +24,6 @@ class ResourceMagics(Commands):
 
         return self.with_progress("looking at the pictures", lambda say: Dataset(self.one(args.path), progress=say))
 
-    @command(
-        argument("what", nargs="?", choices=("list", "show"), default="list", help="list or show"),
-        argument("name", nargs="?", help="the experiment to show; default: the latest run's"),
-    )
-    def mb_experiment(self, args: Any) -> Any:
-        """List the experiments, or show one with its runs."""
-        from mb_jupyter.experiment import Experiment
-        from mb_jupyter.history import attach
-        from mb_jupyter.workspace import Workspace
-
-        if args.what == "list":
-            return Workspace.local()
-        return Experiment.local(attach(args.name).experiment)
-
-    @command(argument("what", nargs="?", choices=("show",), default="show", help="show"))
-    def mb_workspace(self, args: Any) -> Any:
-        """Show where the runs are kept."""
-        from mb_jupyter.workspace import Workspace
-
-        return Workspace.local()
-
     @command()
     def mb_doctor(self, args: Any) -> Any:
         """Check this installation and name the command that mends it."""
