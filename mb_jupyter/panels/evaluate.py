@@ -11,13 +11,13 @@ from mb_jupyter.display import Shown, card, escape, near, percent
 from mb_jupyter.errors import MBError
 
 from . import parts
+from .choosing import RunChoice, opened, quoted
 from .step import Step
 
 if TYPE_CHECKING:
     from mb_jupyter.report import Report
     from mb_jupyter.run import Run
 
-OFFERED = 50  # runs in the list
 TRY_IT = "Try it"
 NOTHING = "No run has been evaluated yet. Train one: the report stands here when it ends."
 
@@ -31,53 +31,31 @@ class Evaluate(Step):
 
     def __init__(self, state: Any) -> None:
         super().__init__(state)
-        self.choice: Any = None  # until build()
-        self._filling = False
+        self.choice: RunChoice | None = None  # until build()
         self._turn: Callable[[], None] = lambda: None  # brings the tab of the state to the front
         self.report: Report | None = None
         self.run: Run | None = None
 
     def build(self) -> list[Any]:
         """Return the choice of the run, its headline, and a tab for each way to look at it."""
-        self.choice = self.observe(parts.choice("Run", []), self._chose)
         self.headline = parts.html()
         self.tabs = parts.column()
-        self.state.observe(lambda change: self._follow(), "run")
+        self.choice = RunChoice(self, "predictions.csv", self._show)
         self.state.observe(lambda change: self._turn(), "tab")
-        self.refresh()
-        return [self.choice, self.headline, self.tabs]
+        self.choice.refresh()
+        return [self.choice.widget, self.headline, self.tabs]
 
     def refresh(self) -> None:
         """List the runs again, and open the one that was chosen, else the latest."""
-        from mb_jupyter.history import runs
-
-        if self.choice is None:
-            return
-        try:
-            found = [run for run in runs()[:OFFERED] if (run.folder / "predictions.csv").exists()]
-        except MBError as error:
-            self.show_error(error)
-            return
-        options = [(_label(run), run.handle) for run in found]
-        handles = [handle for _, handle in options]
-        if self.state.run and self.state.run not in handles and self._open(self.state.run) is not None:
-            options.append((self.state.run, self.state.run))
-            handles.append(self.state.run)
-        wanted = self.state.run if self.state.run in handles else next(iter(handles), None)
-        self._filling = True  # new options choose the first of them, which nobody has asked for
-        try:
-            self.choice.options, self.choice.value = options, wanted
-        finally:
-            self._filling = False
-        parts.hide(self.choice, not options)
-        self._show(wanted)
+        if self.choice is not None:
+            self.choice.refresh()
 
     def magic(self) -> str:
         """Return the cell that shows the same report, and the same answer."""
         if self.run is None:
             return ""
         if self.state.tab == TRY_IT and self.state.picture:
-            return f"%mb_predict --run {self.run.handle} {_quoted(near(Path(self.state.picture)))}"
+            return f"%mb_predict --run {self.run.handle} {quoted(near(Path(self.state.picture)))}"
         return f"%mb_evaluate {self.run.handle}"
 
     def summary(self) -> Shown:
@@ -87,33 +65,13 @@ class Evaluate(Step):
             from mb_jupyter.history import latest_with
 
             try:
-                report = (self._open(self.state.run) or latest_with("predictions.csv")).report
+                report = (opened(self.state.run, "predictions.csv") or latest_with("predictions.csv")).report
             except MBError:
                 return Shown(f"{self.title}: {NOTHING}", card(self.title, escape(NOTHING)))
         bundle = report._repr_mimebundle_()
         return Shown(bundle["text/plain"], bundle["text/html"])
 
-    # -- which run ---------------------------------------------------------------------------------------
-
-    def _chose(self, handle: str | None) -> None:
-        if handle and handle != self.state.run and not self._filling:
-            self.state.run = handle
-
-    def _follow(self) -> None:
-        if self.state.run != (self.run.handle if self.run else ""):
-            self.refresh()
-
-    def _open(self, handle: str) -> Run | None:
-        from mb_jupyter.history import attach
-
-        try:
-            run = attach(handle)
-        except MBError:
-            return None
-        return run if (run.folder / "predictions.csv").exists() else None
-
-    def _show(self, handle: str | None) -> None:
-        run = self._open(handle) if handle else None
+    def _show(self, run: Run | None) -> None:
         if run is None:
             self.run = self.report = None
             self.headline.value, self.tabs.children = card(self.title, escape(NOTHING)), ()
@@ -214,19 +172,3 @@ def per_class(report: Report) -> Any:
         figures = (float(at["Precision"]), float(at["Recall"]), interval, float(at["F1"]), float(at["AP"]))
         rows.append((str(name), int(at["Support"]), *figures))
     return SortedTable(columns, rows, caption="Every class", by=5, least="620px").widget
-
-
-def _label(run: Run) -> str:
-    import json
-
-    try:
-        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
-    except (OSError, ValueError, AttributeError):
-        accuracy = None
-    figure = f", {percent(accuracy)}" if isinstance(accuracy, int | float) else ""
-    return f"{run.experiment} / {run.id}{figure}"
-
-
-def _quoted(path: str) -> str:
-    """Return a path as one word of a magic's line."""
-    return f'"{path}"' if any(c.isspace() for c in path) or "'" in path else path
