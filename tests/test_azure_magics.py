@@ -1,0 +1,176 @@
+"""The commands about Azure, in a real IPython shell against the stand-in for Azure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+from mb_jupyter import cloud
+from mb_jupyter.errors import AzureError, MBError, SignInError
+
+HERE = "mb_jupyter.magics.asking"
+
+
+@pytest.fixture
+def shell(azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr(MBError, "latest", None)
+    cloud.sign_out()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_line_magic("load_ext", "mb_jupyter")
+    yield shell
+    shell.run_line_magic("unload_ext", "mb_jupyter")
+    InteractiveShell.clear_instance()
+    cloud.sign_out()
+
+
+def run(shell: InteractiveShell, cell: str) -> str:
+    with capture_output() as captured:
+        result = shell.run_cell(cell)
+    result.raise_error()
+    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
+
+
+def fails(shell: InteractiveShell, cell: str, said: str) -> AzureError:
+    with capture_output() as captured, pytest.raises(AzureError, match=said) as caught:
+        shell.run_cell(cell).raise_error()
+    assert "Traceback" not in captured.stdout, "a failure is a card of a few lines"
+    return caught.value
+
+
+@pytest.fixture
+def chosen(azure: Any, shell: InteractiveShell) -> str:
+    azure.make_workspace("ws", "rg")
+    return run(shell, f"%mb_workspace use ws --sign-in environment -s {azure.subscription}")
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *given: str) -> list[str]:
+    """Let somebody be there who gives these answers, and return what was asked."""
+    asked: list[str] = []
+    waiting = list(given)
+    monkeypatch.setattr(f"{HERE}.somebody_there", lambda: True)
+
+    def answer(question: str = "") -> str:
+        asked.append(question)
+        return waiting.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    return asked
+
+
+def test_without_azure_everything_is_as_it_was(azure, shell):
+    assert "Local workspace" in run(shell, "%mb_workspace list")
+    assert "Local workspace" in run(shell, "%mb_experiment")
+    said = run(shell, "%mb_compute sizes")
+    assert "Standard_NC12 " in said and "retired by Azure, 2023" in said
+    assert not azure.exchanges, "nothing was asked of the network"
+    fails(shell, "%mb_compute list", "No Azure workspace is chosen yet")
+    fails(shell, "%mb_workspace create flowers -r westeurope", "not chosen yet how to sign in")
+
+
+def test_a_workspace_is_chosen_and_shown(azure, shell, chosen, tmp_path):
+    assert azure.user in chosen and "westeurope" in chosen and "https://ml.azure.com/?wsid=" in chosen
+    kept = (tmp_path / "kept" / "azure.json").read_text()
+    assert json.loads(kept)["resource_group"] == "rg" and json.loads(kept)["tenant"] == azure.tenant
+    assert azure.client_secret not in kept
+    assert not [token for token in azure.tokens if token in kept + chosen]
+    assert "ws" in run(shell, "%mb_workspace list")
+    run(shell, "%mb_workspace use local")
+    assert "Local workspace" in run(shell, "%mb_workspace show")
+
+
+def test_a_workspace_that_is_not_there_names_those_that_are(azure, shell, chosen):
+    error = fails(shell, "%mb_workspace use other", "no workspace other")
+    assert "There are: ws" in error.fix
+    assert cloud.chosen().workspace == "ws"
+    several = fails(shell, "%mb_workspace use ws -s nonsense", "sees no subscription nonsense")
+    assert "Stand-in" in several.fix
+
+
+def test_nobody_there_needs_a_yes(azure, shell, chosen):
+    line = f"%mb_workspace create flowers -g made -r westeurope -s {azure.subscription}"
+    assert "Add -y" in fails(shell, line, "Nobody is there to answer").fix
+    assert "Add -y" in fails(shell, "%mb_compute create gpu", "Nobody is there to answer").fix
+    fails(shell, "%mb_workspace delete ws", "Nobody is there to answer")
+    assert not [e for e in azure.exchanges if e.method in ("PUT", "DELETE")]
+
+
+def test_from_nothing_to_a_compute_and_back(azure, shell):
+    place = f"--sign-in environment -s {azure.subscription}"
+    said = run(shell, f"%mb_workspace create flowers -g made -r westeurope {place} -y")
+    assert "making the workspace flowers" in said and "Azure workspace flowers" in said
+    said = run(shell, "%mb_compute create gpu -y")
+    assert "Compute gpu in flowers" in said and "low-priority" in said and "ready" in said
+    assert cloud.chosen().compute == "gpu"
+    assert "1 in the workspace flowers" in run(shell, "%mb_compute list")
+    assert "0 to 1" in run(shell, "%mb_compute show")
+    assert "0.53 USD" in run(shell, "%mb_compute sizes")
+    said = run(shell, "%mb_workspace cleanup")
+    assert "gpu" in said and "made" in said and "Nothing was deleted" in said
+    said = run(shell, "%mb_workspace cleanup --delete -y")
+    assert "resource group made is deleted" in said and not azure.workspaces
+
+
+def test_the_answer_of_a_person_counts(azure, shell, chosen, monkeypatch):
+    asked = answers(monkeypatch, "n", "y", "y")
+    fails(shell, "%mb_compute create gpu --priority dedicated --nodes 2", "Not confirmed")
+    assert "dedicated" in asked[0] and "at most 2 nodes" in asked[0]
+    assert not azure.asked("PUT", "*/computes/*")
+    run(shell, "%mb_compute create gpu --priority dedicated --nodes 2")
+    run(shell, "%mb_compute delete gpu")
+    assert cloud.chosen().compute == "" and len(asked) == 3
+
+
+def test_wrong_names_are_told_before_any_question(azure, shell, chosen):
+    azure.exchanges.clear()
+    error = fails(shell, "%mb_compute create 7_x --size Standard_NC12 -y", "begins with a letter")
+    assert "retired by Azure, 2023" in error.cause and "Model Builder" in error.cause
+    assert not [e for e in azure.exchanges if e.method != "GET"]
+
+
+def test_an_errored_compute_is_told_and_mended(azure, shell, chosen):
+    azure.compute_error = {"code": "ClusterCoreQuotaReached", "message": "Azure's own words."}
+    error = fails(shell, "%mb_compute create gpu -y", "Azure's own words")
+    assert "%mb_compute recreate gpu" in error.fix and "gpu-b" in error.alternative
+    assert "errored" in run(shell, "%mb_compute list")
+    fails(shell, "%mb_compute use gpu", "errored state")
+    azure.compute_error = None
+    assert "ready" in run(shell, "%mb_compute recreate gpu -y")
+    assert "gpu" in run(shell, "%mb_compute use gpu")
+
+
+def test_experiments_of_both_sides(azure, shell, chosen):
+    cloud.register_experiment("flowers", cloud.chosen().connect())
+    said = run(shell, "%mb_experiment list")
+    assert "this machine and Azure" in said
+    assert "Experiment flowers" in run(shell, "%mb_experiment show flowers")
+
+
+def test_a_device_code_is_shown_in_the_cell(azure, shell, monkeypatch):
+    azure.make_workspace("ws", "rg")
+    line = f"%mb_workspace use ws --sign-in device --tenant {azure.tenant} -s {azure.subscription}"
+    with capture_output(), pytest.raises(SignInError, match="somebody who types"):
+        shell.run_cell(line).raise_error()
+    monkeypatch.setattr(f"{HERE}.somebody_there", lambda: True)
+    said = run(shell, line)
+    assert "https://microsoft.com/devicelogin" in said and "STANDIN42" in said
+    assert "Azure workspace ws" in said
+
+
+def test_stopping_says_what_azure_may_go_on_with(azure, shell, chosen, monkeypatch):
+    def stopped(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mb_jupyter.azureml.arm.Arm.wait", stopped)
+    with capture_output(), pytest.raises(MBError, match="may go on with") as caught:
+        shell.run_cell("%mb_compute create gpu -y").raise_error()
+    assert "%mb_compute list" in caught.value.fix
