@@ -65,12 +65,36 @@ def _in_line(shell: InteractiveShell, command: str, words: list[str], token: str
         from .config import CHOICES
 
         return CHOICES["backend"]
+    if command in ("mb_workspace", "mb_compute"):
+        return _about_azure(magic, command, previous)
     if previous in ("-r", "--run") or (command in ABOUT_RUNS and not previous.startswith("-")):
         return [*_experiments(), *_run_ids()]
     if command in ABOUT_EXPERIMENTS and not previous.startswith("-"):
         words_of_it = ("list", "show") if previous == "%mb_experiment" else ()
         return [*words_of_it, *_experiments()]
     return ()
+
+
+def _about_azure(magic: object, command: str, previous: str) -> Iterable[str]:
+    """Return the words of a command about Azure; of names only those that were chosen here."""
+    from .cloud import CATALOGUE, PRIORITIES, chosen
+    from .errors import WorkspaceError
+
+    after = {
+        "--size": [size.name for size in CATALOGUE if not size.retired],
+        "--priority": list(PRIORITIES),
+        "--sign-in": ["cli", "device", "environment", "managed"],
+    }
+    if previous.startswith("-"):
+        return after.get(previous, ())
+    if previous == f"%{command}":
+        options = getattr(magic, "options")()  # noqa: B009 - of the command, see magics.command
+        return next(action.choices for action in options._actions if action.dest == "what")
+    try:
+        place = chosen()
+    except WorkspaceError:
+        return ()
+    return [name for name in ((place.workspace, "local") if command == "mb_workspace" else (place.compute,)) if name]
 
 
 def _experiments() -> list[str]:

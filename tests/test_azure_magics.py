@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
@@ -174,3 +175,21 @@ def test_stopping_says_what_azure_may_go_on_with(azure, shell, chosen, monkeypat
     with capture_output(), pytest.raises(MBError, match="may go on with") as caught:
         shell.run_cell("%mb_compute create gpu -y").raise_error()
     assert "%mb_compute list" in caught.value.fix
+
+
+def complete(shell: InteractiveShell, text: str) -> list[str]:
+    with provisionalcompleter():
+        return [found.text for found in shell.Completer.completions(text, len(text))]
+
+
+def test_tab_knows_the_words_and_asks_nothing(azure, shell):
+    cloud.choose(sign_in="cli", subscription="s", resource_group="rg", workspace="ws", compute="gpu-t4")
+    assert complete(shell, "%mb_workspace cl") == ["cleanup"]
+    assert complete(shell, "%mb_compute re") == ["recreate"]
+    assert complete(shell, "%mb_compute recreate g") == ["gpu-t4"]
+    assert complete(shell, "%mb_workspace use w") == ["ws"]
+    assert complete(shell, "%mb_compute create gpu --size Standard_NC40") == ["Standard_NC40ads_H100_v5"]
+    assert complete(shell, "%mb_compute create gpu --priority l") == ["low-priority"]
+    assert complete(shell, "%mb_workspace use --sign-in d") == ["device"]
+    assert complete(shell, "%mb_compute create gpu --min") == ["--min-nodes"]
+    assert not azure.exchanges
