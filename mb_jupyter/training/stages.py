@@ -276,11 +276,14 @@ def _facts(session: Session, classifier: Classifier, parts: Parts, metrics: dict
     }
 
 
-def finished(session: Session, choice: Choice, parts: Parts, result: dict[str, Any], proof: dict[str, Any]) -> None:
+def finished(
+    session: Session, choice: Choice, parts: Parts, result: dict[str, Any], *, variants: dict[str, Any]
+) -> None:
     """Record the result, and refuse a model that is worse than was asked for."""
     recorder, wanted = session.recorder, session.settings.min_accuracy
+    proof = result.pop("verification")
     result = {**result, "agreement": proof["agreement"], "largest_difference": proof["largest_difference"]}
-    report = {"architecture": choice.name, **result, "verification": proof, "counts": parts.counts}
+    report = {"architecture": choice.name, **result, "verification": proof, "counts": parts.counts, **variants}
     evidence.write(session, "report.json", report)
     told = evidence.reproducibility(session, choice, parts, session.state["frozen"]["engine"])
     evidence.write(session, "reproducibility.json", told)

@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mb_jupyter import load
 from mb_jupyter.training.__main__ import main
 
 PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
@@ -175,6 +176,22 @@ def test_every_picture_of_the_training_has_scores_of_a_head_that_never_saw_it(fi
         scores = {name.removeprefix("Score."): float(row[name]) for name in row if name.startswith("Score.")}
         assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
         assert row["Prediction"] == max(scores, key=lambda name: scores[name])
+
+
+def test_a_variant_in_int8_is_measured_beside_the_model(finished):
+    report = json.loads((finished.output / "report.json").read_text(encoding="utf-8"))
+    whole, small = report["variants"]
+    assert [whole["name"], small["name"]] == ["float32", "int8"]
+    held_out = table(finished.output / "predictions.csv")
+    assert whole["pictures"] == small["pictures"] == len(held_out)
+    assert whole["right"] == sum(row["Label"] == row["Prediction"] for row in held_out)
+    for variant in (whole, small):
+        assert (finished.output / variant["file"]).stat().st_size == variant["bytes"]
+        assert variant["ms_first"] > 0 and variant["ms_per_picture"] > 0
+    assert small["bytes"] < whole["bytes"] / 2 and 0 <= small["agreement"] <= 1
+    assert report["recommended_variant"] == "float32" and "95 %" in report["recommendation"]  # 15 pictures say little
+    model = load(finished.output / small["file"])
+    assert list(model.classes) == json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8"))
 
 
 def test_the_records_tell_the_story_in_order(finished):

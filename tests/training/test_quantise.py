@@ -1,0 +1,96 @@
+"""The int8 variant: made, loaded like the other, measured, and recommended by the rule only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from scipy.stats import binomtest
+
+from mb_jupyter import load
+from mb_jupyter.prediction import Predictions
+from mb_jupyter.training import export, quantise
+from mb_jupyter.training.data import Sample
+from mb_jupyter.training.weights import sha256_of
+
+from .conftest import SIZE
+from .test_export import FACTS
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    """Return twelve smooth pictures of three colours."""
+    random, found = np.random.default_rng(0), []
+    for number in range(12):
+        path = tmp_path / f"{number}.png"
+        coarse = random.integers(0, 256, (4, 4, 3), np.uint8)
+        coarse[..., number % 3] = 220
+        Image.fromarray(coarse).resize((SIZE, SIZE)).save(path)
+        found.append(Sample(path.name, path, number % 3, sha256_of(path)))
+    return found
+
+
+def test_it_is_a_smaller_model_of_the_same_form(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
+    facts = {**FACTS, "unsure_below": 0.4}
+    export.write_model(tmp_path, classifier, facts, published=True)
+    warm_cache()
+    whole = (tmp_path / "bestModel.onnx").read_bytes()
+    (tmp_path / quantise.FILE).write_bytes(quantise.quantised(whole, samples, SIZE))
+    model = onnx.load(tmp_path / quantise.FILE)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said == {entry.key: entry.value for entry in onnx.load_from_string(whole).metadata_props} | {
+        "variant": "int8"
+    }
+    assert (tmp_path / quantise.FILE).stat().st_size < len(whole) / 3
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in model.graph.node}
+    float32, int8 = load(tmp_path / "bestModel.onnx"), load(tmp_path / quantise.FILE)
+    assert int8.classes == float32.classes and int8.unsure_below == 0.4
+    paths = [sample.path for sample in samples]
+    ours, theirs = (np.stack(list(export.answers(str(tmp_path / name), samples, SIZE))) for name in
+                    ("bestModel.onnx", quantise.FILE))  # fmt: skip
+    assert np.abs(ours - theirs).max() < 0.2
+    answers = int8.predict(paths)
+    assert isinstance(answers, Predictions)
+    assert answers.labels == [float32.classes[place] for place in theirs.argmax(1)]
+
+
+def test_the_same_pictures_give_the_same_model(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
+    export.write_model(tmp_path, classifier, FACTS, published=True)
+    warm_cache()
+    whole = (tmp_path / "bestModel.onnx").read_bytes()
+    assert quantise.quantised(whole, samples, SIZE) == quantise.quantised(whole, samples, SIZE)
+
+
+def rights(count: int, wrong: int) -> np.ndarray:
+    found = np.ones(count, bool)
+    found[:wrong] = False
+    return found
+
+
+@pytest.mark.parametrize(
+    ("count", "lost", "speed", "choice"),
+    [
+        (400, 0, 1.5, "int8"),
+        (400, 0, 1.19, "float32"),  # not fast enough to be worth anything
+        (400, 8, 3.0, "float32"),  # 2 % lost, perhaps more
+        (40, 0, 3.0, "float32"),  # too few pictures to know
+        (0, 0, 3.0, "float32"),
+    ],
+)
+def test_the_rule(count: int, lost: int, speed: float, choice: str) -> None:
+    found, why = quantise.recommended(rights(count, 0), rights(count, lost), speed)
+    assert found == choice
+    assert f"{speed:.2g} times as fast" in why or not count
+
+
+def test_what_both_get_wrong_does_not_count_against_int8() -> None:
+    assert quantise.recommended(rights(400, 100), rights(400, 100), 2.0)[0] == "int8"
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 40), (3, 77), (40, 40)])
+def test_the_interval_is_wilsons(hits: int, count: int) -> None:
+    expected = binomtest(hits, count).proportion_ci(method="wilson").high
+    assert quantise._upper(hits, count) == pytest.approx(expected, abs=1e-9)
