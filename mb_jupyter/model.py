@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from .explain import Explanation
+
 __all__ = ["Model", "ModelInput", "ModelOutput", "Prediction", "Predictions", "Written", "load"]
 
 MOST_THREADS = 16
@@ -187,6 +189,16 @@ class Model:
                 progress(done, total)
         return counts, failed, unsure
 
+    def explain(self, source: Any, *, label: str | None = None, urls: bool = False) -> Explanation:
+        """Return which parts of a picture spoke for its class, and for ``label`` too where that is another class.
+
+        Parts are covered one after another and the network is asked again, some 60 times: a second or two.
+        ``source`` is one picture as :meth:`predict` takes it.
+        """
+        from .explain import explain
+
+        return explain(self, source, label=label, urls=urls)
+
     # -- one picture, several pictures -------------------------------------------------------------------
 
     def _one(self, picture: Picture) -> Prediction:
@@ -234,13 +246,10 @@ class Model:
         from .training.errors import PictureError
         from .training.preprocess import fit, open_picture
 
+        content = picture.content
         try:
-            content = fetch(picture.content) if isinstance(picture.content, URL) else picture.content
-            if hasattr(content, "getbands"):
-                with self._images:
-                    image = open_picture(content)
-            else:
-                image = open_picture(content, at_least=self.size)
+            content = fetch(content) if isinstance(content, URL) else content
+            image = self.opened(content)
         except PictureError as error:
             return _Answer(picture.name, None, str(error), b"")
         except OSError as error:
@@ -251,6 +260,18 @@ class Model:
         if max(image.size) < THUMBNAIL and not hasattr(content, "getbands"):
             image = open_picture(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
         return _Answer(picture.name, scores, "", _thumbnail(image))
+
+    def opened(self, content: Any) -> Image.Image:
+        """Return a picture upright and in RGB, no larger than the network needs it where that is quicker.
+
+        ``PictureError`` or ``OSError`` say why it cannot be read.
+        """
+        from .training.preprocess import open_picture
+
+        if hasattr(content, "getbands"):
+            with self._images:
+                return open_picture(content)
+        return open_picture(content, at_least=self.size)
 
     # -- the network -------------------------------------------------------------------------------------
 

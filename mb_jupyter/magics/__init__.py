@@ -3,6 +3,7 @@
 Class names, paths and variables are data here: nothing in a line is expanded but ``~`` and ``{{name}}``.
 """
 
+from .again import AgainMagics
 from .azure import AzureMagics
 from .export import ExportMagics
 from .models import ModelMagics
@@ -10,7 +11,16 @@ from .panel import PanelMagics
 from .resources import ResourceMagics
 from .training import MBMagics
 
-ALL = (AzureMagics, ExportMagics, MBMagics, ModelMagics, PanelMagics, ResourceMagics)
+ALL = (AgainMagics, AzureMagics, ExportMagics, MBMagics, ModelMagics, PanelMagics, ResourceMagics)
 """What ``%load_ext mb_jupyter`` registers."""
 
-__all__ = ["ALL", "AzureMagics", "ExportMagics", "MBMagics", "ModelMagics", "PanelMagics", "ResourceMagics"]
+__all__ = [
+    "ALL",
+    "AgainMagics",
+    "AzureMagics",
+    "ExportMagics",
+    "MBMagics",
+    "ModelMagics",
+    "PanelMagics",
+    "ResourceMagics",
+]

@@ -1,0 +1,31 @@
+"""Look again: why a picture was answered so, and whether a run can be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.magic import magics_class
+from IPython.core.magic_arguments import argument
+
+from .command import Commands, command
+
+
+@magics_class
+class AgainMagics(Commands):
+    """The commands that ask a model or a run a second time."""
+
+    @command(
+        argument("picture", nargs="+", help="one picture"),
+        argument(
+            "-c", "--class", dest="label", metavar="NAME", help="explain this class too, beside the predicted one"
+        ),
+        argument("-r", "--run", help="handle or id of a run, or name of an experiment; default: the latest"),
+        argument("-m", "--model", help="an MLModel.zip or the folder of a run, instead of a run"),
+        argument("--urls", action="store_true", help="allow an address (http, https) as picture"),
+    )
+    def mb_explain(self, args: Any) -> Any:
+        """Show which parts of a picture spoke for its class, by covering them one after another."""
+        from mb_jupyter.model import load
+
+        model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
+        return model.explain(self.one(args.picture), label=args.label, urls=args.urls)
