@@ -282,6 +282,8 @@ class Report(files.InFolder):
     @cached_property
     def frozen_features(self) -> Report | None:
         """The report on the frozen-features model on the same pictures; None without ``baselines.csv``."""
+        if self.same_file("baselines.csv", "predictions.csv"):
+            return self
         frame = self.predictions_in("baselines.csv")
         try:
             return None if frame is None else Report.from_frame(frame)

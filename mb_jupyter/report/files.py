@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
 import os
@@ -200,6 +201,11 @@ class InFolder:
         """Return where a picture is, or was when the run was begun."""
         root = data_root(self.run)
         return root / image_source if root else Path(image_source)
+
+    def same_file(self, first: str, second: str) -> bool:
+        """Tell whether two files of the run hold the same: where fine-tuning did not win, no need to read twice."""
+        paths = [self.folder / name for name in (first, second)] if self.folder else []
+        return bool(paths) and all(path.is_file() for path in paths) and filecmp.cmp(*paths, shallow=False)
 
     def predictions_in(self, name: str) -> pd.DataFrame | None:
         """Return a table of predictions of the run; None when it is not there or damaged."""

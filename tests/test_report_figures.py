@@ -1,0 +1,219 @@
+"""The report's arithmetic and files, against cases worked by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mb_jupyter import Report
+from mb_jupyter.errors import DataError
+from mb_jupyter.report import Comparison, compare_reports
+from mb_jupyter.report import statistics as st
+
+
+def table(rows: list[tuple[str, str, float]], classes: tuple[str, str] = ("cat", "dog")) -> pd.DataFrame:
+    """Return predictions of two classes from (true, answered, score of the answer)."""
+    first = [score if given == classes[0] else 1 - score for _, given, score in rows]
+    return pd.DataFrame({
+        "ImageSource": [f"{i}.png" for i in range(len(rows))],
+        "Label": [true for true, _, _ in rows],
+        "Prediction": [given for _, given, _ in rows],
+        f"Score.{classes[0]}": first,
+        f"Score.{classes[1]}": [1 - value for value in first],
+    })  # fmt: skip
+
+
+# five cats and five dogs: one surely wrong, one hardly
+ROWS = [("cat", "cat", 0.9)] * 4 + [("cat", "dog", 0.95)] + [("dog", "dog", 0.7)] * 4 + [("dog", "cat", 0.6)]
+
+
+def write_run(folder: Path, rows: list[tuple[str, str, float]] = ROWS, **record: object) -> Path:
+    folder.mkdir(parents=True)
+    table(rows).to_csv(folder / "predictions.csv", index=False)
+    told = {
+        "handle": f"local://pets/{folder.name}",
+        "id": folder.name,
+        "root": str(folder.parent / "data"),
+        "config": {},
+    }
+    (folder / "run.json").write_text(json.dumps({**told, **record}))
+    (folder / "status.json").write_text(json.dumps({"state": "completed"}))
+    return folder
+
+
+def test_calibration_by_hand() -> None:
+    # bins of 1/15: .6 in [.6, .667), .7 in [.667, .733), .9 in [.867, .933), .95 in the last
+    bins = Report.from_frame(table(ROWS)).calibration
+    filled = bins[bins["Pictures"] > 0]
+    assert filled["Pictures"].tolist() == [1, 4, 4, 1]
+    assert filled["Right"].tolist() == [0, 4, 4, 0]
+    # |0 - .6| + 4 |1 - .7| + 4 |1 - .9| + |0 - .95| = 3.15, over ten pictures
+    assert Report.from_frame(table(ROWS)).ece == pytest.approx(0.315)
+
+
+def test_the_scores_before_calibration_are_found_again() -> None:
+    logits = np.array([[2.0, 0.5, -1.0], [0.1, 0.0, 3.0]])
+
+    def softmax(z: np.ndarray) -> np.ndarray:
+        return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+    np.testing.assert_allclose(st.heated(softmax(logits / 1.7), 1.7), softmax(logits))
+    report = Report.from_frame(table(ROWS), {"temperature": 1.0})
+    assert report.ece_before == pytest.approx(report.ece)
+    assert Report.from_frame(table(ROWS)).ece_before is None
+
+
+def test_chance_makes_no_error_of_certain_answers_and_some_of_others() -> None:
+    assert st.calibration_error_by_chance(np.ones(10)) == (0.0, 0.0)
+    # one picture of score 1/2: right or wrong, it is missed by 1/2
+    assert st.calibration_error_by_chance(np.array([0.5])) == (0.5, 0.5)
+
+
+def test_thresholds_by_hand() -> None:
+    report = Report.from_frame(table(ROWS))
+    found = report.thresholds
+    assert found["Threshold"].tolist() == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert found["Answered"].tolist() == [10, 10, 9, 5, 5]
+    assert found["Right"].tolist() == [8, 8, 8, 4, 4]
+    assert found["Coverage"].tolist() == [1, 1, 0.9, 0.5, 0.5]
+    at = report.at(0.7)
+    assert at.loc["dog"].tolist() == [5, 5, 0.8, 0.8, 4]  # the sure mistake names the dog
+    assert at.loc["cat"].tolist() == [5, 4, 1.0, 0.8, 4]
+
+
+def test_recommended_thresholds() -> None:
+    report = Report.from_frame(table(ROWS))
+    assert report.recommended_threshold(0.8) == 0.0, "all are answered"
+    threshold = report.recommended_threshold(0.85)  # 8 of the 9 best scores are right
+    assert threshold is not None and 0.6 < threshold <= 0.7
+    assert report.recommended_threshold(0.95) is None, "the surest answer is wrong"
+    # equal scores cannot be parted
+    assert st.lowest_threshold(np.array([0.9, 0.9, 0.5]), np.array([True, False, True]), 0.99) is None
+
+
+@pytest.mark.parametrize(("one", "other", "p"), [(0, 6, 0.03125), (1, 5, 0.21875), (0, 5, 0.0625), (0, 0, 1.0)])
+def test_mcnemar_by_hand(one: int, other: int, p: float) -> None:
+    # two-sided binomial: 2 / 2**6, 2 (1 + 6) / 2**6, 2 / 2**5
+    first = np.array([True] * one + [False] * other + [True] * 4)
+    second = np.array([False] * one + [True] * other + [True] * 4)
+    found = st.paired(first, second)
+    assert (found.both, found.first_only, found.second_only) == (4, one, other)
+    assert found.p_value == pytest.approx(p)
+    assert found.differ == (p < 0.05)
+
+
+def test_average_precision_by_hand() -> None:
+    # cats in the order of their scores: right, wrong, right: (1 + 2/3) / 2
+    frame = pd.DataFrame({"ImageSource": list("abc"), "Label": ["cat", "dog", "cat"], "Prediction": ["cat"] * 3,
+                          "Score.cat": [0.9, 0.8, 0.7], "Score.dog": [0.1, 0.2, 0.3]})  # fmt: skip
+    figures = Report.from_frame(frame).per_class
+    assert figures.loc["cat", "AP"] == pytest.approx(5 / 6)
+    assert (figures.loc["cat", "Right"], figures.loc["cat", "Answered"], figures.loc["dog", "Answered"]) == (2, 3, 0)
+    assert figures.loc["cat", "RecallLow"] == pytest.approx(st.wilson(2, 2).low)
+    assert math.isnan(st.wilson(0, 0).low)
+
+
+def test_mistakes_and_cells() -> None:
+    report = Report.from_frame(table(ROWS))
+    assert report.mistakes[["Label", "Prediction", "Score"]].values.tolist() == [
+        ["cat", "dog", 0.95],
+        ["dog", "cat", 0.6],
+    ]
+    assert report.mistakes["LabelScore"].tolist() == pytest.approx([0.05, 0.4])
+    assert len(report.pictures_in("cat", "cat")) == 4
+    assert report.pictures_in("dog", "cat")["ImageSource"].tolist() == ["9.png"]
+
+
+def test_two_runs_that_differ_by_noise_are_equal(tmp_path: Path) -> None:
+    better = [("cat", "cat", 0.9)] * 5 + ROWS[5:]
+    before, after = (Report.from_run(write_run(tmp_path / n, rows)) for n, rows in (("1", ROWS), ("2", better)))
+    compared = after.comparison(before)
+    assert compared.equal and "equal as far as these pictures can tell" in compared.summary
+    assert compared.flips["ImageSource"].tolist() == ["4.png"]
+    assert compared.flips[["Before", "After"]].values.tolist() == [["dog", "cat"]]
+    assert after.previous is not None and after.previous.name == "local://pets/1"
+    assert before.previous is None
+    assert "Beside the previous run" in after._repr_mimebundle_()["text/plain"]
+
+
+def test_runs_are_compared_on_what_both_held_out_with_the_same_label(tmp_path: Path) -> None:
+    wrong, right = [("cat", "dog", 0.9)] * 8, [("cat", "cat", 0.9)] * 8
+    before = write_run(tmp_path / "1", [*wrong, ("dog", "dog", 0.9)], config={"seed": 0})
+    after = write_run(tmp_path / "2", [*right, ("cat", "cat", 0.9), ("dog", "dog", 0.9)], config={"seed": 1})
+    compared = compare_reports([Report.from_run(before), Report.from_run(after)])
+    assert (compared.test.pictures, compared.test.second_only, compared.pairs[0].relabelled) == (8, 8, 1)
+    assert compared.pairs[0].outcome == "better" and not compared.equal
+    assert ["seed", "0", "1"] in compared.changes.values.tolist()
+    assert "1 picture was given another label" in compared.summary
+    assert isinstance(compared, Comparison)
+    with pytest.raises(DataError, match="One run alone"):
+        compare_reports([Report.from_run(before)])
+
+
+def write_out_of_fold(folder: Path) -> None:
+    rows = [("cat", "cat", 0.97)] * 20 + [("dog", "dog", 0.97)] * 20 + [("cat", "dog", 0.99)]
+    table(rows).assign(Fold=0).to_csv(folder / "out_of_fold.csv", index=False)
+
+
+def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    write_out_of_fold(folder)
+    report = Report.from_run(folder)
+    assert report.suspects[["ImageSource", "Label", "Suggested"]].values.tolist() == [["40.png", "cat", "dog"]]
+    path = report.write_patch(tmp_path / "labels.patch.csv")
+    patch = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert patch[["ImageSource", "Label", "NewLabel"]].values.tolist() == [["40.png", "cat", ""]]
+    report.write_patch(path, accept=["40.png"])
+    report.write_patch(path)  # what was reviewed stays
+    assert pd.read_csv(path)["NewLabel"].tolist() == ["dog"]
+
+
+def test_the_files_in_the_runs_folder(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    write_out_of_fold(folder)
+    (tmp_path / "data").mkdir()
+    for i in (4, 9):
+        Image.new("RGB", (40, 30), (200, 10, 10)).save(tmp_path / "data" / f"{i}.png")
+    said = Report.from_run(folder)._repr_mimebundle_()["text/plain"]
+    assert "report.html, evaluation.json, labels.patch.csv" in said
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64") >= 2 and "http" not in page
+    evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    assert (evaluation["right"], evaluation["pictures"]) == (8, 10)
+    (folder / "report.html").write_text("kept")
+    (folder / "labels.patch.csv").write_text("somebody's review")
+    Report.from_run(folder).write()
+    assert (folder / "report.html").read_text() == "kept", "nothing has changed, so nothing is written"
+    (folder / "report.json").write_text('{"temperature": 1.5}')
+    Report.from_run(folder).write()
+    assert "temperature 1.50" in (folder / "report.html").read_text("utf-8")
+    assert (folder / "labels.patch.csv").read_text() == "somebody's review"
+
+
+def test_nothing_is_written_while_the_run_goes_on(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    (folder / "status.json").write_text('{"state": "running"}')
+    assert Report.from_run(folder).write() == []
+    assert not (folder / "report.html").exists()
+
+
+def test_variants_and_next_steps(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    variants = [
+        {"name": "float32", "file": "bestModel.onnx", "bytes": 13_500_000, "right": 8, "pictures": 10, "ms_first": 20.0,
+         "ms_per_picture": 5.0, "agreement": 1.0},
+        {"name": "int8", "reason": "too few pictures <to calibrate>"},
+    ]  # fmt: skip
+    (folder / "report.json").write_text(json.dumps({"variants": variants, "recommended_variant": "float32"}))
+    report = Report.from_run(folder)
+    text = report._repr_mimebundle_()["text/plain"]
+    assert "13.5 MB" in text and "80.0 % (8 of 10)" in text and "too few pictures <to calibrate>" in text
+    assert "Recommended: float32" in text
+    assert "2 of all 2 mistakes" in report.next_steps[0]
+    assert "At most 2 of 10 more would be right (20.0 points)." in report.next_steps[0]
