@@ -27,9 +27,13 @@ class ExportMagics(Commands):
             default=[],
             help="api: a web service with its Dockerfile too",
         ),
+        panel="consume",
     )
     def mb_export(self, args: Any) -> Any:
-        """Write a run's model as two projects: a Python package and a console program."""
+        """Write a run's model as two projects: a Python package and a console program.
+
+        Without anything the panel's step Consume opens.
+        """
         if not args.to:
             raise UsageError("Say where the projects go: %mb_export --to FOLDER")
         run = self.chosen(args.run, "bestModel.onnx")

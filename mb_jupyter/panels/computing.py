@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NEW = ""
 FIGURES = (
-    ("vCPU", "56px"), ("Memory GiB", "96px"), ("Storage GiB", "96px"), ("GPUs", "60px"), ("GPU memory GiB", "126px"),
+    ("vCPU", "56px"), ("Memory GiB", "96px"), ("Storage GiB", "96px"), ("GPUs", "60px"), ("GPU memory GiB", "140px"),
     ("Data disks", "88px"), ("NICs", "60px"), ("Price", "80px"), ("Price, low", "90px"), ("Quota left", "90px"),
     ("Quota left, low", "120px"),
 )  # fmt: skip
@@ -51,7 +51,7 @@ class Computing:
                 *(Column(title, shown, width) for title, width in FIGURES),
                 Column("Remarks", width="minmax(180px,1fr)", figures=False),
             ),
-            caption="Sizes of a compute", by=4, least="1340px", filtered=True,
+            caption="Sizes of a compute", by=4, least="1360px", filtered=True, page=8,
         )  # fmt: skip
         self.every = parts.tick("Sizes without a GPU too")
         self.nodes = parts.whole("Nodes at the most", 1, 1, 100, hint="It has none while nothing trains")
@@ -85,12 +85,16 @@ class Computing:
         """Say what is wrong, and let the button be pressed only when nothing is."""
         if self._step.filling:
             return
-        found = list(self.wanted.findings(self._offered))
-        if self._step.connection is None:
-            found = [cloud.Finding("error", "No Azure workspace is chosen yet."), *found]
-        above = cloud.check_compute_name(self.name.value) if self.name.value else []
-        self.findings.value = parts.said(each for each in found if each not in above)
-        self.button.disabled = self._step.making or any(each.severity == "error" for each in found)
+        named, found = cloud.check_compute_name(self.name.value.strip()), self.wanted.findings(self._offered)
+        # what the name lacks stands under its field; what the priority means, beside it
+        shown = [each for each in found if each not in named and each.severity != "info"]
+        needed = ["a workspace"] if self._step.connection is None else []
+        needed += [] if self.name.value else ["a name"]
+        if needed:
+            shown.append(cloud.Finding("info", f"Still needed: {' and '.join(needed)}."))
+        self.findings.value = parts.said(shown)
+        wrong = bool(needed) or any(each.severity == "error" for each in found)
+        self.button.disabled = self._step.making or wrong
         self._step.keep(priority=self.priority.value, size=self.size.value or "")
 
     # -- lists -------------------------------------------------------------------------------------------

@@ -55,16 +55,19 @@ class Places:
 
     def renew(self) -> None:
         """Say what is wrong, and let the button be pressed only when nothing is."""
-        found = list(self.wanted.findings(self._regions))
-        if self._step.account is None:
-            found = [cloud.Finding("error", "Nobody is signed in."), *found]
-        shown_above = (
-            {each.message for each in cloud.check_workspace_name(self.name.value)} if self.name.value else set()
-        )
-        if self.group.value:
-            shown_above |= {each.message for each in cloud.check_resource_group_name(self.group.value)}
-        self.findings.value = parts.said(each for each in found if each.message not in shown_above)
-        self.button.disabled = self._step.making or any(each.severity == "error" for each in found)
+        wanted, found = self.wanted, list(self.wanted.findings(self._regions))
+        # what a name lacks stands under its field, and what is empty is not called wrong
+        above = cloud.check_workspace_name(wanted.name) + cloud.check_resource_group_name(wanted.resource_group)
+        fields = (("a workspace name", wanted.name), ("a resource group", wanted.resource_group),
+                  ("a region", wanted.region))  # fmt: skip
+        needed = [] if self._step.account else ["somebody who is signed in"]
+        needed += [what for what, value in fields if not value]
+        shown = [each for each in found if each not in above and wanted.region and wanted.subscription]
+        if needed:
+            shown.append(cloud.Finding("info", f"Still needed: {', '.join(needed)}."))
+        self.findings.value = parts.said(shown)
+        wrong = bool(needed) or any(each.severity == "error" for each in found)
+        self.button.disabled = self._step.making or wrong
 
     # -- lists -------------------------------------------------------------------------------------------
 

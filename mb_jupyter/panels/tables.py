@@ -75,12 +75,13 @@ class SortedTable:
         down: bool = False,
         least: str = "0px",
         filtered: bool = False,
+        page: int = PAGE,
     ) -> None:
         import ipywidgets as widgets
 
         self._columns, self._rows = tuple(columns), [tuple(row) for row in rows]
         self._by, self._down, self._caption, self._chosen = by, down, caption, list(self._rows)
-        self._filtered = filtered
+        self._filtered, self._page = filtered, page
         self.on_change: Callable[[], None] | None = None
         self._template = " ".join(column.width for column in columns)
         self._heads = [self._head(i) for i in range(len(columns))]
@@ -94,7 +95,7 @@ class SortedTable:
             layout=widgets.Layout(width="260px", max_width="100%"), style={"description_width": "initial"},
         )  # fmt: skip
         self._filter.observe(lambda _: self._arrange(), "value")
-        self._pager = Pager(PAGE, "rows", self._draw)
+        self._pager = Pager(page, "rows", self._draw)
         scrolled = widgets.VBox([heads, self._body], layout=widgets.Layout(overflow="auto hidden", width="100%"))
         self.widget = widgets.VBox([self._filter, scrolled, self._pager.widget])
         self.fill(self._rows)
@@ -107,7 +108,7 @@ class SortedTable:
     def fill(self, rows: Sequence[Sequence[Any]]) -> None:
         """Show other rows in the same order."""
         self._rows = [tuple(row) for row in rows]
-        self._filter.layout.display = None if self._filtered or len(self._rows) > PAGE else "none"
+        self._filter.layout.display = None if self._filtered or len(self._rows) > self._page else "none"
         self._arrange()
 
     def sort(self, by: int) -> None:
