@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import magics_class
 from IPython.core.magic_arguments import argument
 
-from .command import Commands, command
+from .command import RUN, Commands, command
+
+if TYPE_CHECKING:
+    from mb_jupyter.run import Run
 
 
 @magics_class
@@ -29,3 +32,15 @@ class AgainMagics(Commands):
 
         model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
         return model.explain(self.one(args.picture), label=args.label, urls=args.urls)
+
+    @command(RUN)
+    def mb_rerun(self, args: Any) -> Any:
+        """Repeat a run with its own configuration and pictures, and say what came out differently."""
+        from mb_jupyter.live import Live
+        from mb_jupyter.rerun import rerun
+
+        def watch(run: Run) -> None:
+            self.last = run
+            self.follow(run, Live(run.experiment), False)
+
+        return rerun(self.chosen(args.run, "predictions.csv"), watch=watch)

@@ -1,0 +1,62 @@
+"""A run repeated from its record, with a stand-in for the training program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from PIL import Image
+
+from mb_jupyter.config import resolve
+from mb_jupyter.errors import DataError
+from mb_jupyter.experiment import Experiment
+from mb_jupyter.rerun import rerun
+from mb_jupyter.run import Run
+from tests.standin import PROGRAM, write_pictures
+
+
+@pytest.fixture
+def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    write_pictures(tmp_path / "trees")
+    return Experiment.local("trees").start(resolve({"data": "trees", "epochs": 1, "seed": 3}).config).wait()
+
+
+def test_the_same_again(before: Run) -> None:
+    found = rerun(before)
+    assert found.again.id != before.id and dict(found.again.config) == dict(before.config)
+    assert found.same_split and found.flips == []
+    assert all(old == new for _, old, new in found.figures)
+    for shown in found._repr_mimebundle_().values():
+        assert "Every figure and every answer is the same." in shown and before.handle in shown
+
+
+def test_a_flipped_answer_is_named(before: Run) -> None:
+    found = rerun(before)
+    path = found.again.folder / "predictions.csv"
+    head, first, *rest = path.read_text(encoding="utf-8").splitlines()
+    cells = first.split(",")
+    was, cells[2] = cells[2], "<b>elm</b>"
+    path.write_text("\n".join([head, ",".join(cells), *rest]), encoding="utf-8")
+    assert found.flips == [(cells[0], cells[1], was, "<b>elm</b>")]
+    page = found._repr_mimebundle_()["text/html"]
+    assert "1 answer differs." in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
+
+
+def test_other_pictures_are_named(before: Run, tmp_path: Path) -> None:
+    (tmp_path / "trees/oak/0.png").unlink()
+    Image.new("RGB", (20, 20), (9, 90, 9)).save(tmp_path / "trees/pine/1.png")
+    with pytest.raises(DataError) as refused:
+        rerun(before)
+    assert "1 gone, such as 'oak/0.png'; 1 changed, such as 'pine/1.png'" in refused.value.cause
+
+
+def test_the_command(before: Run) -> None:
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "mb_jupyter")
+    found = shell.run_line_magic("mb_rerun", before.handle)
+    assert found.before.id == before.id and found.same_split
