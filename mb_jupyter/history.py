@@ -115,11 +115,15 @@ def compare(*runs: str | Run | Sequence[str | Run], workspace: Workspace | None 
     """Compare runs on the pictures that they all held out: each with the first, which is usually the earliest.
 
     ``runs`` are handles, ids or :class:`Run`, one by one or as a list; an experiment's name means its latest run.
+    One alone is compared with the run before it.
     """
     from .report import compare_reports
 
     named = [one for given in runs for one in ([given] if isinstance(given, str | Run) else given)]
-    return compare_reports([attach(one, workspace).report for one in named])
+    reports = [attach(one, workspace).report for one in named]
+    if len(reports) == 1 and reports[0].previous is not None:
+        reports.insert(0, reports[0].previous)
+    return compare_reports(reports)
 
 
 def going_on(name: str | Run | None = None, workspace: Workspace | None = None) -> Run:

@@ -61,7 +61,8 @@ def speed(sheet: Sheet) -> Section:
     variants = [one for one in report.record.get("variants") or [] if isinstance(one, dict)]
     proof = export_proof(report)
     if not variants:
-        return said("Speed and size", "The run's report.json has no variants, so nothing was measured.", proof)
+        why = str(report.record.get("recommendation") or "")
+        return said("Speed and size", "The run's report.json has no variants, so nothing was measured.", why, proof)
     columns = ("Variant", "Size", "Right", "95 % interval", "First answer", "Each picture", "Same class")
     rows = [_variant(one) for one in variants if not one.get("reason")]
     machine = report.reproducibility.get("hardware") or {}
@@ -99,8 +100,8 @@ def _recommended(report: Report, variants: list[dict[str, Any]]) -> str:
     chosen = next((one for one in variants if one.get("name") == name), None)
     if chosen is None:
         return ""
-    why = report.record.get("recommended_reason")
-    return f"Recommended: {name} ({chosen.get('file')}){f'; {why}' if why else ''}."
+    why = str(report.record.get("recommendation") or "")
+    return f"Recommended: {name} ({chosen.get('file')}). {why}".rstrip()
 
 
 def export_proof(report: Report) -> str:
