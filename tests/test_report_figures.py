@@ -83,8 +83,8 @@ def test_thresholds_by_hand() -> None:
     assert found["Right"].tolist() == [8, 8, 8, 4, 4]
     assert found["Coverage"].tolist() == [1, 1, 0.9, 0.5, 0.5]
     at = report.at(0.7)
-    assert at.loc["dog"].tolist() == [5, 5, 0.8, 0.8, 4]  # the sure mistake names the dog
-    assert at.loc["cat"].tolist() == [5, 4, 1.0, 0.8, 4]
+    assert list(at.loc["dog"]) == [5, 5, 0.8, 0.8, 4]  # the sure mistake names the dog
+    assert list(at.loc["cat"]) == [5, 4, 1.0, 0.8, 4]
 
 
 def test_recommended_thresholds() -> None:

@@ -204,8 +204,10 @@ class InFolder:
 
     def same_file(self, first: str, second: str) -> bool:
         """Tell whether two files of the run hold the same: where fine-tuning did not win, no need to read twice."""
-        paths = [self.folder / name for name in (first, second)] if self.folder else []
-        return bool(paths) and all(path.is_file() for path in paths) and filecmp.cmp(*paths, shallow=False)
+        if self.folder is None:
+            return False
+        one, other = self.folder / first, self.folder / second
+        return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
     def predictions_in(self, name: str) -> pd.DataFrame | None:
         """Return a table of predictions of the run; None when it is not there or damaged."""
