@@ -222,7 +222,7 @@ def test_a_threshold_that_the_model_carries_is_honoured(
     fresh: Environment, tmp_path: Path, pictures: list[Path]
 ) -> None:
     run = write_run(tmp_path, data=str(tmp_path / "colours"))
-    weights = network(changes={"unsure_below": "0.8"}).SerializeToString()
+    weights = network(changes={"unsure_below": "0.45"}).SerializeToString()
     (run.folder / "bestModel.onnx").write_bytes(weights)
     (run.folder / "MLModel.zip").unlink()
     made = run.export(tmp_path / "out", name="careful")
@@ -233,12 +233,17 @@ def test_a_threshold_that_the_model_carries_is_honoured(
         one for one in fresh.json(ANSWERS.format(package="careful_model"), *pictures) if not isinstance(one, str)
     ]
     assert {unsure for _, _, unsure in answers} == {True, False}
-    assert all(unsure == (max(score.values()) < 0.8) for _, score, unsure in answers)
-    unsure = next(path for path, one in zip(pictures, answers, strict=False) if one[2])
-    said = subprocess.run([fresh.bin / "careful-predict", unsure], capture_output=True, text=True, env=CLEAN).stdout
-    assert f"{unsure}: unsure (" in said
-    assert "below 0.8 is called unsure" in (made.model / "MODEL_CARD.md").read_text("utf-8")
-    assert "true below a probability of 0.8" in (made.model / "README.md").read_text("utf-8")
+    assert all(unsure == (max(score.values()) < 0.45) for _, score, unsure in answers)
+    doubtful = next(path for path, one in zip(pictures, answers, strict=False) if one[2])
+    said = subprocess.run([fresh.bin / "careful-predict", doubtful], capture_output=True, text=True, env=CLEAN).stdout
+    assert f"{doubtful}: unsure (" in said
+    all_of_them = pictures[0].parent
+    done = subprocess.run([fresh.bin / "careful-predict", all_of_them, "--csv", "-"], capture_output=True, env=CLEAN)
+    run.model.predict_to(tmp_path / "ours.csv", all_of_them)
+    assert done.stdout == (tmp_path / "ours.csv").read_bytes()
+    assert b",Unsure" in table.stdout
+    assert "below 0.45 is called unsure" in (made.model / "MODEL_CARD.md").read_text("utf-8")
+    assert "true below a probability of 0.45" in (made.model / "README.md").read_text("utf-8")
 
 
 # -- a model that was really trained ---------------------------------------------------------------------

@@ -86,7 +86,7 @@ def _values(run: Run, names: Names, contents: Contents, answers: Recorded, repor
 
     title = TITLE.sub(" ", "".join(c if c.isprintable() else " " for c in names.given)).strip()
     accuracy = f", {report.right} of {report.pictures} held-out pictures right" if report else ""
-    below = contents.card.get("unsure_below")
+    below = contents.unsure_below
     local = re.sub(r"[^a-z0-9]+", ".", run.id.lower()).strip(".")
     package = names.package(MODEL)
     return {

@@ -107,7 +107,7 @@ def _calibration(told: dict[str, Any], contents: Contents) -> Iterator[tuple[str
             yield name, f"{told[key]:.3f}"
     if isinstance(told.get("temperature"), float):
         yield "Temperature, inside the network", f"{told['temperature']:.3f}"
-    below = contents.card.get("unsure_below")
+    below = contents.unsure_below
     yield "Threshold", f"an answer below {below} is called unsure" if below is not None else "none: it always answers"
 
 

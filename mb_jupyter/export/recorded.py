@@ -109,7 +109,7 @@ def _answer(model: Model, pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
         "Prediction": answer.Prediction,
-        "unsure": bool(getattr(answer, "unsure", False)),
+        "unsure": answer.unsure,
         "Score": dict(answer.Score),
     }
 
