@@ -117,3 +117,13 @@ def test_pyplot_is_never_loaded() -> None:
     code = "import sys; from mb_jupyter import plots; plots.score_bars(['a'], [1.0]); "
     code += "assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_reliability_diagram_in_a_picture_and_in_words() -> None:
+    bins = pd.DataFrame({"Low": [0.0, 0.5], "High": [0.5, 1.0], "Pictures": [0, 4], "Score": [math.nan, 0.8],
+                         "Accuracy": [math.nan, 0.75], "AccuracyLow": [math.nan, 0.3],
+                         "AccuracyHigh": [math.nan, 0.95]})  # fmt: skip
+    assert picture(plots.reliability_diagram(bins)).size != (0, 0)
+    assert plots.reliability_diagram(bins, bins) != plots.reliability_diagram(bins)
+    said = "Reliability diagram, the share that is right at each mean score: score 80.0 %: 75.0 % of 4."
+    assert plots.reliability_diagram_alt(bins) == said
