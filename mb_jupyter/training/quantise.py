@@ -46,10 +46,11 @@ def variants(session: Session, parts: Parts) -> dict[str, Any]:
 
     ``variants``, ``recommended_variant``, and why. That int8 cannot be made of a network is no failure of the run.
     """
+    stopping = session.stopping()  # asked by every process: the answer is one for all
     if processes.rank():
         return {}
     target = session.output / FILE
-    if session.stopping():
+    if stopping:
         target.unlink(missing_ok=True)  # of an earlier attempt, which had another model
         return _without("the run was stopped early")
     session.recorder.message("Making a variant in int8 and measuring it.")
