@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from mb_jupyter.display import card, escape, table, text_table
+from mb_jupyter.display import FONT, Markup, card, escape, table, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,13 +70,14 @@ def pairs(rows: Sequence[tuple[str, object]]) -> tuple[str, str]:
     """Return names and their values as text and as HTML."""
     wide = max(len(name) for name, _ in rows)
     text = "\n".join(f"{name.ljust(wide)}  {value}" for name, value in rows)
+    name_style = "text-align:left;font-weight:normal;opacity:.75;padding:2px 14px 2px 0;white-space:nowrap"
+    value_style = "text-align:left;padding:2px 0;overflow-wrap:anywhere"
     cells = "".join(
-        f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75;padding:2px 14px 2px 0;'
-        f'vertical-align:top">{escape(name)}</th>'
-        f'<td style="text-align:left;padding:2px 0;overflow-wrap:anywhere">{escape(value)}</td></tr>'
+        f'<tr><th scope="row" style="{name_style}">{escape(name)}</th>'
+        f'<td style="{value_style}">{value if isinstance(value, Markup) else escape(value)}</td></tr>'
         for name, value in rows
     )
-    return text, f'<table style="border-collapse:collapse;margin:4px 0"><tbody>{cells}</tbody></table>'
+    return text, f'<table style="border-collapse:collapse;margin:4px 0;{FONT}"><tbody>{cells}</tbody></table>'
 
 
 def shown(value: float | int | str | None, unit: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import BAD, GOOD, card, escape
+from mb_jupyter.display import ACCENT, BAD, GOOD, Markup, card, escape
 from mb_jupyter.errors import AzureError
 
 from .computes import Compute, computes, state_of, told_errors
@@ -33,7 +33,7 @@ class WorkspaceView:
         return cls(account, connection.facts, place, computes(connection))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = [
+        rows: list[tuple[str, object]] = [
             ("workspace", self.facts.name),
             ("resource group", self.place.resource_group),
             ("region", self.facts.region),
@@ -43,7 +43,10 @@ class WorkspaceView:
             ("portal", studio(self.facts)),
         ]
         inside = self.computes._repr_mimebundle_()
-        text, page = pairs(rows)
+        text, _ = pairs(rows)
+        link = f'<a href="{escape(studio(self.facts))}" style="color:{ACCENT}" target="_blank" rel="noopener">'
+        link += "Azure Machine Learning studio</a>"
+        _, page = pairs([*rows[:-1], ("portal", Markup(link))])
         whole = f"Azure workspace {self.facts.name}\n{text}\n{inside['text/plain']}"
         return {"text/plain": whole, "text/html": card("Azure workspace", page) + inside["text/html"]}
 
@@ -70,7 +73,7 @@ class ComputeView:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         facts = self.facts
-        rows = [
+        rows: list[tuple[str, object]] = [
             ("state", state_of(facts)),
             ("size", facts.size or facts.kind),
             ("priority", facts.priority),
