@@ -241,7 +241,7 @@ def test_a_threshold_that_the_model_carries_is_honoured(
     done = subprocess.run([fresh.bin / "careful-predict", all_of_them, "--csv", "-"], capture_output=True, env=CLEAN)
     run.model.predict_to(tmp_path / "ours.csv", all_of_them)
     assert done.stdout == (tmp_path / "ours.csv").read_bytes()
-    assert b",Unsure" in table.stdout
+    assert b",Unsure" in done.stdout
     assert "below 0.45 is called unsure" in (made.model / "MODEL_CARD.md").read_text("utf-8")
     assert "true below a probability of 0.45" in (made.model / "README.md").read_text("utf-8")
 
