@@ -15,7 +15,7 @@ from . import parts
 from .step import Step
 
 if TYPE_CHECKING:
-    from mb_jupyter.azureml import Account, Connection
+    from mb_jupyter.cloud import Account, Connection
 
 LOCAL = "Trainings run on this machine, and everything stays here: no account is needed."
 SILENT = ("cli", "environment", "managed")  # ways to sign in that ask nobody anything
