@@ -49,3 +49,14 @@ def folded(place: Locator, title: str) -> None:
 
 def text_of(output: dict[str, Any]) -> str:
     return "".join(output.get("data", {}).get("text/plain", ""))
+
+
+def reopened(lab: Lab, name: str) -> None:
+    """Open a saved notebook with another kernel: JupyterLab's word about the lost widgets is there, but hidden."""
+    lab.close()
+    lab.open(name)
+    lost = lab.output(1).get_by_text("Error displaying widget")
+    expect(lost).to_have_count(1)
+    expect(lost).to_be_hidden()
+    # it also tells its console; nothing else may be told
+    lab.problems[:] = [problem for problem in lab.problems if "widget model not found" not in problem]

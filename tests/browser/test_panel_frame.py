@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .conftest import Lab
-from .panels import open_step, opened, panel, press
+from .panels import open_step, opened, panel, press, reopened
 
 STEPS = ("Environment", "Data", "Train", "Evaluate", "Consume")
 
@@ -62,8 +62,7 @@ def test_the_saved_notebook_shows_the_summary(lab: Lab, place: Path) -> None:
     expect(summary).to_contain_text("20 pictures in 2 classes")
     expect(summary).to_be_hidden()
     lab.save()
-    lab.close()
-    lab.open("saved.ipynb")
+    reopened(lab, "saved.ipynb")
     expect(summary).to_be_visible()
     assert "model not found" not in lab.output(1).inner_text()
     lab.no_errors()

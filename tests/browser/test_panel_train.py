@@ -20,7 +20,7 @@ from mb_jupyter.panels.settings import RECIPES
 from tests.standin import USE
 
 from .conftest import Lab
-from .panels import LOAD, button, folded, panel, press, text_of
+from .panels import LOAD, button, folded, panel, press, reopened, text_of
 
 
 @pytest.fixture
@@ -79,8 +79,7 @@ def test_a_run_is_started_watched_and_stopped(lab: Lab, place: Path, tmp_path: P
     expect(summary).to_contain_text("trees: stopped")
     expect(summary).to_be_hidden()
     lab.save()
-    lab.close()
-    lab.open("train.ipynb")
+    reopened(lab, "train.ipynb")
     expect(summary).to_be_visible()
     expect(summary).to_contain_text("trees: stopped")
     assert "model not found" not in lab.output(1).inner_text()
