@@ -12,6 +12,10 @@ import pytest
 
 from tests.azure_emulator.fixtures import azure, azure_session  # noqa: F401
 
+# tests use onnxruntime without the program around it, which switches its reports off; and then a test of Azure
+# would find them at its proxy
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 ROOT = Path(__file__).parent.parent
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2  # of linux/capability.h
 
