@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from .experiment import train as train
     from .history import attach as attach
     from .history import compare as compare
+    from .history import compare as compare
     from .history import runs as runs
     from .installation import doctor as doctor
     from .model import Model as Model
     from .model import ModelInput as ModelInput
     from .model import ModelOutput as ModelOutput
     from .model import load as load
+    from .report import Comparison as Comparison
     from .report import Report as Report
     from .run import Run as Run
     from .workspace import Workspace as Workspace
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Comparison": "report",
     "Dataset": "dataset",
     "Experiment": "experiment",
     "MBError": "errors",
@@ -43,6 +46,7 @@ _HOME = {
     "TrainConfig": "config",
     "Workspace": "workspace",
     "attach": "history",
+    "compare": "history",
     "compare": "history",
     "doctor": "installation",
     "load": "model",
@@ -61,6 +65,8 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "attach",
     "compare",
     "Report",
+    "compare",
+    "Comparison",
     "Model",
     "ModelInput",
     "ModelOutput",

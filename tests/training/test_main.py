@@ -133,6 +133,7 @@ def test_nobody_outside_is_told_of_a_run(code, pictures, tmp_path, monkeypatch):
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # the program itself has to see to it
         program = Program(code, pictures, tmp_path, recipe="features")
         assert program.run() == 0, program.log
         proxy.shutdown()
