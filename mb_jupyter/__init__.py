@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .experiment import train as train
     from .history import attach as attach
     from .history import compare as compare
-    from .history import compare as compare
     from .history import runs as runs
     from .installation import doctor as doctor
     from .model import Model as Model
@@ -47,7 +46,6 @@ _HOME = {
     "Workspace": "workspace",
     "attach": "history",
     "compare": "history",
-    "compare": "history",
     "doctor": "installation",
     "load": "model",
     "runs": "history",
@@ -63,7 +61,6 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "Run",
     "runs",
     "attach",
-    "compare",
     "Report",
     "compare",
     "Comparison",
