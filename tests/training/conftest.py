@@ -12,6 +12,7 @@ import torch
 from torchvision import models
 
 from mb_jupyter.training import graph, network
+from tests.picture_files import folder_of
 
 CLASSES = ("ape", "bee", "cat")
 SIZE = 64
@@ -78,3 +79,9 @@ def warm_cache(own_cache: Path, graph_folder: Path) -> Callable[[], None]:
         shutil.copytree(own_cache / "graphs", graph_folder, dirs_exist_ok=True)
 
     return keep
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """Return a folder of two classes with twelve different pictures each."""
+    return folder_of(tmp_path / "flowers", {"rose": 12, "tulip": 12})
