@@ -223,23 +223,20 @@ def test_the_card_tells_the_facts(model: Model) -> None:
     assert "3 classes" in repr(model)
 
 
-def test_a_first_prediction_is_quick_and_drags_in_nothing_heavy(photos: Path, tmp_path: Path) -> None:
+def test_a_first_prediction_drags_in_nothing_heavy(photos: Path, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "m.zip")
     code = f"""
-import sys, time
-start = time.perf_counter()
+import sys
 import mb_jupyter
 answer = mb_jupyter.load({str(path)!r}).predict({str(photos / "red.png")!r})
 answer._repr_mimebundle_()
-seconds = time.perf_counter() - start
 heavy = ("torch", "torchvision", "azure", "matplotlib", "pandas", "sklearn", "ipywidgets", "scipy")
-print(answer.label, seconds, [name for name in heavy if name in sys.modules])
+print(answer.label, [name for name in heavy if name in sys.modules])
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    label, seconds, heavy = run.stdout.split(maxsplit=2)
+    label, heavy = run.stdout.split(maxsplit=1)
     assert label == "red"
     assert heavy.strip() == "[]"
-    assert float(seconds) < 5  # 0.4 on a quiet machine; benchmarks/predict.py holds it to 1.5
 
 
 class TestUnsure:

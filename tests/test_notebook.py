@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,10 +70,8 @@ def html(cell: Cell) -> str:
 
 
 def test_a_training_is_one_output_that_stays(execute):
-    begun = time.monotonic()
     cell = execute("%%mb_train --epochs 30\ndata: trees", wait=False)
     cell.read(lambda cell: cell.outputs)
-    assert time.monotonic() - begun < 2.0, "the first line comes within a second, and this machine may be busy"
     assert "trees\ncheck: looking at the pictures of trees" in cell.text
     assert "Stop button" in cell.text
     cell.read(lambda cell: "[epoch" in cell.text)
@@ -119,9 +116,8 @@ def test_a_second_stop_abandons(execute, kernel):
 
 def test_without_waiting_buttons_steer(execute):
     execute("import os; os.environ['STANDIN'] = 'slow'")
-    begun = time.monotonic()
     cell = execute("%%mb_train --no-wait\ndata: trees")
-    assert time.monotonic() - begun < 5
+    assert re.search("starting|running", execute("print(mb_run.state)").text), "the cell returned before the run ended"
     view, row = cell.outputs
     assert "application/vnd.jupyter.widget-view+json" in row["data"]
     cell.read(lambda cell: "[epoch" in view["data"]["text/plain"])

@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,10 +89,8 @@ def test_the_whole_story(lab: Lab, place: Path) -> None:
     expect(lab.output(1)).to_contain_text("20 pictures in 2 classes")
     assert lab.output(1).locator("img").count() == 2
 
-    begun = time.monotonic()
     lab.start(2)
     shows(lab, 2, "check: looking at the pictures of trees|check 0 s")
-    assert time.monotonic() - begun < 3.0, "the first line comes within a second, and this machine may be busy"
     shows(lab, 2, "Stop button ends it early and keeps the best")
     shows(lab, 2, r"check \d+ s > start.* > features.* > head.* > calibrate > evaluate > export > verify")
     shows(lab, 2, "trees: completed")
