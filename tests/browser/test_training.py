@@ -107,7 +107,8 @@ def test_the_whole_story(lab: Lab, place: Path) -> None:
         lab.run(index)
         assert not lab.output(index).locator("img:not([alt])").count()
     expect(lab.output(3)).to_contain_text("Recall")
-    assert lab.output(3).locator("img").evaluate("picture => picture.naturalWidth") > 200
+    matrix = lab.output(3).get_by_role("img", name=re.compile("^Confusion matrix of 2 classes: 4 of 4 pictures"))
+    assert matrix.evaluate("picture => picture.naturalWidth") > 200
     expect(lab.output(4)).to_contain_text(re.compile(r"Hemlock/hemlock_1.jpg: \w+, [<>]?\d+\.\d %"))
     assert lab.output(4).locator("table tr").count() == 2, "a bar for each class"
     assert lab.output(5).locator("img").count() == 2
