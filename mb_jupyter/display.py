@@ -59,6 +59,11 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.1f} %"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 picture``, ``2,000 pictures``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def largest_difference(value: float) -> str:
     """Return how far two answers of the same model are apart, as part of a sentence."""
     figure = "below 1e-9" if value < 1e-9 else f"{value:.1g}"
@@ -152,11 +157,11 @@ def bar(fraction: float, *, colour: str = ACCENT, width: int = 160) -> Markup:
     )
 
 
-def details(summary: str, content: str, *, is_open: bool = False) -> str:
+def details(summary: str | Markup, content: str, *, is_open: bool = False) -> str:
     """Return a part that folds; it works without script and by keyboard."""
     opened = " open" if is_open else ""
     return (
-        f'<details{opened} style="margin:4px 0"><summary style="cursor:pointer">{escape(summary)}</summary>'
+        f'<details{opened} style="margin:4px 0"><summary style="cursor:pointer">{_markup(summary)}</summary>'
         f"{content}</details>"
     )
 

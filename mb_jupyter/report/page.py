@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
+from mb_jupyter.display import FONT, Shown, card, counted, escape, near, table, text_table
 
 from . import facts, sections, trust
 from .files import rows_of
@@ -117,6 +117,5 @@ def _next(sheet: Sheet) -> Section:
 def _lost(sheet: Sheet) -> str:
     if not sheet.album.missing:
         return ""
-    return paragraphs(
-        f"{sheet.album.missing:,} pictures could not be opened where they were; their names stand instead."
-    )
+    could = counted(sheet.album.missing, "picture could", "pictures could")
+    return paragraphs(f"{could} not be opened where the run found them; names stand instead.")
