@@ -235,6 +235,11 @@ class Report(files.InFolder):
         before = self.calibration_before
         return None if before is None else statistics.calibration_error(before)
 
+    @cached_property
+    def ece_by_chance(self) -> tuple[float, float]:
+        """The mean, and the end of 95 %, of the error that chance alone makes of scores without fault."""
+        return statistics.calibration_error_by_chance(self.confidence)
+
     @property
     def log_loss(self) -> float:
         """The mean of -ln of the true class's score: what a temperature makes small, and less of a lottery than ECE."""

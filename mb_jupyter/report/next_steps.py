@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mb_jupyter.display import counted, elide, near, percent
 
 from .files import PATCH, is_figure
-from .statistics import Z, calibration_error_by_chance, paired
+from .statistics import Z, paired
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -196,7 +196,7 @@ def _unsure(report: Report) -> Iterator[Step]:
 
 
 def _calibrated(report: Report) -> Iterator[Step]:
-    _, most = calibration_error_by_chance(report.confidence)
+    most = report.ece_by_chance[1]
     if report.ece > most:
         counts = report.reproducibility.get("counts") or {}
         number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None

@@ -46,6 +46,7 @@ def as_json(report: Report) -> str:
         "calibration": {
             "ece": report.ece,
             "ece_before": report.ece_before,
+            "ece_by_chance": dict(zip(("mean", "upper"), report.ece_by_chance, strict=True)),
             "log_loss": report.log_loss,
             "log_loss_before": report.log_loss_before,
             "temperature": report.record.get("temperature"),

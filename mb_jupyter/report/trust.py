@@ -81,7 +81,7 @@ def calibration(sheet: Sheet) -> Section:
 def _calibrated(report: Report) -> list[str]:
     """Say how far the scores are from what is true, and how far chance alone would put them."""
     heat, was, scores = report.record.get("temperature"), report.ece_before, report.scores_before
-    mean, most = calibration_error_by_chance(report.confidence)
+    mean, most = report.ece_by_chance
     before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
     at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
     miss = (
