@@ -157,11 +157,11 @@ def bar(fraction: float, *, colour: str = ACCENT, width: int = 160) -> Markup:
     )
 
 
-def details(summary: str | Markup, content: str, *, is_open: bool = False) -> str:
+def details(summary: str, content: str, *, is_open: bool = False) -> str:
     """Return a part that folds; it works without script and by keyboard."""
     opened = " open" if is_open else ""
     return (
-        f'<details{opened} style="margin:4px 0"><summary style="cursor:pointer">{_markup(summary)}</summary>'
+        f'<details{opened} style="margin:4px 0"><summary style="cursor:pointer">{escape(summary)}</summary>'
         f"{content}</details>"
     )
 

@@ -71,7 +71,7 @@ def metric_curves(records: Records) -> bytes:
         if best is not None:
             axes.axvline(best["epoch"], color=BEST, linewidth=1, linestyle=":", label=f"best: epoch {best['epoch']:g}")
         _style_curve(axes, title, [record["epoch"] for record in epochs])
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.0f} %")
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")  # 97.5 is no 98
     return _png(figure)
 
 

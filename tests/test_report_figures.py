@@ -16,6 +16,7 @@ from mb_jupyter import Report
 from mb_jupyter.errors import DataError
 from mb_jupyter.report import Comparison, compare_reports
 from mb_jupyter.report import statistics as st
+from mb_jupyter.report.sections import ends
 
 
 def table(rows: list[tuple[str, str, float]], classes: tuple[str, str] = ("cat", "dog")) -> pd.DataFrame:
@@ -227,6 +228,14 @@ def test_the_tendency_by_hand() -> None:
     assert rights == {84: 1, 85: 0, 95: 0, 96: -1}
     assert st.tendency(np.ones(3), np.array([True] * 3)) == 0
     assert st.tendency(np.ones(3), np.array([True, True, False])) == 1
+
+
+def test_an_interval_keeps_its_ends_apart() -> None:
+    assert ends(0.704, 0.951) == "70 to 95 %"
+    assert ends(0.9987, 0.9995) == "99.9 to 100.0 %"
+    assert ends(0.0018, 0.0032) == "0.2 to 0.3 %"
+    assert ends(0.99981, 1.0) == "99.98 to 100.00 %"
+    assert ends(math.nan, math.nan) == "–"
 
 
 def test_the_log_loss_by_hand() -> None:

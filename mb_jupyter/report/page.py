@@ -109,7 +109,7 @@ def _next(sheet: Sheet) -> Section:
     steps = sheet.report.next_steps
     if not steps:
         return sections.said("What to do next", "Nothing in these figures asks for more.", is_open=True)
-    items = "".join(f'<li style="margin:3px 0">{escape(step)}</li>' for step in steps)
+    items = "".join(f'<li style="margin:3px 0">{sections.prose(step)}</li>' for step in steps)
     text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return Section("What to do next", text, f'<ol style="margin:2px 0">{items}</ol>', True)
 

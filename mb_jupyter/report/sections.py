@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from mb_jupyter.display import (
     percent,
     table,
     text_table,
-    unbroken,
 )
 
 from .files import rows_of
@@ -34,6 +34,7 @@ MOST_COLUMNS = 20  # classes up to which the confusion matrix is a table
 MOST_CELLS = 40  # of a larger one, opening to their pictures
 IN_A_CELL = 4  # thumbnails
 NAMES_IN_A_CELL = 12
+CODE = re.compile("`([^`]+)`")
 MISTAKES = {False: 10, True: 24}  # in the notebook, on the page
 
 
@@ -65,7 +66,12 @@ def said(title: str, *sentences: str, is_open: bool = False) -> Section:
 
 def paragraphs(*sentences: str) -> str:
     """Return sentences as HTML, each on its own line."""
-    return "".join(f'<div style="margin:4px 0">{escape(sentence)}</div>' for sentence in sentences if sentence)
+    return "".join(f'<div style="margin:4px 0">{prose(sentence)}</div>' for sentence in sentences if sentence)
+
+
+def prose(sentence: str) -> str:
+    """Return a sentence as HTML; what stands between backticks is code."""
+    return CODE.sub(r"<code>\1</code>", escape(sentence))
 
 
 def of(count: float, number: float) -> str:
@@ -74,8 +80,11 @@ def of(count: float, number: float) -> str:
 
 
 def ends(low: float, high: float) -> str:
-    """Return an interval of a share."""
-    return "–" if math.isnan(low) else f"{low * 100:.0f} to {high * 100:.0f} %"
+    """Return an interval of a share, with as many digits as keep its ends apart."""
+    if math.isnan(low):
+        return "–"
+    digits = next((digits for digits in range(3) if f"{low * 100:.{digits}f}" != f"{high * 100:.{digits}f}"), 2)
+    return f"{low * 100:.{digits}f} to {high * 100:.{digits}f} %"
 
 
 def decimals(value: float, digits: int = 3) -> str:
@@ -186,7 +195,7 @@ def _matrix(sheet: Sheet) -> str:
 
 def _cell(sheet: Sheet, true: str, predicted: str, count: int, support: int) -> Markup:
     summary = f"{count:,} · {percent(count / support)}"
-    return Markup(details(unbroken(summary), _pictures_of(sheet, true, predicted)))
+    return Markup(f'<div style="white-space:nowrap">{details(summary, _pictures_of(sheet, true, predicted))}</div>')
 
 
 def _pairs(sheet: Sheet) -> str:
@@ -203,7 +212,8 @@ def _pictures_of(sheet: Sheet, true: str, predicted: str) -> str:
     listed = "".join(f'<div style="font-size:11px;opacity:.8">{escape(name)}</div>' for name in names)
     rest = len(frame) - NAMES_IN_A_CELL
     more = f"and {rest:,} more: report.pictures_in({true!r}, {predicted!r})" if rest > 0 else ""
-    return f'<div style="max-width:{210 if true != predicted else 110}px">{sheet.album.strip(rows, IN_A_CELL)}' + (
+    width = 210 if true != predicted else 110
+    return f'<div style="max-width:{width}px;white-space:normal">{sheet.album.strip(rows, IN_A_CELL)}' + (
         f"{listed}{paragraphs(more)}</div>"
     )
 
