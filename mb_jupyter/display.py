@@ -59,6 +59,11 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.1f} %"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 picture``, ``2,000 pictures``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def largest_difference(value: float) -> str:
     """Return how far two answers of the same model are apart, as part of a sentence."""
     figure = "below 1e-9" if value < 1e-9 else f"{value:.1g}"

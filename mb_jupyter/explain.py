@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 CELLS = 8  # of the heat, a side
 WINDOW = 2  # cells a side that are covered at once
 NINTHS = tuple(
-    f"{row} {column}".strip().replace("middle ", "").replace("middle", "centre")
+    f"{row} {column}".replace("middle centre", "centre")
     for row in ("top", "middle", "bottom")
-    for column in ("left", "middle", "right")
+    for column in ("left", "centre", "right")
 )
 SHOWN = 256  # pixels a side of the pictures in the output
 LITTLE = 0.01  # of a score: less is said to be nothing
@@ -142,11 +142,12 @@ class Explanation:
             return f"For {name} no single part counts: covering any ninth changes the score by less than 1 point."
         said = []
         if lost >= LITTLE:
-            said.append(f"the {most} spoke most for it: without it the score is {percent(self.ninths[most][label])}")
+            said.append(f"the {most} spoke most for it (without it the score is {percent(self.ninths[most][label])})")
         if gained >= LITTLE:
-            rest = percent(self.ninths[least][label])
-            said.append(f"the {least} spoke most against it: without it the score is {rest}")
-        return f"Of {name} {'; '.join(said)}."
+            said.append(
+                f"the {least} spoke most against it (without it the score is {percent(self.ninths[least][label])})"
+            )
+        return f"{name}: {', '.join(said)}."
 
     def _order(self) -> list[str]:
         """Return the parts, the one that changes the first class's score most first."""

@@ -71,7 +71,7 @@ def metric_curves(records: Records) -> bytes:
         if best is not None:
             axes.axvline(best["epoch"], color=BEST, linewidth=1, linestyle=":", label=f"best: epoch {best['epoch']:g}")
         _style_curve(axes, title, [record["epoch"] for record in epochs])
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.0f} %")
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")  # 97.5 is no 98
     return _png(figure)
 
 
@@ -82,8 +82,8 @@ def metric_curves_alt(records: Records) -> str:
         return "Loss and accuracy over the epochs; no epoch has ended yet."
     last = epochs[-1]
     parts = [f"Loss and accuracy over {len(epochs)} epoch{'s' if len(epochs) > 1 else ''}"]
-    parts.append(f"after epoch {last['epoch']:g}: {_figures(last)}")
     best = _best(epochs)
+    parts.append(f"after epoch {last['epoch']:g}{', the best' if best is last else ''}: {_figures(last)}")
     if best is not None and best is not last:
         parts.append(f"best was epoch {best['epoch']:g}: {_figures(best)}")
     return "; ".join(parts) + "."
@@ -243,11 +243,11 @@ def reliability_diagram(bins: pd.DataFrame, before: pd.DataFrame | None = None) 
     if before is not None:
         filled = before[before["Pictures"] > 0]
         upper.plot(filled["Score"], filled["Accuracy"], "s", color=BEST, markersize=4, fillstyle="none",
-                   label="before calibration")  # fmt: skip
+                   clip_on=False, label="before calibration")  # fmt: skip
     filled = bins[bins["Pictures"] > 0]
     ends = (filled["Accuracy"] - filled["AccuracyLow"], filled["AccuracyHigh"] - filled["Accuracy"])
     upper.errorbar(filled["Score"], filled["Accuracy"], [end.clip(lower=0) for end in ends], fmt="o", color=VALIDATION,
-                   markersize=5, linewidth=1.2, label="this model, with 95 % interval")  # fmt: skip
+                   markersize=5, linewidth=1.2, clip_on=False, label="this model, with 95 % interval")  # fmt: skip
     lower.bar(bins["Low"], bins["Pictures"], bins["High"] - bins["Low"], align="edge", color=VALIDATION, alpha=0.75)
     for axes, title in ((upper, "Share that is right"), (lower, "Pictures")):
         axes.set_title(title, fontsize=9, loc="left")

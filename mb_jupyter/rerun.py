@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .display import card, elide, escape, table, text_table
+from .display import card, counted, elide, escape, table, text_table
 from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ class Rerun:
         columns, flips = ("Figure", "Before", "Now", "Difference"), self.flips
         rows = [(name, _number(old), _number(new), _difference(old, new)) for name, old, new in self.figures]
         exact = not flips and all(old == new for _, old, new in self.figures)
-        differ = "1 answer differs." if len(flips) == 1 else f"{len(flips):,} answers differ."
-        said = ["Every figure and every answer is the same." if exact else differ]
+        differ = f"{counted(len(flips), 'answer differs', 'answers differ')}."
+        same = "Every figure and every answer is the same." if exact else "Every answer is the same, not every figure."
+        said = [differ if flips else same]
         said.append("The split is the same." if self.same_split else "The split is not the same.")
         said += self.surroundings
         names = ("Picture", "Label", "Before", "Now")

@@ -79,7 +79,7 @@ def test_it_says_the_same_in_words_pictures_and_figures(model: Model, corner: Pa
     bundle = model.explain(corner, label="green")._repr_mimebundle_(include={"image/png"})
     text, page = bundle["text/plain"], bundle["text/html"]
     for shown in (text, page):
-        assert "the top left spoke most for it: without it the score is" in shown
+        assert "the top left spoke most for it (without it the score is" in shown
         assert "the bottom right spoke most for it" in shown  # for green
         assert "mean colour" in shown
     assert page.count("<img ") == 3 == page.count("alt=")

@@ -155,6 +155,8 @@ def test_the_card_says_what_the_report_says(run: Run, export: Export) -> None:
     for name, row in report.per_class.iterrows():
         assert f"| {name} | {int(row['Support'])} | {row['Precision']:.3f} | {row['Recall']:.3f} |" in card
     assert run.handle in card
+    assert f"| {report.ece:.3f} over {report.pictures} held-out pictures, by chance alone up to " in card
+    assert f"- {report.confusions[-1]}" in card, "one picture was, two pictures were"
     assert hashlib.sha256((run.folder / "bestModel.onnx").read_bytes()).hexdigest() in card
 
 

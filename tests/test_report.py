@@ -77,6 +77,21 @@ def test_in_words(report: Report) -> None:
     assert "precision does not exist (–): bird." in text
 
 
+def test_a_tie_for_the_weakest_class_is_said() -> None:
+    report = Report.from_frame(frame([("a", "a"), ("a", "b"), ("b", "b"), ("b", "a")], ["a", "b"]))
+    assert "one of the weakest classes is a (1 of 2 found, 1 of 2 answers right, F1 0.50)" in report.summary
+
+
+def test_one_picture_is_said_in_the_singular() -> None:
+    report = Report.from_frame(frame([("a", "b")], ["a", "b"]))
+    text = report._repr_mimebundle_()["text/plain"]
+    assert "0 of 1 held-out picture of 2 classes are right" in text
+    assert "1 of 1 held-out picture is answered wrongly." in text
+    assert "1 of 1 picture of a was taken for b" in text
+    assert "1 of the 1 mistake with a score" in text
+    assert not re.search(r"\b1 (pictures|mistakes|classes|answers|labels|epochs)\b", text)
+
+
 def test_a_perfect_model_has_no_weakest_class() -> None:
     report = Report.from_frame(frame([("a", "a"), ("b", "b")], ["a", "b"]))
     assert report.interval.high == pytest.approx(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mb_jupyter import Report
 from mb_jupyter.errors import DataError
 from mb_jupyter.report import Comparison, compare_reports
 from mb_jupyter.report import statistics as st
+from mb_jupyter.report.sections import ends
 
 
 def table(rows: list[tuple[str, str, float]], classes: tuple[str, str] = ("cat", "dog")) -> pd.DataFrame:
@@ -215,5 +217,106 @@ def test_variants_and_next_steps(tmp_path: Path) -> None:
     text = report._repr_mimebundle_()["text/plain"]
     assert "13.5 MB" in text and "80.0 % (8 of 10)" in text and "too few pictures <to calibrate>" in text
     assert "Recommended: float32" in text
-    assert "2 of all 2 mistakes" in report.next_steps[0]
-    assert "At most 2 of 10 more would be right (20.0 points)." in report.next_steps[0]
+    assert "2 of the 2 mistakes" in report.next_steps[0]
+    assert "At most 2 more of 10 pictures would be right (20.0 points)." in report.next_steps[0]
+
+
+def test_the_tendency_by_hand() -> None:
+    # 100 scores of .9: the deviation of chance is sqrt(100 x .9 x .1) / 100 = .03, and 1.96 of it .0588
+    scores = np.full(100, 0.9)
+    rights = {number: st.tendency(scores, np.arange(100) < number) for number in (84, 85, 95, 96)}
+    assert rights == {84: 1, 85: 0, 95: 0, 96: -1}
+    assert st.tendency(np.ones(3), np.array([True] * 3)) == 0
+    assert st.tendency(np.ones(3), np.array([True, True, False])) == 1
+
+
+def test_an_interval_keeps_its_ends_apart() -> None:
+    assert ends(0.704, 0.951) == "70 to 95 %"
+    assert ends(0.9987, 0.9995) == "99.9 to 100.0 %"
+    assert ends(0.0018, 0.0032) == "0.2 to 0.3 %"
+    assert ends(0.99981, 1.0) == "99.98 to 100.00 %"
+    assert ends(math.nan, math.nan) == "–"
+
+
+def test_the_log_loss_by_hand() -> None:
+    scores = np.array([[0.5, 0.5], [0.75, 0.25], [0.0, 1.0]])
+    assert st.log_loss(scores[:2], np.array([0, 1])) == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert math.isfinite(st.log_loss(scores, np.array([0, 1, 0]))), "a score of 0 is not the end of the world"
+    report = Report.from_frame(table(ROWS), {"temperature": 1.0})
+    assert report.log_loss_before == pytest.approx(report.log_loss)
+
+
+def test_what_is_said_of_the_scores() -> None:
+    said = Report.from_frame(table(ROWS), {"temperature": 1.0})._repr_mimebundle_()["text/plain"]
+    assert "miss the share that is right by 0.315 on average (ECE, 15 bins)" in said
+    # mean score .795 and .8 right: .005 apart, where chance alone makes .11
+    assert "as sure as they are right, as far as so many pictures can tell: the mean score is 79.5 %" in said
+    sure = Report.from_frame(table([("cat", "dog", 0.99)] * 20))._repr_mimebundle_()["text/plain"]
+    assert "surer than they are right: the mean score is 99.0 %, and 0.0 % are right." in sure
+    assert "so the scores are not quite right." in sure
+
+
+def write_split(folder: Path, rows: list[tuple[str, str, str, str]]) -> None:
+    columns = ["ImageSource", "Label", "Split", "Group"]
+    pd.DataFrame(rows, columns=columns).assign(Sha256=[row[0] for row in rows]).to_csv(folder / "split.csv")
+
+
+def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    (folder / "metrics.jsonl").write_text('{"event": "epoch", "phase": "features", "epoch": 0, "best": true}\n')
+    tested = [(f"{i}.png", "cat", "test", f"g{i}") for i in range(10)]
+    write_split(folder, [*tested, ("a.png", "cat", "train", "other")])
+    apart = Report.from_run(folder)
+    assert apart.leaked == 0
+    assert "no copy or near copy of one, is in the training" in apart._repr_mimebundle_()["text/plain"]
+    write_split(folder, [*tested, ("a.png", "cat", "train", "g3"), ("b.png", "cat", "validation", "g4")])
+    leaking = Report.from_run(folder)
+    assert leaking.leaked == 2
+    assert leaking.next_steps[0].startswith("First mend the split: 2 of 10 held-out pictures have copies")
+    assert "so the accuracy is flattered" in leaking._repr_mimebundle_()["text/plain"]
+
+
+def test_curves_are_drawn_where_there_is_something_to_draw(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    epochs = [
+        {"event": "epoch", "phase": phase, "epoch": number, "train_loss": 0.5, "validation_loss": 0.4 - 0.1 * number,
+         "validation_accuracy": 0.8, "best": True} for number, phase in enumerate(("features", "finetune"))
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]))
+    first = Report.from_run(folder)
+    page = first._repr_mimebundle_()
+    assert "without fine-tuning there is no curve to draw" in page["text/plain"]
+    assert 'alt="Loss' not in page["text/html"]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    second = Report.from_run(folder)
+    assert second.curves[["phase", "epoch"]].values.tolist() == [["features", 0], ["finetune", 1]]
+    page = second._repr_mimebundle_()
+    assert "after epoch 1, the best:" in page["text/plain"]
+    assert 'alt="Loss and accuracy over 2 epochs' in page["text/html"]
+
+
+def test_the_list_of_suspects_is_named_so_that_a_training_finds_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_run(tmp_path / "runs" / "1")
+    write_out_of_fold(folder)
+    said = Report.from_run(folder)._repr_mimebundle_()["text/plain"]
+    named = set(re.findall(r"`labels: (.+?)`", said))
+    assert named == {"runs/1/labels.patch.csv"}
+    assert Path(named.pop()).is_file()
+
+
+def test_the_record_for_programs_holds_every_part(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    write_out_of_fold(folder)
+    (folder / "report.json").write_text(json.dumps({"temperature": 1.2, "verification": {"agreement": 1.0}}))
+    (folder / "reproducibility.json").write_text(json.dumps({"seed": 3}))
+    report = Report.from_run(folder)
+    told = json.loads(report.to_json(tmp_path / "told.json").read_text("utf-8"))
+    assert (told["summary"], told["next_steps"]) == (report.summary, report.next_steps)
+    for name in ("per_class", "confusions", "curves", "mistakes", "thresholds", "baselines", "suspects", "variants"):
+        assert isinstance(told[name], list), name
+    assert told["calibration"]["ece"] == report.ece and told["calibration"]["log_loss_before"] is not None
+    assert told["reproducibility"] == {"seed": 3} and told["verification"] == {"agreement": 1.0}
+    frames = (report.per_class, report.confusion, report.curves, report.mistakes, report.suspects, report.calibration,
+              report.thresholds, report.baselines, report.variants)  # fmt: skip
+    assert all(isinstance(frame, pd.DataFrame) for frame in frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def test_a_flipped_answer_is_named(before: Run) -> None:
     assert found.flips == [(cells[0], cells[1], was, "<b>elm</b>")]
     page = found._repr_mimebundle_()["text/html"]
     assert "1 answer differs." in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
+
+
+def test_another_figure_with_the_same_answers_is_said(before: Run) -> None:
+    found = rerun(before)
+    path = found.again.folder / "report.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "test_loss": 9.0}), encoding="utf-8")
+    said = found._repr_mimebundle_()["text/plain"]
+    assert "Every answer is the same, not every figure." in said
 
 
 def test_other_pictures_are_named(before: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import percent
+from mb_jupyter.display import counted, largest_difference, percent
 
 if TYPE_CHECKING:
     from mb_jupyter.archive import Contents
@@ -40,7 +40,7 @@ def write(run: Run, contents: Contents, report: Report | None) -> str:
     sections = [
         ("The model", _facts(_model_facts(run, contents))),
         ("How good it is", _quality(report)),
-        ("Its probabilities", _facts(_calibration(told, contents))),
+        ("Its probabilities", _facts(_calibration(told, contents, report))),
         ("What was exported", _facts(_files(told, contents))),
         ("How a picture is prepared", _facts(contents.card.get("preprocess", {}).items())),
         ("How it was made", _facts(_making(run, contents))),
@@ -59,7 +59,7 @@ def _facts(facts: Iterable[tuple[str, object]]) -> str:
 
 
 def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
-    counts = contents.card.get("pictures") or run.record.get("counts") or {}
+    counts = _read(run.folder / "reproducibility.json").get("counts") or contents.card.get("pictures") or {}
     yield "Classes", f"{len(contents.classes):,}: {', '.join(contents.classes)}"
     yield "Architecture", contents.card.get("architecture", "")
     yield "Takes", f"uint8 RGB pictures of {contents.size} x {contents.size} pixels"
@@ -67,8 +67,7 @@ def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
     yield "Run", run.handle
     yield "Begun", str(run.record.get("created", ""))[:16].replace("T", " ")
     yield "State", str(run.state)
-    if {"train", "test"} <= set(counts):
-        yield "Pictures", ", ".join(f"{counts[part]:,} {part}" for part in counts)
+    yield "Pictures", ", ".join(f"{counts[part]:,} {part}" for part in counts)
     if left_out := run.record.get("left_out"):
         yield "Left out", f"{left_out:,} files that could not be used"
     yield "Fingerprint of the pictures", run.record.get("fingerprint", "") or contents.card.get("fingerprint", "")
@@ -79,8 +78,9 @@ def _quality(report: Report | None) -> str:
         return "It was not evaluated: the run had no predictions on held-out pictures when it was exported."
     low, high = report.interval
     said = (
-        f"**{percent(report.accuracy)}** of {report.pictures:,} held-out pictures are right ({report.right:,}; 95 % "
-        f"interval {percent(low)} to {percent(high)}). They took no part in the training."
+        f"**{percent(report.accuracy)}** of {counted(report.pictures, 'held-out picture')} "
+        f"{'is' if report.right == 1 else 'are'} right ({report.right:,}; 95 % interval {percent(low)} to "
+        f"{percent(high)}). They took no part in the training."
     )
     columns = ("Class", "Held out", "Precision", "Recall", "F1")
     rows = [
@@ -88,10 +88,7 @@ def _quality(report: Report | None) -> str:
         for name, row in report.per_class.iterrows()
     ]
     parts = [said, table(columns, rows)]
-    mixed = [
-        f"- {pair.count:,} of {pair.support:,} pictures of {text(pair.true)} were taken for {text(pair.predicted)}"
-        for pair in report.confusions[:MOST_CONFUSIONS]
-    ]
+    mixed = [f"- {text(pair)}" for pair in report.confusions[:MOST_CONFUSIONS]]
     if mixed:
         parts += ["The most frequent confusions:", "\n".join(mixed)]
     return "\n\n".join(parts)
@@ -101,10 +98,15 @@ def _share(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
-def _calibration(told: dict[str, Any], contents: Contents) -> Iterator[tuple[str, object]]:
-    for key, name in (("ece_before", "Expected calibration error before"), ("ece_after", "... and after scaling")):
-        if isinstance(told.get(key), float):
-            yield name, f"{told[key]:.3f}"
+def _calibration(told: dict[str, Any], contents: Contents, report: Report | None) -> Iterator[tuple[str, object]]:
+    if report is not None:
+        over = (
+            f"over {counted(report.pictures, 'held-out picture')}, by chance alone up to {report.ece_by_chance[1]:.3f}"
+        )
+        yield "Expected calibration error (15 bins)", f"{report.ece:.3f} {over}"
+        yield "Log loss", f"{report.log_loss:.3f}"
+        if report.ece_before is not None:
+            yield "The two without the temperature", f"{report.ece_before:.3f}, {report.log_loss_before:.3f}"
     if isinstance(told.get("temperature"), float):
         yield "Temperature, inside the network", f"{told['temperature']:.3f}"
     below = contents.unsure_below
@@ -118,16 +120,19 @@ def _files(told: dict[str, Any], contents: Contents) -> Iterator[tuple[str, obje
     if isinstance(proof, dict) and proof.get("pictures"):
         yield (
             "Compared with the trained network",
-            f"the same class for {proof['agreement']:.1%} of {proof['pictures']:,} held-out pictures; the largest "
-            f"difference of a probability is {proof['largest_difference']:.1g}",
+            f"the same class for {percent(proof['agreement'])} of {counted(proof['pictures'], 'held-out picture')}; "
+            f"{largest_difference(proof['largest_difference'])}",
         )
 
 
 def _making(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
     made = _read(run.folder / "reproducibility.json")
     settings = made.get("settings") or run.config
-    for key in ("recipe", "epochs", "max_minutes", "seed"):
-        yield key.replace("_", " ").capitalize(), settings.get(key)
+    yield "Recipe", settings.get("recipe")
+    if settings.get("recipe") != "features":
+        yield "Epochs of fine-tuning, at most", settings.get("epochs")
+        yield "Minutes, at most", settings.get("max_minutes")
+    yield "Seed", settings.get("seed")
     yield "Weights it began with (SHA-256)", made.get("weights_sha256")
     yield "Best", contents.card.get("metrics", {}).get("best_phase")
     hardware = made.get("hardware") or {}

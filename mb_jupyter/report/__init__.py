@@ -5,7 +5,7 @@ in words, is beside them.
 """
 
 from .comparison import Comparison, compare_reports
-from .evaluation import Confusion, Report
-from .statistics import Interval
+from .evaluation import Report
+from .statistics import Confusion, Interval
 
 __all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports"]

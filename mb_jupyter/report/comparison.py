@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import percent
+from mb_jupyter.display import counted, percent
 from mb_jupyter.errors import DataError
 
 from .statistics import Paired, paired, wilson
@@ -164,7 +164,9 @@ class Pair:
             alone = "the same ones"
         elif test.first_only + test.second_only < FEWEST:
             alone += f"; fewer than {FEWEST} such pictures never tell two runs apart"
-        told = f"{self._left_out()}Of the {test.pictures:,} held-out pictures that both have, {shares}; {alone}"
+        told = (
+            f"{self._left_out()}Of the {counted(test.pictures, 'held-out picture')} that both have, {shares}; {alone}"
+        )
         chance = test.chance + (f", times {self.number} for as many comparisons" if self.number > 1 else "")
         if not test.differ:
             return f"{after} and {before} are equal as far as these pictures can tell ({chance}). {told}."
@@ -182,8 +184,9 @@ class Pair:
     def _left_out(self) -> str:
         if not self.relabelled:
             return ""
-        pictures = "1 picture was" if self.relabelled == 1 else f"{self.relabelled:,} pictures were"
-        return f"{pictures} given another label in between and left out. "
+        return (
+            f"{counted(self.relabelled, 'picture was', 'pictures were')} given another label in between and left out. "
+        )
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:

@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import elide, percent
+from mb_jupyter.display import counted, elide, percent
 from mb_jupyter.errors import DataError, WorkspaceError
 
 from . import files, statistics
 from .comparison import Comparison, compare_reports
-from .statistics import BINS, THRESHOLDS, Interval
+from .statistics import BINS, THRESHOLDS, Confusion, Interval
 from .suspects import COLUMNS, find_suspects, write_patch
 
 if TYPE_CHECKING:
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TARGET = 0.95  # precision that a recommended threshold is to give
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How many pictures of the class ``true`` were taken for ``predicted``."""
-
-    true: str
-    predicted: str
-    count: int
-    support: int
-
-    def __str__(self) -> str:
-        were = "was" if self.count == 1 else "were"
-        pictures = "picture" if self.support == 1 else "pictures"
-        return f"{self.count:,} of {self.support:,} {pictures} of {self.true} {were} taken for {self.predicted}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,21 +105,22 @@ class Report(files.InFolder):
     def summary(self) -> str:
         """The report in one sentence: accuracy, interval, pictures, classes, and the weakest class."""
         low, high = (f"{end * 100:.1f}" for end in self.interval)
-        pictures = "1 held-out picture" if self.pictures == 1 else f"{self.pictures:,} held-out pictures"
         are = "is" if self.right == 1 else "are"
         return (
-            f"Accuracy {percent(self.accuracy)} (95 % interval {low} to {high} %): {self.right:,} of {pictures} "
-            f"of {len(self.classes):,} classes {are} right{self._weakest()}."
+            f"Accuracy {percent(self.accuracy)} (95 % interval {low} to {high} %): {self.right:,} of "
+            f"{counted(self.pictures, 'held-out picture')} of {counted(len(self.classes), 'class', 'classes')} {are} "
+            f"right{self._weakest()}."
         )
 
     def _weakest(self) -> str:
-        worst = self.per_class.sort_values("F1", kind="stable").iloc[0]
+        worst = self.per_class.sort_values(["F1", "Recall"], kind="stable").iloc[0]
         if self.right == self.pictures or math.isnan(worst["F1"]):
             return ""
+        which = "one of the weakest classes" if (self.per_class["F1"] == worst["F1"]).sum() > 1 else "the weakest class"
         right, support, answered = (int(worst[name]) for name in ("Right", "Support", "Answered"))
-        precision = f"{right:,} of {answered:,} answers right" if answered else "never answered"
+        precision = f"{right:,} of {counted(answered, 'answer')} right" if answered else "never answered"
         found = f"{right:,} of {support:,} found, {precision}"
-        return f"; the weakest class is {elide(str(worst.name), 40)} ({found}, F1 {worst['F1']:.2f})"
+        return f"; {which} is {elide(str(worst.name), 40)} ({found}, F1 {worst['F1']:.2f})"
 
     # -- classes and mistakes ----------------------------------------------------------------------------
 
@@ -225,12 +211,17 @@ class Report(files.InFolder):
         return statistics.reliability(self.confidence, self.true == self.given, BINS)
 
     @cached_property
-    def calibration_before(self) -> pd.DataFrame | None:
-        """The same before the temperature was set; None when it is not known."""
+    def scores_before(self) -> np.ndarray[Any, Any] | None:
+        """The scores before the temperature was set; None when it is not known."""
         heat = self.record.get("temperature")
-        if not files.is_figure(heat) or heat <= 0:
+        return statistics.heated(self.scores, heat) if files.is_figure(heat) and heat > 0 else None
+
+    @cached_property
+    def calibration_before(self) -> pd.DataFrame | None:
+        """The reliability diagram before the temperature was set; None when it is not known."""
+        if self.scores_before is None:
             return None
-        confidence = statistics.heated(self.scores, heat)[range(self.pictures), self.given]
+        confidence = self.scores_before[range(self.pictures), self.given]
         return statistics.reliability(confidence, self.true == self.given, BINS)
 
     @property
@@ -243,6 +234,21 @@ class Report(files.InFolder):
         """The same before the temperature was set; None when it is not known."""
         before = self.calibration_before
         return None if before is None else statistics.calibration_error(before)
+
+    @cached_property
+    def ece_by_chance(self) -> tuple[float, float]:
+        """The mean, and the end of 95 %, of the error that chance alone makes of scores without fault."""
+        return statistics.calibration_error_by_chance(self.confidence)
+
+    @property
+    def log_loss(self) -> float:
+        """The mean of -ln of the true class's score: what a temperature makes small, and less of a lottery than ECE."""
+        return statistics.log_loss(self.scores, self.true)
+
+    @property
+    def log_loss_before(self) -> float | None:
+        """The same before the temperature was set; None when it is not known."""
+        return None if self.scores_before is None else statistics.log_loss(self.scores_before, self.true)
 
     @cached_property
     def thresholds(self) -> pd.DataFrame:

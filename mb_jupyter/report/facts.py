@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import details, elide, largest_difference, percent, table, text_table
+from mb_jupyter.display import counted, details, elide, largest_difference, percent, table, text_table
 
 from .comparison import Pair
 from .files import is_figure, rows_of
@@ -47,8 +47,9 @@ def compared(pair: Pair, sheet: Sheet) -> tuple[str, str]:
         )
         names = [f"  {elide(r.ImageSource, 60)}: {r.Label}, {r.Before} → {r.After}" for r in rows_of(flips.head(8))]
         rest = [f"  and {len(flips) - 8:,} more"] if len(flips) > 8 else []
-        text += "\n" + "\n".join([f"{len(flips):,} pictures flipped (true class, before → after):", *names, *rest])
-        page += details(f"{len(flips):,} pictures flipped (true class: before → after)", strip, is_open=sheet.whole)
+        title = f"{counted(len(flips), 'picture is', 'pictures are')} right in only one of the two"
+        text += "\n" + "\n".join([f"{title} (true class, before → after):", *names, *rest])
+        page += details(f"{title} (true class: before → after)", strip, is_open=sheet.whole)
     return text, page
 
 
@@ -65,11 +66,10 @@ def speed(sheet: Sheet) -> Section:
         return said("Speed and size", "The run's report.json has no variants, so nothing was measured.", why, proof)
     columns = ("Variant", "Size", "Right", "95 % interval", "First answer", "Each picture", "Same class")
     rows = [_variant(one) for one in variants if not one.get("reason")]
-    machine = report.reproducibility.get("hardware") or {}
-    where = f" on {machine['processor']}, {machine.get('cores')} cores" if machine.get("processor") else ""
-    measured = f"Measured where the model was trained{where}. Same class: as the float32 model's answer."
+    where = f" ({report.record['measured_on']})" if report.record.get("measured_on") else ""
     sentences = [
-        measured,
+        f"Measured where the model was trained{where}, from decoded pictures. First answer: with loading the model. "
+        "Each picture: the median, one at a time. Same class: as the float32 model's answer.",
         *(f"{one.get('name')} could not be made: {one['reason']}" for one in variants if one.get("reason")),
         _recommended(report, variants),
         proof,
@@ -133,7 +133,9 @@ def repeat(sheet: Sheet) -> Section:
     text = "\n".join([text_table(("", ""), rows).strip("\n"), *notes, again]).strip()
     versions = record.get("versions") or {}
     page = table(("What", "Value"), rows)
-    page += details(f"{len(versions)} versions", table(("Package", "Version"), versions.items())) if versions else ""
+    page += (
+        details(counted(len(versions), "version"), table(("Package", "Version"), versions.items())) if versions else ""
+    )
     return Section(title, text, page + paragraphs(*notes, again))
 
 

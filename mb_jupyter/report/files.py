@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORE = "Score."
+PATCH = "labels.patch.csv"
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -133,6 +134,7 @@ class InFolder:
 
     folder: Path | None
     frame: pd.DataFrame
+    record: dict[str, Any]
 
     @cached_property
     def run(self) -> dict[str, Any]:
@@ -166,6 +168,20 @@ class InFolder:
         records = read_records(self.folder / "metrics.jsonl") if self.folder else []
         return [record for record in records if record.get("event") == "epoch"]
 
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row an epoch: phase, epoch, losses and accuracies on training and validation pictures, best."""
+        import pandas as pd
+
+        return pd.DataFrame(self.epochs).drop(columns=["event", "time"], errors="ignore")
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """The model in float32 and in int8: name, file, bytes, times in ms, right of how many pictures."""
+        import pandas as pd
+
+        return pd.DataFrame([one for one in self.record.get("variants") or [] if isinstance(one, dict)])
+
     @cached_property
     def split(self) -> pd.DataFrame | None:
         """The run's ``split.csv``; None without."""
@@ -190,6 +206,15 @@ class InFolder:
             return frame.assign(Key=frame["ImageSource"])
         hashes = self.split.drop_duplicates("ImageSource").set_index("ImageSource")["Sha256"]
         return frame.assign(Key=frame["ImageSource"].map(hashes).fillna(frame["ImageSource"]))
+
+    @cached_property
+    def leaked(self) -> int | None:
+        """How many held-out pictures have a copy or near copy in another part; None where no groups are kept."""
+        split = self.split
+        if split is None or "Group" not in split.columns:
+            return None
+        learned = set(split["Group"][split["Split"] != "test"])
+        return int(split["Group"][split["Split"] == "test"].isin(learned).sum())
 
     @property
     def ended(self) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mb_jupyter.display import elide, percent
+from mb_jupyter.display import counted, elide, near, percent
 
-from .files import is_figure
-from .statistics import calibration_error_by_chance, paired
+from .files import PATCH, is_figure
+from .statistics import Z, paired
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -22,8 +22,7 @@ SURE = 0.9  # the score from which a mistake makes one look at the label
 WIDE = 0.1  # of an interval that says little
 AIM = 0.05  # half the width that is good enough
 APART = 0.1  # accuracy on training pictures above that on validation pictures
-UNTRIED = 0.3  # share of the mistakes that a step may mend of which nothing is known before it is tried
-Z2 = 1.959964**2
+UNTRIED = 0.3  # of the mistakes, reckoned for a step of which nothing is known before it has been tried
 
 
 class Step(NamedTuple):
@@ -35,14 +34,25 @@ class Step(NamedTuple):
 
 def next_steps(report: Report) -> list[str]:
     """Return sentences, the largest expected gain first."""
-    rules = (_beats_nothing, _confused, _labels, _sure_mistakes, _small_classes, _training, _overfitted, _unsure,
-             _calibrated, _absent, _too_few, _smaller)  # fmt: skip
+    rules = (_leaking, _beats_nothing, _confused, _labels, _sure_mistakes, _small_classes, _training, _overfitted,
+             _unsure, _calibrated, _absent, _too_few, _smaller)  # fmt: skip
     steps = sorted((step for rule in rules for step in rule(report)), key=lambda step: -step.gain)
     return [step.sentence for step in steps[:MOST]]
 
 
 def _at_most(report: Report, count: int) -> str:
-    return f"At most {count:,} of {report.pictures:,} more would be right ({100 * count / report.pictures:.1f} points)."
+    points = f"{100 * count / report.pictures:.1f} points"
+    return f"At most {count:,} more of {counted(report.pictures, 'picture')} would be right ({points})."
+
+
+def _leaking(report: Report) -> Iterator[Step]:
+    if report.leaked:
+        yield Step(
+            1.0,
+            f"First mend the split: {report.leaked:,} of {counted(report.pictures, 'held-out picture')} "
+            f"{'has a copy or near copy' if report.leaked == 1 else 'have copies or near copies'} in the training or "
+            "validation part (the column Group of split.csv), so these figures flatter the model.",
+        )
 
 
 def _beats_nothing(report: Report) -> Iterator[Step]:
@@ -67,8 +77,9 @@ def _confused(report: Report) -> Iterator[Step]:
             a, b = elide(first, 40), elide(second, 40)
             yield Step(
                 count / report.pictures,
-                f"Give more pictures that show what parts {a} and {b}, or join the two if it does not matter: "
-                f"{count:,} of all {report.pictures - report.right:,} mistakes take one for the other. "
+                f"Give more pictures that show what tells {a} and {b} apart, or join the two classes if the difference "
+                f"does not matter: {count:,} of the {counted(report.pictures - report.right, 'mistake')} take one for "
+                f"the other. "
                 f"{_at_most(report, count)}",
             )
 
@@ -76,12 +87,12 @@ def _confused(report: Report) -> Iterator[Step]:
 def _labels(report: Report) -> Iterator[Step]:
     looked, count = report.out_of_fold, len(report.suspects)
     if looked is not None and count:
-        labels, look = ("label", "looks") if count == 1 else ("labels", "look")
+        patch = near(report.folder / PATCH) if report.folder else PATCH
         yield Step(
             count / len(looked),
-            f"Review {count:,} {labels} of {len(looked):,} ({percent(count / len(looked))}) that {look} wrong: "
-            "labels.patch.csv in the run's folder lists them, and `labels: labels.patch.csv` trains with what was "
-            "corrected in it.",
+            f"Review {counted(count, 'label')} of {len(looked):,} ({percent(count / len(looked))}) that "
+            f"{'looks' if count == 1 else 'look'} wrong: fill in NewLabel in {patch} where the label is wrong, and "
+            f"train with `labels: {patch}`.",
         )
 
 
@@ -89,9 +100,9 @@ def _sure_mistakes(report: Report) -> Iterator[Step]:
     count = int((report.mistakes["Score"] >= SURE).sum())
     if count:
         yield Step(
-            count / report.pictures / 2,
-            f"Look at the {count:,} of {len(report.mistakes):,} mistakes with a score of {SURE:g} and more "
-            "(report.mistakes): either the label is wrong, or pictures like these are missing from the training. "
+            count / report.pictures,
+            f"Look at {count:,} of the {counted(len(report.mistakes), 'mistake')} with a score of {SURE:g} or more "
+            "(report.mistakes): the label may be wrong, or pictures of this kind may be missing from the training. "
             f"{_at_most(report, count)}",
         )
 
@@ -106,10 +117,16 @@ def _small_classes(report: Report) -> Iterator[Step]:
         if has <= median / 2 and missed and row["Recall"] < report.accuracy:
             yield Step(
                 missed / report.pictures,
-                f"Add pictures of {elide(str(name), 40)}: it has {has:,} to train, a class in the middle has "
-                f"{median:g}, and {missed:,} of its {int(row['Support']):,} held-out ones are missed. "
+                f"Add pictures of {elide(str(name), 40)}: it has {has:,} to train, the median class has {median:g}, "
+                f"and {missed:,} of its {counted(int(row['Support']), 'held-out picture')} "
+                f"{'is' if missed == 1 else 'are'} missed. "
                 f"{_at_most(report, missed)}",
             )
+
+
+def _are_wrong(report: Report) -> str:
+    wrong = report.pictures - report.right
+    return f"{wrong:,} of {counted(report.pictures, 'held-out picture')} {'is' if wrong == 1 else 'are'} wrong"
 
 
 def _training(report: Report) -> Iterator[Step]:
@@ -121,20 +138,26 @@ def _training(report: Report) -> Iterator[Step]:
     if not tuned and report.config.get("recipe") == "features":
         yield Step(
             gain,
-            f"Train with `recipe: auto`: so far only the head was trained, and {wrong:,} of {report.pictures:,} are "
-            "wrong. What fine-tuning gains is known only when it was tried.",
+            f"Train with `recipe: auto`: so far only the head was trained, and {_are_wrong(report)}. What fine-tuning "
+            f"gains is known only once it has been tried; it is ranked as if it mended {UNTRIED * 100:.0f} % of them.",
         )
-    elif tuned and tuned[-1].get("best") is True:
+    elif not tuned:
+        yield Step(
+            gain,
+            "Allow more time (max_minutes): the training ended before an epoch of fine-tuning, and "
+            f"{_are_wrong(report)}. It is ranked as if fine-tuning mended {UNTRIED * 100:.0f} % of them.",
+        )
+    elif tuned[-1].get("best") is True:
         yield Step(
             gain,
             f"Train longer: the last epoch ({tuned[-1].get('epoch')}) was still the best. Raise max_minutes or epochs; "
-            f"{wrong:,} of {report.pictures:,} are wrong now.",
+            f"{_are_wrong(report)} now.",
         )
-    elif tuned and report.record.get("best_phase") == "features":
+    elif report.record.get("best_phase") == "features":
         yield Step(
             0.0,
-            f"Save the time of fine-tuning (`recipe: features`), or give it more: none of its {len(tuned):,} epochs "
-            "was better than the frozen features.",
+            f"Save the time of fine-tuning (`recipe: features`), or give it more: in {counted(len(tuned), 'epoch')} it "
+            "was never better than the frozen features on the validation pictures.",
         )
 
 
@@ -147,10 +170,10 @@ def _overfitted(report: Report) -> Iterator[Step]:
     if is_figure(known) and is_figure(new) and known - new > APART:
         wrong = (report.pictures - report.right) / report.pictures
         yield Step(
-            min(known - new, wrong) / 2,
-            f"Give more and more varied pictures: {percent(known)} of {counts.get('train', 0):,} training pictures are "
-            f"right, of {counts.get('validation', 0):,} validation pictures {percent(new)}, so the model knows its "
-            "pictures by heart.",
+            UNTRIED * min(known - new, wrong),
+            f"Give more pictures, and more varied ones: {percent(known)} of {counts.get('train', 0):,} training "
+            f"pictures are right and {percent(new)} of {counts.get('validation', 0):,} validation pictures, so the "
+            "model knows much of the training by heart.",
         )
 
 
@@ -166,30 +189,33 @@ def _unsure(report: Report) -> Iterator[Step]:
         answered, wrong = int(row["Answered"]), int(row["Answered"] - row["Right"])
         yield Step(
             1e-3,
-            f"Where a wrong answer costs more than none, train with `unsure_below: {found:g}`: {answered:,} of "
-            f"{report.pictures:,} pictures are answered then, {wrong:,} of them wrongly instead of "
+            f"Where a wrong answer costs more than none, train with `unsure_below: {found:g}`: {answered:,} of these "
+            f"{counted(report.pictures, 'picture')} would be answered, {wrong:,} of them wrongly; now it is "
             f"{report.pictures - report.right:,} of {report.pictures:,}.",
         )
 
 
 def _calibrated(report: Report) -> Iterator[Step]:
-    _, most = calibration_error_by_chance(report.confidence)
-    counts = report.reproducibility.get("counts") or {}
-    if report.ece > most and counts.get("validation"):
+    most = report.ece_by_chance[1]
+    if report.ece > most:
+        counts = report.reproducibility.get("counts") or {}
+        number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
+        few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
         yield Step(
             1e-4,
-            f"Take the scores with care (ECE {report.ece:.3f}, by chance up to {most:.3f} on {report.pictures:,} "
-            f"pictures): they were set on {counts['validation']:,} validation pictures; a larger validation_fraction "
-            "sets them better.",
+            f"Take the scores with care (ECE {report.ece:.3f}, by chance up to {most:.3f} on "
+            f"{counted(report.pictures, 'picture')}){few}.",
         )
 
 
 def _absent(report: Report) -> Iterator[Step]:
     absent = int((report.per_class["Support"] == 0).sum())
     if absent:
-        classes = "1 class" if absent == 1 else f"{absent:,} classes"
-        yield Step(1e-3, f"Give pictures to {classes} of {len(report.classes):,} without a held-out one: nothing is "
-                         "known of how often they are found.")  # fmt: skip
+        yield Step(
+            1e-3,
+            f"Give more pictures to {counted(absent, 'class', 'classes')} of {len(report.classes):,} without a "
+            f"held-out picture: nothing is known of how often {'it is' if absent == 1 else 'they are'} found.",
+        )
 
 
 def _too_few(report: Report) -> Iterator[Step]:
@@ -197,11 +223,12 @@ def _too_few(report: Report) -> Iterator[Step]:
     if high - low <= WIDE:
         return
     share = min(max(report.accuracy, 0.5), 0.95)  # of all right too: what is unknown may be wrong
-    enough = Z2 * share * (1 - share) / AIM**2
+    enough = Z**2 * share * (1 - share) / AIM**2
     yield Step(
         1e-5,
-        f"To know more: {report.pictures:,} held-out pictures leave the accuracy between {percent(low)} and "
-        f"{percent(high)}; about {round(enough, -1):,.0f} would know it to {AIM * 100:.0f} points either way.",
+        f"Hold out more pictures to know more: {report.pictures:,} {'leaves' if report.pictures == 1 else 'leave'} the "
+        f"accuracy between {percent(low)} and {percent(high)}; about {round(enough, -1):,.0f} would tell it to within "
+        f"{AIM * 100:.0f} points.",
     )
 
 
@@ -213,7 +240,7 @@ def _smaller(report: Report) -> Iterator[Step]:
         return
     yield Step(
         0.0,
-        f"Where size counts, use {small.get('file')}: {small['bytes'] / 1e6:.1f} MB instead of "
+        f"Where size or speed counts, use {small.get('file')}: {small['bytes'] / 1e6:.1f} MB instead of "
         f"{full['bytes'] / 1e6:.1f}, {small.get('right'):,} of {small.get('pictures'):,} right instead of "
         f"{full.get('right'):,}.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
+from mb_jupyter.display import FONT, Shown, card, counted, escape, near, table, text_table
 
 from . import facts, sections, trust
 from .files import rows_of
@@ -109,7 +109,7 @@ def _next(sheet: Sheet) -> Section:
     steps = sheet.report.next_steps
     if not steps:
         return sections.said("What to do next", "Nothing in these figures asks for more.", is_open=True)
-    items = "".join(f'<li style="margin:3px 0">{escape(step)}</li>' for step in steps)
+    items = "".join(f'<li style="margin:3px 0">{sections.prose(step)}</li>' for step in steps)
     text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
     return Section("What to do next", text, f'<ol style="margin:2px 0">{items}</ol>', True)
 
@@ -117,6 +117,5 @@ def _next(sheet: Sheet) -> Section:
 def _lost(sheet: Sheet) -> str:
     if not sheet.album.missing:
         return ""
-    return paragraphs(
-        f"{sheet.album.missing:,} pictures could not be opened where they were; their names stand instead."
-    )
+    could = counted(sheet.album.missing, "picture could", "pictures could")
+    return paragraphs(f"{could} not be opened where the run found them; names stand instead.")

@@ -65,7 +65,7 @@ def _box(source: str, caption: str, jpeg: bytes | None) -> str:
     name = elide(source.replace("\\", "/").rpartition("/")[2], 40)
     return (
         f'<div style="width:{SIDE}px;{FONT};font-size:11px;line-height:1.3">{framed(jpeg, source) if jpeg else ""}'
-        f'<div style="{line}" title="{escape(caption)}">{escape(caption)}</div>'
+        f'<div style="overflow-wrap:anywhere">{escape(caption)}</div>'
         f'<div style="{line};opacity:.75" title="{escape(source)}">{escape(name)}</div></div>'
     )
 

@@ -12,14 +12,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import read_record
+from .files import PATCH, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .evaluation import Report
 
-PAGE, RECORD, PATCH = "report.html", "evaluation.json", "labels.patch.csv"
+PAGE, RECORD = "report.html", "evaluation.json"
 SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "split.csv", "metrics.jsonl",
            "reproducibility.json", "run.json")  # fmt: skip
 FORMAT = 1
@@ -41,10 +41,14 @@ def as_json(report: Report) -> str:
         "classes": list(report.classes),
         "per_class": _rows(report.per_class.reset_index()),
         "confusions": [vars(one) for one in report.confusions],
+        "curves": _rows(report.curves),
         "mistakes": _rows(report.mistakes.head(MOST)),
         "calibration": {
             "ece": report.ece,
             "ece_before": report.ece_before,
+            "ece_by_chance": dict(zip(("mean", "upper"), report.ece_by_chance, strict=True)),
+            "log_loss": report.log_loss,
+            "log_loss_before": report.log_loss_before,
             "temperature": report.record.get("temperature"),
             "bins": _rows(report.calibration),
         },
@@ -53,8 +57,11 @@ def as_json(report: Report) -> str:
         "baselines": _rows(report.baselines),
         "suspects": None if report.out_of_fold is None else _rows(report.suspects.head(MOST)),
         "previous": _previous(report),
-        "variants": report.record.get("variants"),
+        "variants": _rows(report.variants),
         "recommended_variant": report.record.get("recommended_variant"),
+        "verification": report.record.get("verification"),
+        "leaked": report.leaked,
+        "reproducibility": report.reproducibility or None,
         "next_steps": report.next_steps,
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)

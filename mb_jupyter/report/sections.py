@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import ROUND, Markup, bar, details, elide, escape, image, percent, table, text_table
+from mb_jupyter.display import (
+    ROUND,
+    Markup,
+    bar,
+    counted,
+    details,
+    elide,
+    escape,
+    image,
+    percent,
+    table,
+    text_table,
+)
 
 from .files import rows_of
 from .pictures import Album, framed
@@ -21,6 +34,7 @@ MOST_COLUMNS = 20  # classes up to which the confusion matrix is a table
 MOST_CELLS = 40  # of a larger one, opening to their pictures
 IN_A_CELL = 4  # thumbnails
 NAMES_IN_A_CELL = 12
+CODE = re.compile("`([^`]+)`")
 MISTAKES = {False: 10, True: 24}  # in the notebook, on the page
 
 
@@ -52,7 +66,12 @@ def said(title: str, *sentences: str, is_open: bool = False) -> Section:
 
 def paragraphs(*sentences: str) -> str:
     """Return sentences as HTML, each on its own line."""
-    return "".join(f'<div style="margin:4px 0">{escape(sentence)}</div>' for sentence in sentences if sentence)
+    return "".join(f'<div style="margin:4px 0">{prose(sentence)}</div>' for sentence in sentences if sentence)
+
+
+def prose(sentence: str) -> str:
+    """Return a sentence as HTML; what stands between backticks is code."""
+    return CODE.sub(r"<code>\1</code>", escape(sentence))
 
 
 def of(count: float, number: float) -> str:
@@ -61,8 +80,11 @@ def of(count: float, number: float) -> str:
 
 
 def ends(low: float, high: float) -> str:
-    """Return an interval of a share."""
-    return "–" if math.isnan(low) else f"{low * 100:.0f} to {high * 100:.0f} %"
+    """Return an interval of a share, with as many digits as keep its ends apart."""
+    if math.isnan(low):
+        return "–"
+    digits = next((digits for digits in range(3) if f"{low * 100:.{digits}f}" != f"{high * 100:.{digits}f}"), 2)
+    return f"{low * 100:.{digits}f} to {high * 100:.{digits}f} %"
 
 
 def decimals(value: float, digits: int = 3) -> str:
@@ -94,7 +116,8 @@ def classes(sheet: Sheet) -> Section:
 
 HOW_TO_READ = (
     "Recall: of the pictures of the class, how many were found. Precision: of the answers that name the class, how "
-    "many are right. F1 joins both; AP (average precision) judges the order of the class's scores."
+    "many are right. F1 joins both; AP (average precision) judges the order of the class's scores. The interval is "
+    "that of the recall, after Wilson."
 )
 
 
@@ -172,14 +195,14 @@ def _matrix(sheet: Sheet) -> str:
 
 def _cell(sheet: Sheet, true: str, predicted: str, count: int, support: int) -> Markup:
     summary = f"{count:,} · {percent(count / support)}"
-    return Markup(details(summary, _pictures_of(sheet, true, predicted)))
+    return Markup(f'<div style="white-space:nowrap">{details(summary, _pictures_of(sheet, true, predicted))}</div>')
 
 
 def _pairs(sheet: Sheet) -> str:
     shown = sheet.report.confusions[: MOST_CELLS if sheet.whole else MOST_CELLS // 2]
     rest = len(sheet.report.confusions) - len(shown)
     parts = [details(str(pair), _pictures_of(sheet, pair.true, pair.predicted)) for pair in shown]
-    return "".join(parts) + paragraphs(f"and {rest:,} rarer ones: report.confusions." if rest else "")
+    return "".join(parts) + paragraphs(f"and {counted(rest, 'rarer one')}: report.confusions." if rest else "")
 
 
 def _pictures_of(sheet: Sheet, true: str, predicted: str) -> str:
@@ -189,7 +212,8 @@ def _pictures_of(sheet: Sheet, true: str, predicted: str) -> str:
     listed = "".join(f'<div style="font-size:11px;opacity:.8">{escape(name)}</div>' for name in names)
     rest = len(frame) - NAMES_IN_A_CELL
     more = f"and {rest:,} more: report.pictures_in({true!r}, {predicted!r})" if rest > 0 else ""
-    return f'<div style="max-width:{210 if true != predicted else 110}px">{sheet.album.strip(rows, IN_A_CELL)}' + (
+    width = 210 if true != predicted else 110
+    return f'<div style="max-width:{width}px;white-space:normal">{sheet.album.strip(rows, IN_A_CELL)}' + (
         f"{listed}{paragraphs(more)}</div>"
     )
 
@@ -204,11 +228,31 @@ def curves(sheet: Sheet) -> Section:
     epochs = sheet.report.epochs
     if not epochs:
         return said("Training", "The run has no metrics.jsonl with epochs, so there are no curves.")
-    sentence = metric_curves_alt(epochs)
-    picture = image(sheet.report.drawn("curves", lambda: metric_curves(epochs)), sentence, style=ROUND)
-    chosen = "These are counted on training and validation pictures; the held-out ones chose nothing."
-    page = f"<div>{picture}</div>{paragraphs(sentence, chosen)}"
-    return Section("Training", f"{sentence}\n{chosen}", page, gist=f"{len(epochs):,} epochs")
+    sentence, picture = metric_curves_alt(epochs), ""
+    apart = "The held-out pictures took part neither in the training nor in any choice."
+    sentences = [sentence, apart, leaks(sheet.report)]
+    gist = counted(len(epochs), "epoch")
+    if all(record.get("phase") == "features" for record in epochs):
+        gist = "the head on frozen features"
+        sentences.insert(1, "Epoch 0 is the head on frozen features; without fine-tuning there is no curve to draw.")
+    else:
+        drawn = sheet.report.drawn("curves", lambda: metric_curves(epochs))
+        picture = f"<div>{image(drawn, sentence, style=ROUND)}</div>"
+    text = "\n".join(filter(None, sentences))
+    return Section("Training", text, picture + paragraphs(*sentences), gist=gist)
+
+
+def leaks(report: Report) -> str:
+    """Say whether the split keeps held-out pictures and their copies out of the training."""
+    if report.leaked is None:
+        return ""
+    if not report.leaked:
+        return "None of them, and no copy or near copy of one, is in the training or validation part (split.csv)."
+    are = "has a copy or near copy" if report.leaked == 1 else "have a copy or near copy"
+    return (
+        f"{report.leaked:,} of {counted(report.pictures, 'held-out picture')} {are} in the training or validation "
+        "part, so the accuracy is flattered."
+    )
 
 
 # -- mistakes --------------------------------------------------------------------------------------------
@@ -220,7 +264,7 @@ def mistakes(sheet: Sheet) -> Section:
     """Return the wrong answers that were given most surely."""
     report, frame = sheet.report, sheet.report.mistakes
     if frame.empty:
-        return said("Worst mistakes", f"None of the {report.pictures:,} held-out pictures is answered wrongly.")
+        return said("Worst mistakes", f"No answer on {counted(report.pictures, 'held-out picture')} is wrong.")
     shown = frame.head(MISTAKES[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -230,7 +274,7 @@ def mistakes(sheet: Sheet) -> Section:
     pictures = [framed(found.get(source), source) for source in shown["ImageSource"]]
     rest = f" Shown are the {len(shown)} surest; report.mistakes has all." if len(frame) > len(shown) else ""
     are = "is" if len(frame) == 1 else "are"
-    sentence = f"{len(frame):,} of {report.pictures:,} held-out pictures {are} answered wrongly.{rest}"
+    sentence = f"{len(frame):,} of {counted(report.pictures, 'held-out picture')} {are} answered wrongly.{rest}"
     page = table(("", *MISTAKE_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),
                  vertical="middle")  # fmt: skip
     text = text_table(MISTAKE_COLUMNS, rows[: MISTAKES[False]], right=(2, 3))

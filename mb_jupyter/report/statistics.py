@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from mb_jupyter.display import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +19,25 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
 CONFIDENCE = 0.95
+Z = 1.959964  # of the normal distribution, for it
 BINS = 15  # of the calibration error, as the training program counts them
 DRAWS = 300  # of a model without fault, to know what error chance alone makes
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many pictures of the class ``true`` were taken for ``predicted``."""
+
+    true: str
+    predicted: str
+    count: int
+    support: int
+
+    def __str__(self) -> str:
+        were = "was" if self.count == 1 else "were"
+        return f"{self.count:,} of {counted(self.support, 'picture')} of {self.true} {were} taken for {self.predicted}"
 
 
 class Interval(NamedTuple):
@@ -111,6 +129,25 @@ def calibration_error(bins: pd.DataFrame) -> float:
     filled = bins[bins["Pictures"] > 0]
     gaps = (filled["Accuracy"] - filled["Score"]).abs() * filled["Pictures"]
     return float(gaps.sum() / filled["Pictures"].sum())
+
+
+def log_loss(scores: Array, true: Array) -> float:
+    """Return the mean of -ln of the true class's score; a score of 0 counts as the smallest float32."""
+    import numpy as np
+
+    own = scores[np.arange(len(true)), true]
+    return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
+
+
+def tendency(confidence: Array, right: Array) -> int:
+    """Return 1 when the answers are surer than they are right, -1 when less sure, 0 when chance may explain it.
+
+    Were every score true, mean score less share that is right would have the mean 0 and the variance
+    sum(score (1 - score)) / n^2; beyond 1.96 deviations chance is an unlikely explanation.
+    """
+    gap, number = float((confidence - right).mean()), len(confidence)
+    deviation = math.sqrt(float((confidence * (1 - confidence)).clip(min=0).sum())) / number
+    return 0 if abs(gap) <= Z * deviation else 1 if gap > 0 else -1
 
 
 def calibration_error_by_chance(confidence: Array, bins: int = BINS) -> tuple[float, float]:

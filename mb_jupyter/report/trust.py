@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from mb_jupyter.display import ROUND, details, elide, image, percent, table, text_table
+from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
 
 from .evaluation import TARGET, Report
-from .files import is_figure, rows_of
+from .files import PATCH, is_figure, rows_of
 from .pictures import framed
-from .record import PATCH
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
-from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired
+from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired, tendency
 
+GOAL = f"{TARGET * 100:g} %"
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
-SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the other", "Picture")
+SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the suggested", "Picture")
 
 
 def suspects(sheet: Sheet) -> Section:
@@ -23,16 +23,18 @@ def suspects(sheet: Sheet) -> Section:
         return said(title, "The run has no out_of_fold.csv, so its labels were not examined.")
     frame = report.suspects
     if frame.empty:
-        return said(title, f"None of the labels of {len(looked):,} training and validation pictures looks wrong.")
+        return said(title, f"None of {len(looked):,} labels of training and validation pictures looks wrong.")
     look = "looks" if len(frame) == 1 else "look"
     sentence = (
         f"{len(frame):,} of {len(looked):,} labels of training and validation pictures {look} wrong to models that "
-        "never saw the picture (confident learning, on frozen features). A suspicion is no proof: look at each."
+        "were fitted without the picture (confident learning, on frozen features). A suspicion is no proof: look at "
+        "each."
     )
+    patch = near(report.folder / PATCH) if report.folder else PATCH
     how = (
-        f"To correct them: {PATCH} in the run's folder lists them (report.write_patch(PATH) elsewhere). Write the "
-        f"right class into its column NewLabel, and train with `labels: {PATCH}`. Rows without NewLabel change "
-        "nothing, and no file is moved."
+        "To correct them, write the right class into the column NewLabel of the list "
+        f"({patch}; report.write_patch(PATH) writes it elsewhere), and train with `labels: {patch}`. Rows without "
+        "NewLabel change nothing, and no file is moved."
     )
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
@@ -58,24 +60,10 @@ def calibration(sheet: Sheet) -> Section:
     from mb_jupyter.plots import reliability_diagram, reliability_diagram_alt
 
     report = sheet.report
-    bins, heat = report.calibration, report.record.get("temperature")
-    was = report.ece_before
+    bins, was = report.calibration, report.ece_before
     before = f", {was:.3f} before calibration" if was is not None else ""
-    at = f" (temperature {heat:.2f}, set on the validation pictures)" if is_figure(heat) else ""
-    mean, most = calibration_error_by_chance(report.confidence)
-    sentence = (
-        f"The scores miss the true frequency by {report.ece:.3f} on average over {report.pictures:,} pictures "
-        f"(ECE, {BINS} bins){before}{at}."
-    )
-    chance = f"On as many pictures chance alone makes {mean:.3f} on average and up to {most:.3f} in 95 % of cases, " + (
-        "so nothing speaks against these scores." if report.ece <= most else "so the scores are not quite right."
-    )
+    sentences = _calibrated(report)
     filled = bins[bins["Pictures"] > 0]
-    over = float((filled["Score"] - filled["Accuracy"]).mul(filled["Pictures"]).sum() / report.pictures)
-    word = "surer than they are right" if over > 0 else "right more often than they are sure"
-    tends = f"On the whole the answers are {word}: mean score {percent(float(report.confidence.mean()))}, right " + (
-        f"{percent(report.accuracy)}."
-    )
     rows = [
         (f"{r.Low * 100:.0f} to {r.High * 100:.0f} %", f"{r.Pictures:,}", percent(r.Score), of(r.Right, r.Pictures),
          ends(r.AccuracyLow, r.AccuracyHigh))
@@ -85,9 +73,41 @@ def calibration(sheet: Sheet) -> Section:
     drawn = report.drawn("reliability", lambda: reliability_diagram(bins, report.calibration_before))
     picture = image(drawn, reliability_diagram_alt(bins), style=ROUND)
     figures = details("The diagram as a table", table(columns, rows, right=(1, 2)))
-    text = "\n".join([sentence, chance, tends, text_table(columns, rows, right=(1, 2))])
-    page = f"{paragraphs(sentence, chance, tends)}<div>{picture}</div>{figures}"
+    text = "\n".join([*sentences, text_table(columns, rows, right=(1, 2))])
+    page = f"{paragraphs(*sentences)}<div>{picture}</div>{figures}"
     return Section("Calibration", text, page, gist=f"ECE {report.ece:.3f}{before}")
+
+
+def _calibrated(report: Report) -> list[str]:
+    """Say how far the scores are from what is true, and how far chance alone would put them."""
+    heat, was, scores = report.record.get("temperature"), report.ece_before, report.scores_before
+    mean, most = report.ece_by_chance
+    before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
+    at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
+    miss = (
+        f"Over {counted(report.pictures, 'picture')} the scores miss the share that is right by {report.ece:.3f} on "
+        f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}{at}."
+    )
+    verdict = "so the scores are not quite right"
+    if report.ece <= most:
+        verdict = "so nothing speaks against these scores"
+        if was is not None and scores is not None:
+            same = was <= calibration_error_by_chance(scores[range(report.pictures), report.given])[1]
+            verdict += ", nor against those before calibration" if same else ""
+    chance = (
+        f"Scores without fault would miss it by {mean:.3f} on average, and by up to {most:.3f} in 95 % of cases, by "
+        f"chance alone, {verdict}."
+    )
+    word = {
+        1: "surer than they are right",
+        0: "as sure as they are right, as far as so many pictures can tell",
+        -1: "right more often than they are sure",
+    }[tendency(report.confidence, report.true == report.given)]
+    tends = (
+        f"On the whole the answers are {word}: the mean score is {percent(float(report.confidence.mean()))}, and "
+        f"{percent(report.accuracy)} are right."
+    )
+    return [miss, chance, tends]
 
 
 # -- thresholds ------------------------------------------------------------------------------------------
@@ -106,24 +126,28 @@ def thresholds(sheet: Sheet) -> Section:
     advice = _advice(sheet)
     text = "\n".join([intro, text_table(columns, rows), *advice])
     found = report.recommended_threshold()
-    gist = f"unsure below {found:g} for {percent(TARGET)} right" if found else ""
+    gist = f"unsure below {found:g} for {GOAL} right" if found else ""
     return Section("Thresholds", text, paragraphs(intro) + table(columns, rows) + paragraphs(*advice), gist=gist)
 
 
 def _advice(sheet: Sheet) -> list[str]:
     report = sheet.report
-    found, goal = report.recommended_threshold(), percent(TARGET)
+    found = report.recommended_threshold()
     if found is None:
-        sentence = f"No threshold makes {goal} of the answers right on these pictures."
+        sentence = f"No threshold makes {GOAL} of the answers right on these pictures."
     elif found == 0:
-        sentence = f"{goal} of the answers are right without a threshold: {of(report.right, report.pictures)}."
+        sentence = (
+            f"For {GOAL} right no threshold is needed on these pictures: {of(report.right, report.pictures)} are "
+            f"right without one (95 % interval {ends(*report.interval)})."
+        )
     else:
         row = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
+        unsure = report.pictures - int(row["Answered"])
         sentence = (
-            f"Recommended for {goal} right: unsure below {found:g}. Then {of(row['Right'], row['Answered'])} of the "
-            f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and "
-            f"{report.pictures - int(row['Answered']):,} of {report.pictures:,} pictures are unsure. It was chosen on "
-            "these same pictures, so expect a little less on others."
+            f"Recommended for {GOAL} right: unsure below {found:g}. Then {of(row['Right'], row['Answered'])} of the "
+            f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
+            f"{counted(report.pictures, 'picture')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
+            "on these same pictures, so expect a little less on others."
         )
     set_to = report.config.get("unsure_below")
     if is_figure(set_to):
@@ -154,16 +178,17 @@ def _beside_frozen(sheet: Sheet) -> str:
     report, frozen = sheet.report, sheet.report.frozen_features
     if frozen is None:
         return "The run has no baselines.csv, so the frozen features alone are not known on these pictures."
-    if list(frozen.frame["Prediction"]) == list(report.frame["Prediction"]):
+    if frozen is report:
         tuned = sum(record.get("phase") == "finetune" for record in report.epochs)
-        why = f"of {tuned:,} epochs of fine-tuning none was better" if tuned else "it was not fine-tuned"
-        return f"This model answers as the frozen features do: {why}."
+        better = "was not better on the validation pictures"
+        why = f"the fine-tuning ({counted(tuned, 'epoch')}) {better}" if tuned else "it was not fine-tuned"
+        return f"This model is that of the frozen features: {why}."
     if list(frozen.frame["ImageSource"]) != list(report.frame["ImageSource"]):
         return "baselines.csv is about other pictures than predictions.csv, so the two are not compared."
     test = paired(frozen.true == frozen.given, report.true == report.given)
     counts = (
-        f"{test.second_only:,} pictures are right only with fine-tuning, {test.first_only:,} only without "
-        f"({test.chance})"
+        f"{counted(test.second_only, 'picture is', 'pictures are')} right only with fine-tuning, "
+        f"{test.first_only:,} only without ({test.chance})"
     )
     if not test.differ:
         return f"Fine-tuning and frozen features are equal as far as these pictures can tell: {counts}."

@@ -30,7 +30,7 @@ def temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
         return 1.0
     if not np.isfinite(z).all():
         raise TrainingError(
-            "The network's outputs on the validation pictures are not finite numbers: the training diverged.",
+            "The network's outputs are not finite numbers: the training diverged.",
             "Train with a smaller learning_rate, or with recipe: features.",
         )
     z = z - z.max(1, keepdims=True)

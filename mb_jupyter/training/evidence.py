@@ -40,7 +40,7 @@ def reproducibility(session: Session, choice: Choice, parts: Parts, engine: str)
             "On a processor the same versions, hardware and number of threads give the same bits; "
             "a GPU, another number of processes or other hardware differ by rounding.",
             "With a limit of minutes, how many epochs and blocks are trained depends on the machine's speed; "
-            "fine_tuning says what it came to.",
+            "fine_tuning in reproducibility.json says what it came to.",
         ],
     }
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from . import calibrate
 from .data import Sample
 from .export import write_table
 
@@ -48,9 +47,8 @@ def assign(samples: Sequence[Sample], seed: int) -> Array:
 
 
 def write(path: Path, samples: Sequence[Sample], classes: Sequence[str], folds: Array, logits: Array) -> None:
-    """Write ``ImageSource,Label,Fold,Prediction,Score.<class>...``; the scores at the temperature that fits them."""
-    heat = calibrate.temperature(logits, np.array([sample.label for sample in samples]))
-    scaled = logits.astype(np.float64) / heat
+    """Write ``ImageSource,Label,Fold,Prediction,Score.<class>...`` of calibrated logits (N, classes)."""
+    scaled = logits.astype(np.float64)
     scores = np.exp(scaled - scaled.max(1, keepdims=True))
     scores = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
     write_table(path, samples, classes, scores, {"Fold": folds.tolist()})

@@ -43,11 +43,11 @@ class Fit:
     """The head found, over standardised features: logits = ((f - mean) * scale) @ weight.T + bias.
 
     ``weight`` is (classes, D) float32. Losses, accuracies and ``validation_logits`` (validation, classes) are those
-    before the refit on training and validation pictures together, so that the temperature can be judged by them;
+    before the refit on training and validation pictures together, so that a fine-tuning can be judged by them;
     the pictures as they are, without their mirror images; ``train_weight`` and ``train_bias`` are that earlier
     head, from which a fine-tuning starts that validation can still judge. ``penalties`` holds (penalty, validation
     loss) as tried. ``out_of_fold`` (train and validation, classes) are logits of heads that were fitted without
-    that picture's fold, if folds were given.
+    that picture's fold, if folds were given: what the temperature is set by.
     """
 
     weight: Array

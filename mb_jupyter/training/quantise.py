@@ -36,7 +36,7 @@ FASTER = 1.2  # times as fast int8 has to be
 MOST_LOST = 0.02  # of the pictures int8 may newly get wrong, at the upper end of the 95 % interval
 RULE = (
     f"int8 is recommended where it is at least {FASTER:g} times as fast and where, at the upper end of the 95 % Wilson "
-    f"interval, it gets at most {MOST_LOST:.0%} of the held-out pictures wrong that float32 gets right."
+    f"interval, it gets at most {100 * MOST_LOST:g} % of the held-out pictures wrong that float32 gets right."
 )
 _Z = 1.959963984540054  # of the normal distribution, for 95 %
 
@@ -120,8 +120,8 @@ def recommended(right: Array, right_in_int8: Array, speed: float) -> tuple[str, 
     lost = int((right & ~right_in_int8).sum())
     most = _upper(lost, count)
     facts = (
-        f"int8 is {speed:.2g} times as fast; of {count:,} held-out pictures it gets {lost:,} wrong that float32 gets "
-        f"right, which may be up to {most:.1%} of all pictures (95 %)."
+        f"int8 is {speed:.2f} times as fast; of {count:,} held-out picture{'' if count == 1 else 's'} it gets {lost:,} "
+        f"wrong that float32 gets right, which may be up to {100 * most:.1f} % of all pictures (95 %)."
     )
     return ("int8" if speed >= FASTER and most <= MOST_LOST else "float32"), facts
 

@@ -132,7 +132,10 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
         classifier.head.set(fit)
         labels = torch.tensor([sample.label for sample in parts.validation])
         loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
-        heat = calibrate.temperature(fit.validation_logits, labels.numpy())
+        # the validation pictures are few, and the penalty was chosen on them: a temperature from heads that were
+        # fitted without the picture has several times as many to go by, and flatters nothing
+        assert fit.out_of_fold is not None
+        heat = calibrate.temperature(fit.out_of_fold, np.array([sample.label for sample in samples]))
         classifier.temperature.fill_(heat)
         seconds = time.monotonic() - began
         recorder.epoch({
@@ -141,9 +144,8 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             "pictures_per_second": len(samples) / seconds, "best": True,
         })  # fmt: skip
         if processes.rank() == 0:
-            assert fit.out_of_fold is not None
             unseen = session.output / "out_of_fold.csv"
-            folds.write(unseen, samples, parts.classes, _folds(session, parts), fit.out_of_fold)
+            folds.write(unseen, samples, parts.classes, _folds(session, parts), fit.out_of_fold / heat)
             metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
@@ -202,7 +204,7 @@ def _folds(session: Session, parts: Parts) -> Any:
 
 
 def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> None:
-    """Set the temperature from the validation pictures, unless the frozen features' own holds."""
+    """Set the temperature of a fine-tuned network from the validation pictures; the frozen features have their own."""
     session.recorder.stage("calibrate", len(parts.validation), "Setting the temperature of the scores.")
     if outcome.epoch:
         logits, labels = score(session, classifier, parts.validation)

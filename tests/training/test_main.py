@@ -25,6 +25,7 @@ from PIL import Image
 
 from mb_jupyter import load
 from mb_jupyter.training.__main__ import main
+from mb_jupyter.training.calibrate import temperature
 
 PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
 QUICK = {"architecture": "efficientnet_lite0", "image_size": 64, "epochs": 2, "recipe": "finetune", "max_minutes": 1000}
@@ -177,6 +178,20 @@ def test_every_picture_of_the_training_has_scores_of_a_head_that_never_saw_it(fi
         scores = {name.removeprefix("Score."): float(row[name]) for name in row if name.startswith("Score.")}
         assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
         assert row["Prediction"] == max(scores, key=lambda name: scores[name])
+
+
+def test_the_frozen_features_temperature_is_set_by_heads_that_never_saw_the_picture(
+    code, pictures, tmp_path, monkeypatch
+):
+    program = Program(code, pictures, tmp_path / "run", seed=5, recipe="features")
+    assert program.call(monkeypatch) == 0, program.log
+    rows = table(program.output / "out_of_fold.csv")
+    names = [name.removeprefix("Score.") for name in rows[0] if name.startswith("Score.")]
+    scores = np.array([[float(row[f"Score.{name}"]) for name in names] for row in rows])
+    labels = np.array([names.index(row["Label"]) for row in rows])
+    heat = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["temperature"]
+    assert heat != pytest.approx(1, abs=0.01)
+    assert temperature(np.log(scores) * heat, labels) == pytest.approx(heat, rel=1e-3)
 
 
 def test_a_variant_in_int8_is_measured_beside_the_model(finished):

@@ -83,7 +83,7 @@ def rights(count: int, wrong: int) -> np.ndarray:
 def test_the_rule(count: int, lost: int, speed: float, choice: str) -> None:
     found, why = quantise.recommended(rights(count, 0), rights(count, lost), speed)
     assert found == choice
-    assert f"{speed:.2g} times as fast" in why or not count
+    assert f"{speed:.2f} times as fast" in why or not count
 
 
 def test_what_both_get_wrong_does_not_count_against_int8() -> None:
