@@ -29,6 +29,7 @@ PROGRAM = Path(mb_jupyter.__file__).parent
 def ours(data: Path, output: Path, recipe: str, minutes: float, seed: int) -> tuple[float, float]:
     """Return (seconds, held-out accuracy) of one run of the training program."""
     settings = {"architecture": "efficientnet_lite0", "recipe": recipe, "max_minutes": minutes, "seed": seed}
+    settings |= {"cache": str(output / "cache")}  # no features of an earlier run
     (output / "config.json").write_text(json.dumps(settings))
     command = (
         sys.executable, "-m", "training", "--config", str(output / "config.json"),
@@ -41,8 +42,8 @@ def ours(data: Path, output: Path, recipe: str, minutes: float, seed: int) -> tu
     return seconds, json.loads((output / "report.json").read_text())["test_accuracy"]
 
 
-def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[tuple[float, float]]:
-    """Return (seconds so far, held-out accuracy) after each epoch of `fine_tune(epochs)`."""
+def fastai(data: Path, split: Path, epochs: int, minutes: float, batch_size: int = 32) -> list[tuple[float, float]]:
+    """Return (seconds so far, held-out accuracy) after each epoch of `fine_tune(epochs)`, as far as the minutes go."""
     import pandas as pd
     from fastai.vision.all import (
         CategoryBlock,
@@ -83,18 +84,22 @@ def fastai(data: Path, split: Path, epochs: int, batch_size: int = 32) -> list[t
         splitter=lambda m: [params(m[0]), params(m[1])],
     )  # fmt: skip
     trace: list[tuple[float, float]] = []
-    learner.add_cb(_trace(trace))
+    learner.add_cb(_trace(trace, 60 * minutes))
     learner.fine_tune(epochs)
     return trace
 
 
-def _trace(trace: list[tuple[float, float]]) -> Any:
-    from fastai.vision.all import Callback
+def _trace(trace: list[tuple[float, float]], most: float) -> Any:
+    from fastai.vision.all import Callback, CancelFitException
 
     class Trace(Callback):
-        """Keep the clock of the training alone and the accuracy after each epoch."""
+        """Keep the clock of the training alone and the accuracy after each epoch; begin none when time is up."""
 
         order, seconds = 65, 0.0  # after the recorder
+
+        def before_epoch(self) -> None:
+            if self.seconds > most:
+                raise CancelFitException
 
         def before_train(self) -> None:
             self.start = time.perf_counter()
@@ -109,20 +114,21 @@ def _trace(trace: list[tuple[float, float]]) -> Any:
     return Trace()
 
 
-def compare(data: Path, epochs: int, minutes: float, seed: int) -> dict[str, Any]:
+def compare(data: Path, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shared, dataset = Path(folder), Dataset(data)
         runs = {}
-        for recipe in ("features", "auto"):
+        for recipe in args.recipes:
             output = shared / recipe
             output.mkdir()
-            dataset.write_split(output / "split.csv", seed=seed, validation_fraction=0.15, test_fraction=0.2)
-            runs[recipe] = ours(data, output, recipe, minutes, seed)
+            dataset.write_split(output / "split.csv", seed=args.seed, validation_fraction=0.15, test_fraction=0.2)
+            runs[recipe] = ours(data, output, recipe, args.minutes, args.seed)
             print(f"  {recipe}: {runs[recipe][0]:.0f} s, {runs[recipe][1]:.4f}", flush=True)
-        peer = fastai(data, shared / "features" / "split.csv", epochs)
-        with (shared / "features" / "split.csv").open(newline="") as file:
+        split = shared / args.recipes[0] / "split.csv"
+        peer = fastai(data, split, args.epochs, args.peer_minutes)
+        with split.open(newline="") as file:
             held_out = sum(row["Split"] == "test" for row in csv.DictReader(file))
-    return {"set": data.name, "held out": held_out, **runs, "peer": peer}
+    return {"set": data.name, "held out": held_out, "ours": runs, "peer": peer}
 
 
 def main() -> None:
@@ -130,22 +136,22 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--epochs", type=int, default=5, help="of fine_tune, after its one frozen epoch")
     parser.add_argument("--minutes", type=float, default=10, help="that mb_jupyter may take when fine-tuning")
+    parser.add_argument("--peer-minutes", type=float, default=60, help="of training after which fastai begins no epoch")
+    parser.add_argument("--recipes", nargs="+", default=["features", "auto"], help="of mb_jupyter, the quick one first")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rows = []
     for data in args.data:
         print(data.name, flush=True)
-        rows.append(compare(data.resolve(), args.epochs, args.minutes, args.seed))
-    head = ("set", "held out", "features", "fine-tuned", f"fastai fine_tune({args.epochs})", "time, ours / fastai's")
+        rows.append(compare(data.resolve(), args))
+    head = ("set", "held out", *args.recipes, f"fastai fine_tune({args.epochs}), its best", "time, ours / fastai's")
     print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for row in rows:
         best = max(accuracy for _, accuracy in row["peer"])
         when = next(seconds for seconds, accuracy in row["peer"] if accuracy == best)
-        ours_best = next((name for name in ("features", "auto") if row[name][1] >= best), None)
-        ratio = f"{row[ours_best][0] / when:.2f} ({ours_best})" if ours_best else "not reached"
-        cells = [
-            f"{accuracy:.3f} in {seconds:.0f} s" for seconds, accuracy in (row["features"], row["auto"], (when, best))
-        ]
+        reached = next((name for name, (_, accuracy) in row["ours"].items() if accuracy >= best), None)
+        ratio = f"{row['ours'][reached][0] / when:.2f} ({reached})" if reached else "not reached"
+        cells = [f"{accuracy:.3f} in {seconds:.0f} s" for seconds, accuracy in (*row["ours"].values(), (when, best))]
         print(f"| {row['set']} | {row['held out']} | {' | '.join(cells)} | {ratio} |")
 
 

@@ -31,7 +31,7 @@ def compiled(classifier: network.Classifier) -> engines.Engine:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=engines.bf16()):
             return np.asarray(forward(torch.from_numpy(images)).float().numpy())
 
-    return engines.Engine("torch.compile", 16, run)
+    return engines.Engine("torch.compile", 16, functools.partial(map, run))
 
 
 def pace(engine: engines.Engine, size: int, seconds: float) -> float:

@@ -5,7 +5,11 @@
 The plain loop is what one writes first: onnxruntime as it comes, Pillow, one picture after the other. It opens
 and resizes each picture as the model wants it, so both give the same answers but for scaled JPEG decoding. The
 rows are for the photos of the folder as they are and for the same enlarged to 12 megapixels, as a phone takes them.
-Without --model it is EfficientNet-Lite0 with all its depths as features, and a head of random numbers.
+Without --model it is EfficientNet-Lite0 with all its depths as features, and a head of random numbers. Beside a run's
+bestModel.onnx lies bestModel-int8.onnx: a third row is for that, against the same loop.
+
+"network alone" is the network on all cores without a picture to decode, and "at most" what it could reach if every
+operation of it ran at the rate of this processor's own matrix product in float32.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -24,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import psutil
 from PIL import Image
@@ -87,6 +93,30 @@ def network_alone(model: Path, size: int, number: int) -> None:
         list(pool.map(lambda _: session.run(None, {"images": noise}), range(number)))
 
 
+def operations(model: Path) -> float:
+    """Return the additions and multiplications that the network's convolutions take for one picture."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
+    sizes = {value.name: [one.dim_value for one in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    weights = {value.name: value.dims for value in graph.initializer}
+    found = [
+        math.prod(sizes[node.output[0]][1:]) * math.prod(weights[node.input[1]][1:])
+        for node in graph.node
+        if node.op_type == "Conv"
+    ]
+    return 2.0 * sum(found)
+
+
+def matrix_product(side: int = 2048) -> float:
+    """Return the operations a second of a product of matrices in float32, on all cores, the best of several."""
+    left, right = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * side**3 / min(seconds)
+
+
 def rate(action: Callable[[], object], number: int) -> float:
     """Return pictures per second."""
     start = time.perf_counter()
@@ -94,19 +124,21 @@ def rate(action: Callable[[], object], number: int) -> float:
     return number / (time.perf_counter() - start)
 
 
-def compare(name: str, model: Path, size: int, paths: Sequence[Path]) -> None:
+def compare(name: str, model: Path, size: int, paths: Sequence[Path], variant: Path | None = None) -> None:
+    asked = variant or model
     rates: dict[str, list[float]] = {"plain": [], "ours": [], "alone": []}
     for _ in range(ROUNDS):  # taking turns, so that a busy machine is busy for all
         rates["plain"].append(rate(lambda: plain_loop(model, size, paths), len(paths)))
-        rates["ours"].append(rate(lambda: ours(model, paths), len(paths)))
-        rates["alone"].append(rate(lambda: network_alone(model, size, len(paths)), len(paths)))
+        rates["ours"].append(rate(lambda: ours(asked, paths), len(paths)))
+        rates["alone"].append(rate(lambda: network_alone(asked, size, len(paths)), len(paths)))
     middle = {key: statistics.median(values) for key, values in rates.items()}
     ratio = statistics.median(o / p for o, p in zip(rates["ours"], rates["plain"], strict=True))
-    pairs = zip(plain_loop(model, size, paths[:20]), ours(model, paths[:20]), strict=True)
+    some = paths[:: max(1, len(paths) // 100)]
+    pairs = zip(plain_loop(model, size, some), ours(asked, some), strict=True)
     same = sum(int(a.argmax() == b.argmax()) for a, b in pairs)
     print(
         f"{name:34} {middle['plain']:9.1f} {middle['ours']:9.1f} {ratio:7.2f} {middle['alone']:14.1f} "
-        f"{same:>8} of {min(20, len(paths))}"
+        f"{same:>8} of {len(some)}"
     )
 
 
@@ -166,7 +198,14 @@ def main() -> None:
         print(
             f"{'pictures per second':34} {'plain':>9} {'ours':>9} {'ratio':>7} {'network alone':>14} {'same class':>14}"
         )
+        needed, most = operations(model), matrix_product()
+        print(
+            f"the network takes {needed / 1e9:.2f} GFLOP a picture, a matrix product runs at {most / 1e9:.0f} GFLOP/s: "
+            f"at most {most / needed:.0f} pictures a second"
+        )
         compare(f"{len(some)} photos as they are", model, size, some)
+        if (int8 := model.with_name("bestModel-int8.onnx")).is_file():
+            compare(f"{len(some)} photos, ours in int8", model, size, some, int8)
         large = enlarge(some[:: max(1, len(some) // 24)][:24], folder)
         compare(f"{len(large)} photos of 12 megapixels", model, size, large)
         first_answer(model, paths[0])

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
+import itertools
 import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,16 +38,25 @@ _RACE_SECONDS = 0.7  # for each engine, after it has warmed up
 _HOPELESS = 2.5  # times slower than the best so far: not timed to the end
 
 
+Through = Callable[[Iterable[Array]], Iterator[Array]]
+
+
 @dataclass(frozen=True)
 class Engine:
-    """``run`` maps uint8 (n, size, size, 3) to float32 features (n, D), n at most ``batch``.
+    """``through`` maps batches, uint8 (n, size, size, 3), to float32 features (n, D), n at most ``batch``.
 
+    It takes the next batch before it gives the features of the last, so that no core waits while somebody decodes.
     ``name`` ends in the arithmetic it computes in.
     """
 
     name: str
     batch: int
-    run: Callable[[Array], Array]
+    through: Through
+
+    def run(self, images: Array) -> Array:
+        """Return the features of one batch."""
+        (features,) = self.through([images])
+        return features
 
 
 def bf16() -> bool:
@@ -78,20 +91,23 @@ def _openvino(classifier: Classifier, precision: str) -> Engine:
             "INFERENCE_NUM_THREADS": _threads(),
         },
     )
-    requests = ov.AsyncInferQueue(compiled)
-    found: dict[int, Array] = {}
-    requests.set_callback(lambda request, start: found.__setitem__(start, request.get_output_tensor(0).data.copy()))
+    # two for each stream of its: one computes, one waits
+    most = 2 * int(compiled.get_property("NUM_STREAMS"))
+    requests = itertools.cycle([compiled.create_infer_request() for _ in range(most)])
 
-    def run(images: Array) -> Array:
-        count = len(images)
-        room = -count % _TILE
-        padded = np.concatenate((images, np.zeros((room, *images.shape[1:]), np.uint8))) if room else images
-        for start in range(0, len(padded), _TILE):
-            requests.start_async({INPUT: padded[start : start + _TILE]}, start)
-        requests.wait_all()
-        return np.concatenate([found.pop(start) for start in sorted(found)])[:count]
+    def start(tile: Array) -> Any:
+        room = _TILE - len(tile)
+        padded = np.concatenate((tile, np.zeros((room, *tile.shape[1:]), np.uint8))) if room else tile
+        request = next(requests)
+        request.wait()  # of one that nobody read to its end
+        request.start_async({INPUT: padded})
+        return request
 
-    return Engine(f"openvino {precision}", 2 * _TILE * len(requests), run)
+    def finish(request: Any) -> Array:
+        request.wait()
+        return np.array(request.get_output_tensor(0).data)
+
+    return Engine(f"openvino {precision}", _TILE * most, _flow(start, finish, most))
 
 
 def _onnxruntime(classifier: Classifier, precision: str) -> Engine:
@@ -99,12 +115,45 @@ def _onnxruntime(classifier: Classifier, precision: str) -> Engine:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = 1  # a tile for each core: nothing waits for the slower half of a layer
     graph = features_graph(classifier.backbone, classifier.size, keep=True)
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return Engine(
-        f"onnxruntime {precision}", 4 * _TILE, lambda images: np.asarray(session.run([FEATURES], {INPUT: images})[0])
-    )
+    pool = ThreadPoolExecutor(_threads(), thread_name_prefix="mb-features")
+
+    def start(tile: Array) -> Future[Array]:
+        return pool.submit(lambda: np.asarray(session.run([FEATURES], {INPUT: tile})[0]))
+
+    most = 2 * _threads()
+    return Engine(f"onnxruntime {precision}", _TILE * most, _flow(start, Future.result, most))
+
+
+def _flow(start: Callable[[Array], Any], finish: Callable[[Any], Array], most: int) -> Through:
+    """Return what computes tile after tile, up to ``most`` at once, from one batch into the next."""
+
+    def through(batches: Iterable[Array]) -> Iterator[Array]:
+        flying: deque[tuple[Any, int]] = deque()
+        landed: deque[Array] = deque()
+        tiles: deque[int] = deque()  # of each batch that came in and has not gone out
+
+        def land() -> None:
+            started, count = flying.popleft()
+            landed.append(finish(started)[:count])
+
+        for images in batches:
+            cut = [images[place : place + _TILE] for place in range(0, len(images), _TILE)]
+            tiles.append(len(cut))
+            for tile in cut:
+                if len(flying) == most:
+                    land()
+                flying.append((start(tile), len(tile)))
+            while tiles and len(landed) >= tiles[0]:
+                yield np.concatenate([landed.popleft() for _ in range(tiles.popleft())])
+        for count in tiles:
+            while len(landed) < count:
+                land()
+            yield np.concatenate([landed.popleft() for _ in range(count)])
+
+    return through
 
 
 def _torch(classifier: Classifier, precision: str) -> Engine:
@@ -118,7 +167,7 @@ def _torch(classifier: Classifier, precision: str) -> Engine:
             found = network.features(torch.from_numpy(images).to(device))
         return np.asarray(found.float().cpu().numpy())
 
-    return Engine(f"torch {precision}", 256 if device.type == "cuda" else 2 * _TILE, run)
+    return Engine(f"torch {precision}", 256 if device.type == "cuda" else 2 * _TILE, functools.partial(map, run))
 
 
 _MAKERS = {"openvino": _openvino, "onnxruntime": _onnxruntime, "torch": _torch}

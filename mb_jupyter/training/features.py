@@ -7,6 +7,7 @@ second training of the same pictures starts at once, and one with some new pictu
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tempfile
 import uuid
@@ -24,7 +25,7 @@ from .network import Classifier
 
 Array = np.ndarray[Any, Any]
 
-SHARD = 512  # pictures kept in one file: what is lost of an interrupted extraction, at most
+SHARD = 512  # pictures kept in one file, at least: about what is lost of an interrupted extraction
 CACHE_BYTES = 8 * 2**30  # of all kept features; the oldest files go first
 IN_MEMORY_BYTES = 512 * 2**20  # more is assembled in a temporary file
 _DAMAGED = (OSError, EOFError, ValueError, IndexError, TypeError)
@@ -69,24 +70,27 @@ def _collect(
     missing = kept.fill(found, samples)
     done = len(samples) - len(missing)
     progress(done)
-    for start in range(0, len(missing), SHARD):
-        shard = missing[start : start + SHARD]
-        for rows, views in _decoded([(row, samples[row]) for row in shard], classifier.size, engine.batch // 2):
-            seen = np.clip(engine.run(views), -_LARGEST, _LARGEST)  # half precision has no larger numbers
-            found[rows, 0], found[rows, 1] = np.split(seen.astype(np.float16), 2)
-            done += len(rows)
-            progress(done)
-        kept.put([samples[row].sha256 for row in shard], found[shard])
+    pixels = _decoded([samples[row] for row in missing], classifier.size, engine.batch // 2)
+    shard: list[int] = []
+    for number, seen in enumerate(engine.through(pixels)):
+        rows = missing[number * (engine.batch // 2) :][: len(seen) // 2]
+        halves = np.clip(seen, -_LARGEST, _LARGEST).astype(np.float16)  # half precision has no larger numbers
+        found[rows, 0], found[rows, 1] = np.split(halves, 2)
+        shard += rows
+        done += len(rows)
+        progress(done)
+        if len(shard) >= SHARD or done == len(samples):
+            kept.put([samples[row].sha256 for row in shard], found[shard])
+            shard.clear()
     return found
 
 
-def _decoded(items: Sequence[tuple[int, Sample]], size: int, count: int) -> Iterator[tuple[list[int], Array]]:
-    """Yield batches of rows and pixels, first as they are, then mirrored; decoded by threads ahead of the engine."""
-    pixels = parallel.in_order(lambda item: decode(item[1], size), items, ahead=2 * count)
-    for start in range(0, len(items), count):
-        rows = [row for row, _ in items[start : start + count]]
-        images = np.stack([next(pixels) for _ in rows])
-        yield rows, np.concatenate((images, images[:, :, ::-1]))
+def _decoded(samples: Sequence[Sample], size: int, count: int) -> Iterator[Array]:
+    """Yield the pixels of so many pictures, first as they are, then mirrored; threads decode ahead of the engine."""
+    pixels = parallel.in_order(lambda sample: decode(sample, size), samples, ahead=2 * count)
+    while some := list(itertools.islice(pixels, count)):
+        images = np.stack(some)
+        yield np.concatenate((images, images[:, :, ::-1]))
 
 
 def _array(shape: tuple[int, ...]) -> Array:

@@ -187,8 +187,8 @@ class Classifier(nn.Module):
         self.head = Head(backbone.feature_size, len(classes))
         self.register_buffer("temperature", torch.ones(()))
         std = torch.tensor(backbone.std)
-        self.register_buffer("pixel_scale", (1 / (255 * std)).view(1, 3, 1, 1))
-        self.register_buffer("pixel_shift", (-torch.tensor(backbone.mean) / std).view(1, 3, 1, 1))
+        self.register_buffer("pixel_scale", _for_channels(1 / (255 * std)))
+        self.register_buffer("pixel_shift", _for_channels(-torch.tensor(backbone.mean) / std))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return (N, 3, size, size) float with the mean and deviation of the pretraining."""
@@ -207,6 +207,11 @@ class Classifier(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the calibrated scores: softmax(logits / temperature)."""
         return (self(images) / self.temperature).softmax(1)
+
+
+def _for_channels(values: Tensor) -> Tensor:
+    """Return three values as they are applied to (N, 3, H, W); one number where they are equal, which costs less."""
+    return values[0].clone() if bool((values == values[0]).all()) else values.view(1, 3, 1, 1)
 
 
 def load(choice: Choice) -> Backbone:

@@ -26,6 +26,36 @@ def test_engines_in_float32_agree(name: str, classifier, images, warm_cache) -> 
     np.testing.assert_allclose(engine.run(many)[:5], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", engines.entrants())
+def test_batches_of_any_size_come_back_in_order(name: str, classifier, images, warm_cache) -> None:
+    engine = engines.made(classifier, name)
+    if engine is None:
+        pytest.skip(f"{name} is not installed on this kind of machine")
+    many = np.concatenate([images, images[:, ::-1], 255 - images])  # 15 different ones
+    batches = [many[:1], many, many[3:11], many[:9], many[4:5]]
+    found = list(engine.through(iter(batches)))
+    alone = engine.run(many)
+    assert [len(part) for part in found] == [1, 15, 8, 9, 1]
+    np.testing.assert_allclose(
+        np.concatenate(found),
+        np.concatenate((alone[:1], alone, alone[3:11], alone[:9], alone[4:5])),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    assert list(engine.through([])) == []
+
+
+def test_a_batch_that_nobody_reads_disturbs_no_other(classifier, images, warm_cache) -> None:
+    engine = engines.made(classifier, "openvino float32")
+    if engine is None:
+        pytest.skip("openvino is not installed on this kind of machine")
+    expected = engine.run(images)
+    unread = engine.through([images[::-1].copy()] * 20)
+    next(unread)
+    for _ in range(3):
+        np.testing.assert_array_equal(engine.run(images), expected)
+
+
 @pytest.mark.parametrize("name", ["openvino bfloat16", "torch bfloat16"])
 def test_engines_in_bfloat16_are_close(name: str, classifier, images, warm_cache) -> None:
     engine = engines.made(classifier, name)
@@ -57,7 +87,7 @@ def test_the_runs_own_engine_comes_before_the_machines(classifier, warm_cache, t
 
 @pytest.mark.parametrize("content", ["", "{}", '{"engine": "abacus float32"}', "[]", "\x00"])
 def test_what_cannot_be_read_is_forgotten(content: str, classifier, own_cache, tmp_path: Path, monkeypatch) -> None:
-    raced = engines.Engine("torch float32", 1, lambda images: images)
+    raced = engines.Engine("torch float32", 1, iter)
     monkeypatch.setattr(engines, "_race", lambda *_: raced)
     (tmp_path / "engine.json").write_text(content)
     assert engines.fastest(classifier, tmp_path / "engine.json") is raced

@@ -57,6 +57,21 @@ def test_it_is_a_smaller_model_of_the_same_form(classifier, warm_cache, tmp_path
     assert answers.labels == [float32.classes[place] for place in theirs.argmax(1)]
 
 
+def test_the_normalisation_stays_in_float(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
+    export.write_model(tmp_path, classifier, FACTS, published=True)
+    warm_cache()
+    whole = (tmp_path / "bestModel.onnx").read_bytes()
+    body = onnx.load_from_string(quantise.quantised(whole, samples, SIZE)).graph
+    made_by = {name: node for node in body.node for name in node.output}
+    constants = {value.name for value in body.initializer}
+    first = next(node for node in body.node if node.op_type == "Conv")
+    quantised = made_by[made_by[first.input[0]].input[0]]
+    shift = made_by[quantised.input[0]]
+    assert (quantised.op_type, shift.op_type) == ("QuantizeLinear", "Add")
+    assert constants & set(shift.input)  # as it is, not read back from integers
+    assert not any(made_by[name].op_type == "DequantizeLinear" for name in shift.input if name in made_by)
+
+
 def test_the_same_pictures_give_the_same_model(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
     export.write_model(tmp_path, classifier, FACTS, published=True)
     warm_cache()
