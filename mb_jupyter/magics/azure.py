@@ -196,7 +196,7 @@ class AzureMagics(AskingCommands):
     def _subscription(self, place: Chosen, account: Account) -> str:
         from mb_jupyter import cloud
 
-        return cloud.subscription_of(account, place.subscription)
+        return cloud.aside(lambda: cloud.subscription_of(account, place.subscription))
 
     def _cleanup(self, args: Any, place: Chosen) -> Any:
         from mb_jupyter import cloud
