@@ -64,7 +64,7 @@ def check(config: TrainConfig, dataset: Dataset | None) -> None:
     """Refuse what cannot be there: pictures in Azure for this machine, pictures all over the disk for Azure."""
     if config.is_in_azure and config.backend != "azure":
         raise ConfigError(
-            f"The pictures of {config.data} are in Azure.", "Train there: --backend azure.", "Or name a folder here."
+            f"The pictures of {config.data} are in Azure.", "Train there: --backend azure.", "Name a folder here."
         )
     outside = [p.path for p in dataset.pictures if Path(p.path).is_absolute()] if dataset is not None else []
     if config.backend == "azure" and outside:

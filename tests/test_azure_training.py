@@ -318,6 +318,44 @@ def test_a_taken_node_costs_no_more_than_the_epoch(azure, shell):
     assert the_run(shell).state is RunState.COMPLETED
 
 
+LOGS_WITH_MLFLOW = """
+import json, os, pathlib, sys, time, urllib.request
+output = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+base = os.environ["MLFLOW_TRACKING_URI"].replace("azureml://", "https://").replace("/v1.0/", "/v2.0/").partition("?")[0]
+def log(epoch):
+    figures = {"validation_accuracy": 0.5 + epoch / 10, "train_loss": 1 / epoch}
+    metrics = [{"key": k, "value": v, "timestamp": int(time.time() * 1000), "step": epoch} for k, v in figures.items()]
+    body = json.dumps({"run_id": os.environ["MLFLOW_RUN_ID"], "metrics": metrics}).encode()
+    head = {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(base + "/api/2.0/mlflow/runs/log-batch", body, head))
+(output / "status.json").write_text(json.dumps({"state": "running", "stage": "epoch", "stages": []}))
+for epoch in (1, 2, 3):
+    log(epoch)
+while not (output / "stop").exists():
+    time.sleep(0.05)
+(output / "status.json").write_text(json.dumps({"state": "stopped", "stage": "verify", "stages": []}))
+"""
+
+
+def test_what_only_mlflow_knows_is_seen_while_it_runs(azure, shell, tmp_path, monkeypatch):
+    program = tmp_path / "program/training"
+    program.mkdir(parents=True)
+    (program / "__main__.py").write_text(LOGS_WITH_MLFLOW)
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", program)
+
+    def stop() -> None:
+        seen(azure, shell)
+        (shown,) = Path("kept/trees").glob("*/metrics.jsonl")
+        while '"epoch": 3' not in shown.read_text():
+            time.sleep(0.05)
+        shell.run_line_magic("mb_stop", "")
+
+    with meanwhile(stop):
+        run(shell, cell())
+    frame = the_run(shell).metrics
+    assert list(frame["epoch"]) == [1, 2, 3] and list(frame["validation_accuracy"]) == [0.6, 0.7, 0.8]
+
+
 # -- how it ends badly ---------------------------------------------------------------------------------------
 
 

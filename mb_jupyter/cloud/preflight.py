@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import BAD, GOOD, WARN, Markup, card, escape, table, text_table
 from mb_jupyter.errors import AzureError, MBError
 
-from .catalogue import Size, find, nearest
+from .catalogue import Size, find, nearest, spelt
 from .computes import QUOTA, state_of, told_errors
 from .listing import money
 from .names import free_name
@@ -224,8 +224,7 @@ class _Flight:
             return None
         known, name = {each.name.casefold(): each for each in found}, self.place.compute
         if not name:
-            there = ", ".join(each.name for each in known.values())
-            fix = f"%mb_compute use NAME; there are {there}." if there else "Make one: %mb_compute create gpu."
+            fix = _choice([each.name for each in known.values()])
             return self.say("compute", False, "no compute is chosen", fix)
         self.compute = known.get(name.casefold())
         if self.compute is None:
@@ -257,7 +256,7 @@ class _Flight:
         size = find(compute.size, sizes)
         if size is None:
             listed, other = find(compute.size), nearest(compute.size, sizes)
-            said = f"the region no longer offers {compute.size}" + (
+            said = f"the region no longer offers {spelt(compute.size)}" + (
                 f" ({listed.retired})" if listed and listed.retired else ""
             )
             fix = f"Make a compute of the nearest size: %mb_compute create NAME --size {other.name}." if other else ""
@@ -336,6 +335,12 @@ class _Flight:
         return self.say(
             "caps", True, f"{cap}; max_cost {money(limit, currency)} is reached after {minutes:.0f} minutes"
         )
+
+
+def _choice(there: list[str]) -> str:
+    if not there:
+        return "Make one: %mb_compute create gpu."
+    return f"%mb_compute use {there[0]}." if len(there) == 1 else f"%mb_compute use NAME; there are {', '.join(there)}."
 
 
 def _span(seconds: float) -> str:

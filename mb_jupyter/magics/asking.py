@@ -90,9 +90,10 @@ class AskingCommands(Commands):
                 "Look: %mb_workspace list, %mb_compute list. The same command again goes on from there.",
             ) from None
         except BaseException:
-            durable.show(Shown(f"{what}: failed after {time.monotonic() - begun:.0f} s"))
+            durable.show(Shown(f"{what}: failed"))
             raise
-        durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
+        seconds = time.monotonic() - begun
+        durable.show(Shown(f"{what}: done" + (f" in {seconds:.0f} s" if seconds >= 1 else "")))
         return done
 
     def agreed(self, args: Any, question: str) -> None:

@@ -242,6 +242,8 @@ class AzureMagics(AskingCommands):
         wanted = self._shaped(args, there)
         self.agreed(args, f"Delete the compute {name} and make it anew? What runs on it is lost. {_costs(wanted)}")
         facts = self.telling(f"making the compute {name} anew", wanted.recreate)
+        if not cloud.chosen().compute:  # its creation had failed
+            cloud.choose(compute=facts.name)
         return cloud.ComputeView(facts, connection.place.workspace)
 
     def _delete_compute(self, args: Any, name: str, connection: Connection) -> Any:

@@ -145,6 +145,9 @@ class AzureBackend(LocalBackend):
         if self._sending(folder) and follower is not None:
             follower.cancel()
             follower.join(PATIENCE)
+            if follower.is_alive() and not RunFolder(folder).facts.get("submitted"):
+                said = "The submission is under way; the job is canceled as soon as it is there."
+                RunFolder(folder).tell(RunState.STARTING, message=said)
         if RunFolder(folder).facts.get("submitted"):
             aside(ask)
             self._follower(folder).hurry()

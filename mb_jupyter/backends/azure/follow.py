@@ -24,10 +24,13 @@ from .look import Looker
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection
 
-OFTEN, RARELY, SLOWER = 2.0, 15.0, 1.3  # seconds between two looks: at first, at the most; each longer by this factor
+OFTEN, RARELY, SLOWER = 2.0, 15.0, 1.1  # seconds between two looks: at first, at the most; each longer by this factor
 NOBODY_LOOKS = 60.0  # seconds after which a thread ends that nobody asked
 LOST_SECONDS = 3.0  # for which the error stands before somebody who asks begins another try
 REFUSED = 90.0  # seconds for which a refused sign-in is tried again
+NEVER_SENT = (
+    "Canceled before anything was submitted; nothing runs and nothing costs. What is up already is not sent twice."
+)
 CUT = (408, 429, 500, 502, 503, 504)
 
 
@@ -69,9 +72,7 @@ class Follower(threading.Thread):
                 self._patiently(self._send)
             self._follow()
         except CanceledError:
-            up = self.folder.told.get("message", "")
-            said = f"Canceled before anything was submitted; nothing runs and nothing costs. {up}".strip()
-            self.folder.tell(RunState.CANCELED, message=said, stages=self.folder.close_stages())
+            self.folder.tell(RunState.CANCELED, message=NEVER_SENT, stages=self.folder.close_stages())
         except MBError as error:
             words = ("cause", "fix", "alternative", "details")
             self._give_up({word: getattr(error, word) for word in words if getattr(error, word)})
@@ -91,12 +92,16 @@ class Follower(threading.Thread):
         assert self.job is not None
         send.send(self.folder, self.job, connection, self._canceled.is_set)
         self.job = None
+        if self._canceled.is_set():  # while the submission was under way
+            from mb_jupyter.azureml import jobs
+
+            jobs.cancel(connection, str(self.folder.facts["job"]))
 
     def _follow(self) -> None:
         looker = Looker(self.folder)
         pause = OFTEN
         while True:
-            news = self._patiently(looker.look)
+            turned = self._patiently(looker.look)
             self.looked.set()
             if looker.ended is not None:
                 self._over = True
@@ -104,7 +109,7 @@ class Follower(threading.Thread):
                 return
             if time.monotonic() - self.asked > NOBODY_LOOKS:
                 return
-            pause = OFTEN if news else min(pause * SLOWER, RARELY)
+            pause = OFTEN if turned else min(pause * SLOWER, RARELY)
             if self._wake.wait(pause):
                 self._wake.clear()
                 pause = OFTEN

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KILLED = (137, -9)  # exit codes of a program that the system has ended
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
-MISSING_SECONDS = 60.0  # for which the service must say that there is no such job
+MISSING_SECONDS = 30.0  # for which the service must say that there is no such job
 LOG_PIECE = 4 * 2**20  # of a log that is read at a time
 
 #: Azure's word -> ours, the stage, and what to say
@@ -68,7 +68,7 @@ class Looker:
         return self._facts is not None and bool(self.folder.facts.get("ran"))
 
     def look(self, connection: Connection) -> bool:
-        """Look once; tell whether there was news."""
+        """Look once; tell whether the run has taken a turn, so that it is worth looking again soon."""
         from mb_jupyter.azureml import jobs
 
         self._facts = jobs.look(connection, str(self.folder.facts["job"]))
@@ -88,9 +88,9 @@ class Looker:
             self.ended = self._outcome(state)
             return True
         self._tell(connection)
-        news = (self._facts.status, tuple(self._etags.values()), self._log_end)
-        changed, self._last = news != self._last, news
-        return changed
+        now = (self._facts.status, self._program.get("stage"))
+        turned, self._last = now != self._last, now
+        return turned
 
     # -- what the program has written ------------------------------------------------------------------
 
@@ -119,13 +119,17 @@ class Looker:
 
         self._tracking = self._tracking or Tracking(connection, str(self.folder.facts["job"]))
         try:
-            self._write_records(self._tracking.metrics())
+            self._write_records(self._tracking.metrics(self._epochs()))
         except AzureError as error:
             if error.status not in (400, 403):  # a workspace without these routes still has the program's file
                 raise
 
+    def _epochs(self) -> set[int]:
+        """Return the epochs that the program's own file tells."""
+        return {record["epoch"] for record in map(_object, self._records) if record and "epoch" in record}
+
     def _write_records(self, metrics: Mapping[str, list[tuple[int, float]]]) -> None:
-        known = {record.get("epoch") for record in map(_object, self._records) if record and "epoch" in record}
+        known = self._epochs()
         steps: dict[int, dict[str, Any]] = {}
         for key, values in metrics.items():
             for step, value in values:
