@@ -119,6 +119,7 @@ def _preflight(config: TrainConfig, chosen: Chosen, dataset: Dataset | None) -> 
     wanted = Wanted(
         nodes=config.azure.nodes,
         max_minutes=config.max_minutes,
+        job_minutes=None if config.max_minutes is None else config.max_minutes + SPARE_MINUTES,
         max_cost=config.max_cost,
         pictures=len(pictures) if dataset is not None else None,
         data_bytes=sum(p.size for p in pictures) if dataset is not None else None,

@@ -126,6 +126,42 @@ def test_an_errored_compute_is_told_and_mended(azure, shell, chosen):
     assert "gpu" in run(shell, "%mb_compute use gpu")
 
 
+SOFT_DELETED, FAILS = "soft-deleted", "the deployment fails"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said", "fix"),
+    [
+        (SOFT_DELETED, "Soft-deleted workspace exists", "flowers-b"),
+        (FAILS, "A policy of your organisation forbids", "administrators"),
+    ],
+)
+def test_a_workspace_that_cannot_be_made_is_one_card(azure, shell, trouble, said, fix):
+    if trouble == SOFT_DELETED:
+        azure.soft_deleted.add(("made", "flowers"))
+    else:
+        azure.deployment_error = {"code": "RequestDisallowedByPolicy", "message": "Shared keys are not allowed."}
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    error = fails(shell, f"%mb_workspace create flowers {place} -y", said)
+    assert fix in str(error) and "the resource group made" in error.cause, "what is half made is named"
+    assert not cloud.chosen().workspace and not azure.workspaces
+    assert "made" in run(shell, f"%mb_workspace cleanup --sign-in environment -s {azure.subscription}")
+
+
+def test_a_provider_that_is_not_registered_is_registered(azure, shell):
+    azure.providers["microsoft.machinelearningservices"] = "NotRegistered"
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    run(shell, f"%mb_workspace create flowers {place} -y")
+    assert azure.providers["microsoft.machinelearningservices"] == "Registered"
+
+
+def test_a_compute_that_azure_refuses_at_once_is_one_card(azure, shell, chosen):
+    azure.fault("PUT", "*/computes/*", status=400)
+    error = fails(shell, "%mb_compute create gpu -y", "quota of 0 and cannot accomodate")
+    assert error.status == 400 and not cloud.chosen().compute
+    assert "0 in the workspace ws" in run(shell, "%mb_compute list"), "nothing is half made"
+
+
 def test_experiments_of_both_sides(azure, shell, chosen):
     cloud.register_experiment("flowers", cloud.chosen().connect())
     said = run(shell, "%mb_experiment list")

@@ -68,6 +68,22 @@ def test_signing_in_by_device_code(azure):
     assert cloud.sign_in("device", azure.tenant) is account, "one code per kernel"
 
 
+def test_signing_in_as_the_machine(azure):
+    azure.managed_identity = True
+    assert cloud.sign_in("managed").tenant == azure.tenant
+    cloud.sign_out()
+    azure.managed_identity = False
+    with pytest.raises(SignInError, match="Nobody is signed in by managed") as caught:
+        cloud.sign_in("managed")
+    assert "--sign-in device" in caught.value.fix
+
+
+def test_a_sign_in_without_network_is_not_called_a_refusal(azure):
+    with azure.no_network(), pytest.raises(AzureError, match="cannot be reached") as caught:
+        cloud.sign_in("environment")
+    assert not isinstance(caught.value, SignInError) and "network" in caught.value.fix
+
+
 @pytest.mark.parametrize("refusal", ["expired_token", "authorization_declined"])
 def test_a_device_code_that_nobody_accepts(azure, refusal):
     azure.device_refused = refusal

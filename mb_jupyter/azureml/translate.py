@@ -139,7 +139,8 @@ def of_the_network(error: BaseException | None) -> bool:
     """Tell whether it was the way to Azure that failed; azure-identity calls that a refused sign-in."""
     from azure.core import exceptions as azure
 
-    while isinstance(error, azure.ClientAuthenticationError) and error.status_code is None:
+    # not its child, which says that this way to sign in is not there
+    while type(error) is azure.ClientAuthenticationError and error.status_code is None:
         error = error.__cause__ or error.__context__
     return isinstance(error, azure.ServiceRequestError | azure.ServiceResponseError)
 

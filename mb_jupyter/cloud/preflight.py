@@ -48,10 +48,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the run would need. ``remote`` data is in Azure already; ``pictures`` and ``data_bytes`` go up."""
+    """What the run would need. ``remote`` data is in Azure already; ``pictures`` and ``data_bytes`` go up.
+
+    ``max_minutes`` are those of the training, ``job_minutes`` those of the whole job (default: the same).
+    """
 
     nodes: int = 1
     max_minutes: float | None = None
+    job_minutes: float | None = None
     max_cost: float | None = None
     pictures: int | None = None
     data_bytes: int | None = None
@@ -303,7 +307,8 @@ class _Flight:
         cap = (
             "no max_minutes: the run ends by itself"
             if hours is None
-            else f"the run is ended after {wanted.max_minutes:g} minutes"
+            else f"the training ends after {wanted.max_minutes:g} minutes"
+            + (f", the job after {wanted.job_minutes:g} at the latest" if wanted.job_minutes else "")
         )
         if compute is not None and size is not None:
             each = size.price_of(compute.priority == "low-priority")
@@ -317,7 +322,8 @@ class _Flight:
             return self.say("caps", ok, cap, fix)
         assert size is not None
         self.estimate = None if hours is None else self.price * hours
-        most = f"; at most {money(self.estimate, size.currency)} for this run" if self.estimate is not None else ""
+        longest = wanted.job_minutes or wanted.max_minutes
+        most = f"; at most {money(self.price * longest / 60, size.currency)} for this run" if longest else ""
         self.say(
             "price", True, f"about {money(self.price, size.currency)} an hour{most}, storage and start of nodes apart"
         )
