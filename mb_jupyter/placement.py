@@ -6,11 +6,10 @@ worth knowing in ten seconds and not after twenty minutes.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .errors import AzureError, ConfigError, DataError
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 SPARE_MINUTES = 15.0  # for a node to unpack and to install, before the program's own clock begins
 PLACE = ("subscription", "resource_group", "workspace", "sign_in", "tenant", "compute")  # of azure:, over the choice
 SENT = ("weights", "labels")  # settings that are files of this machine
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ def place(config: TrainConfig, dataset: Dataset | None) -> Placement:
     """Return the place of a training; raises ``AzureError`` with every line of the pre-flight that would stop it."""
     if config.backend != "azure":
         return Placement(processes=config.processes or 1, minutes=config.max_minutes)
+    from .cloud import aside
+
     chosen = _chosen(config)
     return aside(lambda: _placement(config, chosen, _preflight(config, chosen, dataset).require()))
 
@@ -55,6 +54,8 @@ def preflight(config: TrainConfig, dataset: Dataset | None) -> Preflight | None:
     """Return what the pre-flight finds, None for this machine; changes nothing."""
     if config.backend != "azure":
         return None
+    from .cloud import aside
+
     chosen = _chosen(config)
     return aside(lambda: _preflight(config, chosen, dataset))
 
@@ -63,7 +64,7 @@ def check(config: TrainConfig, dataset: Dataset | None) -> None:
     """Refuse what cannot be there: pictures in Azure for this machine, pictures all over the disk for Azure."""
     if config.is_in_azure and config.backend != "azure":
         raise ConfigError(
-            f"The pictures of {config.data} are in Azure.", "Train there: --backend azure.", "Or name a folder here."
+            f"The pictures of {config.data} are in Azure.", "Train there: --backend azure.", "Name a folder here."
         )
     outside = [p.path for p in dataset.pictures if Path(p.path).is_absolute()] if dataset is not None else []
     if config.backend == "azure" and outside:
@@ -92,7 +93,7 @@ def register(config: TrainConfig) -> None:
     """Register the experiment where it is used for the first time."""
     if config.backend != "azure":
         return
-    from .cloud import register_experiment
+    from .cloud import aside, register_experiment
 
     chosen = _chosen(config)
     aside(lambda: register_experiment(config.azure.experiment or config.experiment, chosen.connect()))
@@ -118,6 +119,7 @@ def _preflight(config: TrainConfig, chosen: Chosen, dataset: Dataset | None) -> 
     wanted = Wanted(
         nodes=config.azure.nodes,
         max_minutes=config.max_minutes,
+        job_minutes=None if config.max_minutes is None else config.max_minutes + SPARE_MINUTES,
         max_cost=config.max_cost,
         pictures=len(pictures) if dataset is not None else None,
         data_bytes=sum(p.size for p in pictures) if dataset is not None else None,
@@ -168,26 +170,3 @@ def _limits(config: TrainConfig, price: float | None) -> tuple[float | None, flo
     # the program ends before the job is ended, so that the money buys a model
     own = max(paid - SPARE_MINUTES, paid / 2)
     return min(own, minutes or own), min(paid, most or paid)
-
-
-def aside(work: Callable[[], Answer]) -> Answer:
-    """Return what ``work`` returns, done in another thread: importing the SDK would keep the kernel from its front end.
-
-    A Stop (``KeyboardInterrupt``) is heard meanwhile, and leaves the other thread to end by itself.
-    """
-    answers: list[Answer] = []
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            answers.append(work())
-        except BaseException as error:  # raised again where somebody waits for it
-            raised.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="azure aside")
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-    if raised:
-        raise raised[0]
-    return answers[0]

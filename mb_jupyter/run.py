@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SECOND_STOP = 5.0  # seconds within which a second Stop abandons
 RESTART_SHOWS = 0.7  # seconds after a Stop until which it may turn out to be the restart of the kernel
 OFTEN, OFTEN_FOR, RARELY = 0.1, 5.0, 0.5  # seconds between two looks, at first and later
+RARELY_THERE = 1.0  # of a run elsewhere, which tells something new every two seconds at the most
 STOPPING = (
     "Stopping: the batch is finished, the best is kept, evaluated and exported. Stop again within 5 seconds abandons."
 )
@@ -283,10 +284,10 @@ class Run:
 
     def _look(self) -> Iterator[Status]:
         """Yield the status, often at first and then more rarely."""
-        begun = time.monotonic()
+        begun, rarely = time.monotonic(), RARELY_THERE if self.backend.detaches else RARELY
         while True:
             yield self.status
-            time.sleep(OFTEN if time.monotonic() - begun < OFTEN_FOR else RARELY)
+            time.sleep(OFTEN if time.monotonic() - begun < OFTEN_FOR else rarely)
 
     def _ended(self, status: Status) -> Run:
         if status.state.has_model:

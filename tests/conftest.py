@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.azure_emulator.fixtures import azure, azure_session  # noqa: F401
+from tests.azure_shell import azure_shell  # noqa: F401
 
 # tests use onnxruntime without the program around it, which switches its reports off; and then a test of Azure
 # would find them at its proxy

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,17 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from traitlets.config import Config
 
 from mb_jupyter import cloud
-from mb_jupyter.errors import AzureError, MBError, SignInError
+from mb_jupyter.errors import MBError, SignInError
+from tests.azure_shell import fails, run
 
 HERE = "mb_jupyter.magics.asking"
 
 
 @pytest.fixture
-def shell(azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr(MBError, "latest", None)
-    cloud.sign_out()
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
-    cloud.sign_out()
-
-
-def run(shell: InteractiveShell, cell: str) -> str:
-    with capture_output() as captured:
-        result = shell.run_cell(cell)
-    result.raise_error()
-    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
-
-
-def fails(shell: InteractiveShell, cell: str, said: str) -> AzureError:
-    with capture_output() as captured, pytest.raises(AzureError, match=said) as caught:
-        shell.run_cell(cell).raise_error()
-    assert "Traceback" not in captured.stdout, "a failure is a card of a few lines"
-    return caught.value
+def shell(azure_shell: InteractiveShell) -> InteractiveShell:
+    return azure_shell
 
 
 @pytest.fixture
@@ -114,7 +91,7 @@ def test_from_nothing_to_a_compute_and_back(azure, shell):
     assert cloud.chosen().compute == "gpu"
     assert "1 in the workspace flowers" in run(shell, "%mb_compute list")
     assert "0 to 1" in run(shell, "%mb_compute show")
-    assert "0.53 USD" in run(shell, "%mb_compute sizes")
+    assert "Price an hour, USD" in run(shell, "%mb_compute sizes")
     said = run(shell, "%mb_workspace cleanup")
     assert "gpu" in said and "made" in said and "Nothing was deleted" in said
     said = run(shell, "%mb_workspace cleanup --delete -y")
@@ -147,6 +124,42 @@ def test_an_errored_compute_is_told_and_mended(azure, shell, chosen):
     azure.compute_error = None
     assert "ready" in run(shell, "%mb_compute recreate gpu -y")
     assert "gpu" in run(shell, "%mb_compute use gpu")
+
+
+SOFT_DELETED, FAILS = "soft-deleted", "the deployment fails"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said", "fix"),
+    [
+        (SOFT_DELETED, "Soft-deleted workspace exists", "flowers-b"),
+        (FAILS, "A policy of your organisation forbids", "administrators"),
+    ],
+)
+def test_a_workspace_that_cannot_be_made_is_one_card(azure, shell, trouble, said, fix):
+    if trouble == SOFT_DELETED:
+        azure.soft_deleted.add(("made", "flowers"))
+    else:
+        azure.deployment_error = {"code": "RequestDisallowedByPolicy", "message": "Shared keys are not allowed."}
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    error = fails(shell, f"%mb_workspace create flowers {place} -y", said)
+    assert fix in str(error) and "the resource group made" in error.cause, "what is half made is named"
+    assert not cloud.chosen().workspace and not azure.workspaces
+    assert "made" in run(shell, f"%mb_workspace cleanup --sign-in environment -s {azure.subscription}")
+
+
+def test_a_provider_that_is_not_registered_is_registered(azure, shell):
+    azure.providers["microsoft.machinelearningservices"] = "NotRegistered"
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    run(shell, f"%mb_workspace create flowers {place} -y")
+    assert azure.providers["microsoft.machinelearningservices"] == "Registered"
+
+
+def test_a_compute_that_azure_refuses_at_once_is_one_card(azure, shell, chosen):
+    azure.fault("PUT", "*/computes/*", status=400)
+    error = fails(shell, "%mb_compute create gpu -y", "quota of 0 and cannot accomodate")
+    assert error.status == 400 and not cloud.chosen().compute
+    assert "0 in the workspace ws" in run(shell, "%mb_compute list"), "nothing is half made"
 
 
 def test_experiments_of_both_sides(azure, shell, chosen):
@@ -193,3 +206,49 @@ def test_tab_knows_the_words_and_asks_nothing(azure, shell):
     assert complete(shell, "%mb_workspace use --sign-in d") == ["device"]
     assert complete(shell, "%mb_compute create gpu --min") == ["--min-nodes"]
     assert not azure.exchanges
+
+
+WATCHED = """
+import sys, threading
+from IPython.core.interactiveshell import InteractiveShell
+
+seen = {}
+def heard(event, facts):
+    if event == "import" and facts[0].split(".")[0] in ("azure", "msal", "msrest"):
+        seen.setdefault(facts[0], threading.current_thread() is threading.main_thread())
+sys.addaudithook(heard)
+shell = InteractiveShell.instance()
+for cell in sys.argv[1:]:
+    before = len(seen)
+    shell.run_cell(cell).raise_error()
+    if len(seen) > before:
+        print("imported by:", cell.split("--")[0], flush=True)
+print("in the kernel's thread:", sorted(name for name, main in seen.items() if main))
+print("in all:", len(seen))
+"""
+
+
+def test_azure_is_imported_when_it_is_needed_and_off_the_kernels_thread(azure, tmp_path, monkeypatch):
+    from tests.standin import USE, write_pictures
+
+    write_pictures(tmp_path / "trees")
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    place = f"--sign-in environment -s {azure.subscription}"
+    done = subprocess.run(
+        [
+            sys.executable, "-c", WATCHED, f"{USE}\n%load_ext mb_jupyter", "%mb_compute sizes", "%mb_workspace list",
+            "%mb_data trees", f"%mb_workspace list {place}", f"%mb_workspace create flowers -r westeurope {place} -y",
+            "%mb_compute create gpu -y", "%mb_compute sizes", "%mb_experiment list", "%mb_compute list",
+            "%%mb_train trees --backend azure --dry-run\ndata: trees",
+            "%%mb_train trees --backend azure\ndata: trees\nepochs: 1", "%mb_runs", "%mb_workspace cleanup --delete -y",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in the kernel's thread: []" in done.stdout, done.stdout
+    first = done.stdout.index("imported by: ")
+    assert done.stdout[first:].startswith("imported by: %mb_workspace list "), "what needs no Azure imports none"
+    assert int(done.stdout.rpartition("in all: ")[2]) > 100, "the SDK was imported"

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from azure.ai.ml.entities import Data
 from nbclient import NotebookClient
 
+from mb_jupyter import cloud
 from tests.azure_emulator.emulator import Azure
+from tests.azure_shell import run
 
 CELLS = [
     "%load_ext mb_jupyter",
@@ -22,6 +25,8 @@ CELLS = [
     "%%mb_train woods -o again\n{body}",
     "print(run.state, run.handle, again.handle == run.handle, len(run.metrics), run.model.classes)",
 ]
+LAND = "azureml://datastores/workspaceblobstore/paths/land/"
+QUICK = "recipe: features\narchitecture: efficientnet_lite0"
 BODY = (
     "data: {{folder}}\nbackend: azure\nrecipe: features\narchitecture: efficientnet_lite0\nmax_minutes: 5\n"
     "processes: 2\nazure: {compute: gpu}"
@@ -83,3 +88,25 @@ def test_from_photos_to_score_bars(azure: Azure, folder: Path, tmp_path: Path, m
     kept = json.dumps(book) + "".join(path.read_text("utf-8", "replace") for path in work.rglob("*.json"))
     for secret in (azure.client_secret, "sig=", "eyJ"):
         assert secret not in kept
+
+
+@pytest.mark.parametrize("data", [LAND, "azureml:land:1"])
+def test_pictures_that_are_there_already_are_looked_at_there(azure, azure_shell, shared_data, monkeypatch, data):
+    azure.make_workspace("ws", "rg")
+    azure.make_compute("gpu")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
+    place = {"subscription": azure.subscription, "resource_group": "rg", "workspace": "ws", "compute": "gpu"}
+    cloud.choose(sign_in="environment", **place)
+    for kind in ("Forest", "River", "Highway"):
+        pictures = sorted((shared_data / "eurosat" / kind).iterdir())[:14]
+        azure.put_blobs(f"{LAND}{kind}", {p.name: p.read_bytes() for p in pictures})
+    client = cloud.chosen().connect().client
+    client.data.create_or_update(Data(name="land", version="1", path=LAND, type="uri_folder"))
+    said = run(azure_shell, f"%%mb_train land -o run --backend azure\ndata: {data}\n{QUICK}")
+    assert "land: completed" in said
+    done = azure_shell.user_ns["run"]
+    assert not azure.asked("PUT", "*/data/packs/*"), "no picture went up"
+    (job,) = azure.jobs.values()
+    assert job.given["inputs"]["data"]["uri"].endswith(("/paths/land/", "/data/land/versions/1"))
+    assert set(done.model.classes) == {"Forest", "Highway", "River"}
+    assert len((done.folder / "split.csv").read_text().splitlines()) > 40, "the split was made on the node"

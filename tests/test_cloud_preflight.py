@@ -104,7 +104,7 @@ def test_what_is_asked_for_does_not_fit(azure, place):
     assert "in Azure already" in line(flight, "data").said
     gone = cloud.preflight(cloud.choose(compute="other"))
     assert "no compute other" in line(gone, "compute").said and "create other" in line(gone, "compute").fix
-    assert "there are gpu" in line(cloud.preflight(cloud.choose(compute="")), "compute").fix
+    assert "use gpu." in line(cloud.preflight(cloud.choose(compute="")), "compute").fix
 
 
 def test_without_a_workspace_or_a_sign_in(azure, place, monkeypatch):

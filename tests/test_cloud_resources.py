@@ -68,6 +68,22 @@ def test_signing_in_by_device_code(azure):
     assert cloud.sign_in("device", azure.tenant) is account, "one code per kernel"
 
 
+def test_signing_in_as_the_machine(azure):
+    azure.managed_identity = True
+    assert cloud.sign_in("managed").tenant == azure.tenant
+    cloud.sign_out()
+    azure.managed_identity = False
+    with pytest.raises(SignInError, match="Nobody is signed in by managed") as caught:
+        cloud.sign_in("managed")
+    assert "--sign-in device" in caught.value.fix
+
+
+def test_a_sign_in_without_network_is_not_called_a_refusal(azure):
+    with azure.no_network(), pytest.raises(AzureError, match="cannot be reached") as caught:
+        cloud.sign_in("environment")
+    assert not isinstance(caught.value, SignInError) and "network" in caught.value.fix
+
+
 @pytest.mark.parametrize("refusal", ["expired_token", "authorization_declined"])
 def test_a_device_code_that_nobody_accepts(azure, refusal):
     azure.device_refused = refusal
@@ -195,7 +211,11 @@ def test_what_the_region_offers_with_price_and_quota(azure, connection):
     assert (t4.quota_left, t4.low_priority_quota_left, t4.nodes_within_quota(True)) == (64, 8, 2)
     assert (a100.quota, a100.nodes_within_quota(False)) == (0, 0)
     text = cloud.sizes(connection)._repr_mimebundle_()["text/plain"]
-    assert "0.53 USD" in text and "64 / 8" in text and "Standard_NC12 " not in text
+    assert (
+        "Price an hour, USD" in text
+        and "64\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}8" in text
+        and "Standard_NC12 " not in text
+    )
 
 
 def test_a_retired_or_absent_size_names_the_nearest_offered(azure, connection):
@@ -248,7 +268,7 @@ def test_a_creation_that_fails_later_leaves_an_errored_compute(azure, connection
 def test_a_recreated_compute_with_another_size_is_told(azure, connection):
     azure.make_compute("gpu", "Standard_NC4as_T4_v3", low_priority=True, nodes=(0, 1))
     azure.kept_sizes["gpu"] = "Standard_NC8as_T4_v3"
-    with pytest.raises(AzureError, match="size STANDARD_NC8AS_T4_V3 instead of Standard_NC4as_T4_v3") as caught:
+    with pytest.raises(AzureError, match="size Standard_NC8as_T4_v3 instead of Standard_NC4as_T4_v3") as caught:
         cloud.Compute.existing("gpu", connection).recreate()
     assert "gpu-b" in caught.value.fix
 

@@ -6,12 +6,13 @@ credential and a :class:`Place`; it asks nothing before it is used.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from . import arm
+from .quiet import quiet
 from .signin import ARM_SCOPE, Account, OnCode, sign_in
 from .translate import translated
 
@@ -35,8 +36,6 @@ STORAGE_SCOPE = "https://storage.azure.com/.default"
 WORKSPACE_VERSION = "2023-08-01-preview"
 TAGS = {"createdBy": "mb_jupyter"}
 """On everything that is made in a subscription, so that it can be found and removed."""
-
-NOISY = ("azure.ai.ml", "azure.ai.ml._arm_deployments.arm_deployment_executor", "azure.identity", "azure.core")
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,8 @@ class Connection:
                 place.resource_group or None,
                 place.workspace or None,
                 enable_telemetry=False,
+                connection_timeout=arm.CONNECT_SECONDS,
+                read_timeout=arm.READ_SECONDS,
             )
 
     @cached_property
@@ -149,9 +150,3 @@ def workspace_facts(answer: dict[str, Any]) -> WorkspaceFacts:
         state=str(inside.get("provisioningState", "")),
         datastore_auth=str(inside.get("systemDatastoresAuthMode", "")),
     )
-
-
-def quiet() -> None:
-    """Keep the SDK's own talk out of the notebook; its import installs handlers, so call this after it."""
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)

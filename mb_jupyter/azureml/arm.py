@@ -15,6 +15,7 @@ from .translate import translated
 HOST = "https://management.azure.com"
 SCOPE = "https://management.azure.com/.default"
 POLL_SECONDS = 5.0
+CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
 ENDED = ("succeeded", "failed", "canceled", "cancelled")
 
 Progress = Callable[[str], None]
@@ -52,7 +53,6 @@ class Arm:
         body: Any = None,
         params: dict[str, str] | None = None,
         doing: str = "",
-        timeout: float = 60,
     ) -> Any:
         """Return the response (azure-core's) of one request; an answer of 400 and above is raised."""
         from azure.core.rest import HttpRequest
@@ -62,11 +62,12 @@ class Arm:
         request = HttpRequest(method, url, params=asked, json=body) if body is not None else HttpRequest(
             method, url, params=asked
         )  # fmt: skip
+        limits = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         with translated(doing or f"{method} {urlsplit(url).path.rsplit('/', 1)[-1]}"):
-            response = self._client.send_request(request, connection_timeout=10, read_timeout=timeout)
+            response = self._client.send_request(request, **limits)
             if response.status_code == 401 and hasattr(self._credential, "forget"):
                 self._credential.forget()  # a token that was taken back before its time
-                response = self._client.send_request(request, connection_timeout=10, read_timeout=timeout)
+                response = self._client.send_request(request, **limits)
             _raise_for(response)
         return response
 

@@ -11,6 +11,14 @@ from mb_jupyter.errors import AzureError
 from . import Connection
 
 MOST = 1000  # that are asked for
+WORDS = {
+    "SCHEDULED": "starting",
+    "RUNNING": "running",
+    "FINISHED": "completed",
+    "FAILED": "failed",
+    "KILLED": "canceled",
+}
+"""MLflow's word for how a run stands -> ours; it does not know one that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class FoundExperiment:
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run as the workspace knows it; ``state`` is MLflow's word, ``metrics`` the latest values."""
+    """A run as the workspace knows it; ``state`` in our words, ``metrics`` the latest values."""
 
     id: str
     name: str
@@ -88,7 +96,7 @@ def _run(answer: dict[str, Any]) -> FoundRun:
     return FoundRun(
         str(info.get("run_id", "")),
         str(info.get("run_name") or info.get("run_id", "")),
-        str(info.get("status", "")).lower(),
+        WORDS.get(str(info.get("status", "")), str(info.get("status", "")).lower()),
         datetime.fromtimestamp(int(begun) / 1000, UTC) if begun else None,
         {str(each["key"]): float(each["value"]) for each in data.get("metrics") or [] if each.get("value") is not None},
     )

@@ -12,8 +12,9 @@ from typing import Any
 
 from mb_jupyter.errors import AzureError
 
-from . import TAGS, WORKSPACE_VERSION, Connection, Place, WorkspaceFacts, quiet, workspace_facts
+from . import TAGS, WORKSPACE_VERSION, Connection, Place, WorkspaceFacts, workspace_facts
 from .arm import Arm, Progress
+from .quiet import quiet
 from .translate import translated
 
 SUBSCRIPTIONS = "2022-12-01"

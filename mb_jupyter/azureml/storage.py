@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from . import arm
+from .quiet import without_signatures
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
 RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
-CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
 CHUNK = 4 * 2**20
 MOST_PAUSES = 5
 
@@ -177,13 +178,14 @@ def container_client(account: str, container: str, credential: Any) -> Any:
     """Return azure-storage-blob's client, with retries that begin after a second, not after fifteen."""
     from azure.storage.blob import ContainerClient, ExponentialRetry
 
+    without_signatures()
     return ContainerClient(
         account,
         container,
         credential=credential,
         retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1),
-        connection_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        connection_timeout=arm.CONNECT_SECONDS,
+        read_timeout=arm.READ_SECONDS,
         max_single_put_size=16 * 2**20,
         max_block_size=CHUNK,
         max_single_get_size=CHUNK,

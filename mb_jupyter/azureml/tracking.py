@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
@@ -18,13 +19,16 @@ class Tracking:
         self._seen: dict[str, tuple[Any, ...]] = {}
         self._history: dict[str, list[tuple[int, float]]] = {}
 
-    def metrics(self) -> dict[str, list[tuple[int, float]]]:
-        """Return (step, value) for each metric; empty before the job has begun to run."""
+    def metrics(self, known: Collection[int] = ()) -> dict[str, list[tuple[int, float]]]:
+        """Return (step, value) for each metric; empty before the job has begun to run.
+
+        A metric whose latest step is among the ``known`` ones is not asked for again.
+        """
         found = self._ask("GET", "runs/get", run_id=self._run)
         data = ((found or {}).get("run") or {}).get("data") or {}
         for metric in data.get("metrics") or []:
             key, latest = str(metric["key"]), (metric.get("step"), metric.get("timestamp"), metric.get("value"))
-            if self._seen.get(key) == latest:
+            if self._seen.get(key) == latest or latest[0] in known:
                 continue
             told = self._ask("GET", "metrics/get-history", run_id=self._run, metric_key=key) or {}
             steps = {int(each.get("step") or 0): float(each["value"]) for each in told.get("metrics") or []}

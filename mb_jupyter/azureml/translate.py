@@ -106,6 +106,7 @@ def translated(doing: str) -> Iterator[None]:
         ours = translate(error, doing)
         if ours is None:
             raise
+        _scrub(error)
         raise ours from error
 
 
@@ -127,14 +128,21 @@ def translate(error: BaseException, doing: str) -> AzureError | None:
         if code in CODES:
             cause, fix, alternative = CODES[code]
             return AzureError(cause.format(doing=doing), fix, alternative, **{**facts, "code": code})
-    for kind, sort, cause, fix in (
-        (azure.ClientAuthenticationError, SignInError, "Azure did not accept the sign-in ({doing}).", SIGN_IN_FIX),
-        (azure.ServiceRequestError, AzureError, "Azure cannot be reached ({doing}).", NETWORK_FIX),
-        (azure.ServiceResponseError, AzureError, "The connection to Azure broke ({doing}).", "Run the cell again."),
-    ):
-        if isinstance(error, kind):
-            return sort(cause.format(doing=doing), fix, **facts)
+    if of_the_network(error):
+        return AzureError(f"Azure cannot be reached ({doing}).", NETWORK_FIX, **facts)
+    if isinstance(error, azure.ClientAuthenticationError):
+        return SignInError(f"Azure did not accept the sign-in ({doing}).", SIGN_IN_FIX, **facts)
     return _by_status(error, doing, facts)
+
+
+def of_the_network(error: BaseException | None) -> bool:
+    """Tell whether it was the way to Azure that failed; azure-identity calls that a refused sign-in."""
+    from azure.core import exceptions as azure
+
+    # not its child, which says that this way to sign in is not there
+    while type(error) is azure.ClientAuthenticationError and error.status_code is None:
+        error = error.__cause__ or error.__context__
+    return isinstance(error, azure.ServiceRequestError | azure.ServiceResponseError)
 
 
 STATUSES: dict[int, tuple[str, str, str]] = {
@@ -177,6 +185,21 @@ def redacted(text: str) -> str:
     for pattern, instead in SECRETS:
         text = pattern.sub(instead, text)
     return text
+
+
+def _scrub(error: BaseException) -> None:
+    """Take what is secret out of an error and out of those it came from: a script's traceback prints them all."""
+    chain: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    for each in chain:
+        for text in {str(each), str(getattr(each, "message", ""))}:
+            if redacted(text) != text:
+                each.args = (redacted(str(each)),)
+                if hasattr(each, "message"):
+                    each.message = redacted(str(each.message))
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,6 +34,7 @@ PACK_FILES = 4_000
 WORKERS = 6  # of them one packs while the others send; memory is at most a pack for each
 RECENT_MANIFESTS = 5  # that are read where nothing is remembered here
 CACHE_DAYS = 90
+LAST_WORD = 2.0  # seconds that requests under way have to end when the others are given up
 TICK = 0.2  # seconds between two looks at whether somebody wants to stop
 
 
@@ -167,24 +168,24 @@ class _Upload:
         """Yield the entries of each group of files as it is up; a few groups are on their way at a time."""
         groups = iter(_groups(files))
         going: set[Future[list[Entry]]] = set()
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="mb-upload") as pool:
-            try:
-                while True:
-                    while len(going) < WORKERS and (group := next(groups, None)) is not None:
-                        going.add(pool.submit(self._group, group))
-                    if not going:
-                        return
-                    ended, going = wait(going, TICK, FIRST_COMPLETED)
-                    if self.canceled():
-                        raise CanceledError
-                    if not ended:
-                        self._tell()
-                    for future in ended:
-                        yield future.result()
-            finally:
-                self.stopping.set()
-                for future in going:
-                    future.cancel()
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="mb-upload")
+        try:
+            while True:
+                while len(going) < WORKERS and (group := next(groups, None)) is not None:
+                    going.add(pool.submit(self._group, group))
+                if not going:
+                    return
+                ended, going = wait(going, TICK, FIRST_COMPLETED)
+                if self.canceled():
+                    raise CanceledError
+                if not ended:
+                    self._tell()
+                for future in ended:
+                    yield future.result()
+        finally:
+            self.stopping.set()
+            wait(going, LAST_WORD)
+            pool.shutdown(wait=False, cancel_futures=True)  # a request that hangs holds nobody up
 
     def _group(self, group: Sequence[_Found]) -> list[Entry]:
         """Send the files of a group that are not there yet, as one pack."""

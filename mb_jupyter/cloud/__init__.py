@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mb_jupyter.azureml.aside import aside
+
 from .catalogue import CATALOGUE, Size, nearest
 from .cleanup import Leftover, leftovers, remove
 from .computes import Compute, computes, require_ready
@@ -49,6 +51,7 @@ __all__ = [
     "Size",
     "Wanted",
     "WorkspaceView",
+    "aside",
     "check_compute_name",
     "check_experiment_name",
     "check_resource_group_name",

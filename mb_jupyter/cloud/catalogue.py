@@ -92,6 +92,12 @@ def find(name: str, known: Iterable[Size] = CATALOGUE) -> Size | None:
     return next((size for size in known if size.name.casefold() == name.casefold()), None)
 
 
+def spelt(size: str) -> str:
+    """Return the name of a size as the catalogue spells it; Azure answers in capitals."""
+    listed = find(size)
+    return listed.name if listed else size
+
+
 def nearest(name: str, offered: Sequence[Size]) -> Size | None:
     """Return the offered size that comes nearest to the one asked for; None when nothing is offered.
 

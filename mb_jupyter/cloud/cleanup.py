@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import AzureError
 
+from .catalogue import spelt
 from .computes import Compute
 from .listing import Listing
 from .workspaces import DELETED_DAYS, AzureWorkspace
@@ -102,7 +103,7 @@ def _computes(account: Account, subscription: str, space: FoundWorkspace) -> lis
         costs = f"{facts.nodes} nodes are up and cost money now" if facts.nodes else NOTHING
         if facts.min_nodes:
             costs = f"{facts.min_nodes} nodes always stay up and cost money now"
-        said = f"compute of {facts.size}, {facts.priority}"
+        said = f"compute of {spelt(facts.size)}, {facts.priority}"
         found.append(
             Leftover("compute", facts.name, space.resource_group, said, costs, running, "", space.name, account)
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import AzureError
 
-from .catalogue import CATALOGUE, DEFAULT, Size, find, nearest
+from .catalogue import CATALOGUE, DEFAULT, Size, find, nearest, spelt
 from .listing import Listing
 from .names import AZURE, Finding, check_compute_name, free_name, require
 from .sizes import PRIORITIES, region_sizes
@@ -40,7 +40,7 @@ def computes(connection: Connection) -> Listing[ComputeFacts]:
     rows = [
         (
             c.name,
-            c.size or c.kind,
+            spelt(c.size) or c.kind,
             c.priority,
             state_of(c),
             f"{c.nodes} of {c.max_nodes}",
@@ -167,9 +167,9 @@ class Compute:
             raise self._errored(there)
         if there is not None:
             raise AzureError(
-                f"There is a compute {there.name} already ({there.size}, {there.priority}, {state_of(there)}).",
+                f"There is a compute {there.name} already ({spelt(there.size)}, {there.priority}, {state_of(there)}).",
                 f"Use it: %mb_compute use {there.name}.",
-                f"Or take another name, such as {self._free()}.",
+                f"Take another name, such as {self._free()}.",
             )
         require(self.findings(self._offered()), f"The compute {self.name}")
         return self._make(progress)
@@ -202,11 +202,10 @@ class Compute:
         facts = wanted.facts()
         if facts is None:
             raise wanted._absent()
-        listed = find(facts.size)
         return replace(
             wanted,
             name=facts.name,
-            size=listed.name if listed else facts.size,
+            size=spelt(facts.size),
             priority=facts.priority or wanted.priority,
             min_nodes=facts.min_nodes,
             max_nodes=max(facts.max_nodes, 1),
@@ -251,7 +250,7 @@ class Compute:
             raise self._errored(made)
         if made.size.casefold() != self.size.casefold():
             raise AzureError(
-                f"Azure made {self.name} with the size {made.size} instead of {self.size}.",
+                f"Azure made {self.name} with the size {spelt(made.size)} instead of {self.size}.",
                 f"Take a name that was never used, such as {self._free()}: Azure keeps the size with the name.",
             )
         return made
@@ -281,7 +280,7 @@ def errored(facts: ComputeFacts, free: str, *, code: str = "", details: str = ""
     return AzureError(
         f"The compute {facts.name} exists in an errored state: {told_errors(facts)}",
         f"Make it anew: %mb_compute recreate {facts.name}.",
-        f"Or leave it and take another name: %mb_compute create {free}.",
+        f"Leave it and take another name: %mb_compute create {free}.",
         details or told_errors(facts),
         code=code,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import BAD, GOOD, WARN, Markup, card, escape, table, text_table
 from mb_jupyter.errors import AzureError, MBError
 
-from .catalogue import Size, find, nearest
+from .catalogue import Size, find, nearest, spelt
 from .computes import QUOTA, state_of, told_errors
 from .listing import money
 from .names import free_name
@@ -48,10 +48,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the run would need. ``remote`` data is in Azure already; ``pictures`` and ``data_bytes`` go up."""
+    """What the run would need. ``remote`` data is in Azure already; ``pictures`` and ``data_bytes`` go up.
+
+    ``max_minutes`` are those of the training, ``job_minutes`` those of the whole job (default: the same).
+    """
 
     nodes: int = 1
     max_minutes: float | None = None
+    job_minutes: float | None = None
     max_cost: float | None = None
     pictures: int | None = None
     data_bytes: int | None = None
@@ -224,8 +228,7 @@ class _Flight:
             return None
         known, name = {each.name.casefold(): each for each in found}, self.place.compute
         if not name:
-            there = ", ".join(each.name for each in known.values())
-            fix = f"%mb_compute use NAME; there are {there}." if there else "Make one: %mb_compute create gpu."
+            fix = _choice([each.name for each in known.values()])
             return self.say("compute", False, "no compute is chosen", fix)
         self.compute = known.get(name.casefold())
         if self.compute is None:
@@ -257,7 +260,7 @@ class _Flight:
         size = find(compute.size, sizes)
         if size is None:
             listed, other = find(compute.size), nearest(compute.size, sizes)
-            said = f"the region no longer offers {compute.size}" + (
+            said = f"the region no longer offers {spelt(compute.size)}" + (
                 f" ({listed.retired})" if listed and listed.retired else ""
             )
             fix = f"Make a compute of the nearest size: %mb_compute create NAME --size {other.name}." if other else ""
@@ -304,7 +307,8 @@ class _Flight:
         cap = (
             "no max_minutes: the run ends by itself"
             if hours is None
-            else f"the run is ended after {wanted.max_minutes:g} minutes"
+            else f"the training ends after {wanted.max_minutes:g} minutes"
+            + (f", the job after {wanted.job_minutes:g} at the latest" if wanted.job_minutes else "")
         )
         if compute is not None and size is not None:
             each = size.price_of(compute.priority == "low-priority")
@@ -318,7 +322,8 @@ class _Flight:
             return self.say("caps", ok, cap, fix)
         assert size is not None
         self.estimate = None if hours is None else self.price * hours
-        most = f"; at most {money(self.estimate, size.currency)} for this run" if self.estimate is not None else ""
+        longest = wanted.job_minutes or wanted.max_minutes
+        most = f"; at most {money(self.price * longest / 60, size.currency)} for this run" if longest else ""
         self.say(
             "price", True, f"about {money(self.price, size.currency)} an hour{most}, storage and start of nodes apart"
         )
@@ -336,6 +341,12 @@ class _Flight:
         return self.say(
             "caps", True, f"{cap}; max_cost {money(limit, currency)} is reached after {minutes:.0f} minutes"
         )
+
+
+def _choice(there: list[str]) -> str:
+    if not there:
+        return "Make one: %mb_compute create gpu."
+    return f"%mb_compute use {there[0]}." if len(there) == 1 else f"%mb_compute use NAME; there are {', '.join(there)}."
 
 
 def _span(seconds: float) -> str:

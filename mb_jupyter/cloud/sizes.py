@@ -66,14 +66,16 @@ def region_sizes(arm: Arm, subscription: str, region: str) -> list[Size]:
 
 
 def _listing(found: list[Size], region: str, said: str) -> Listing[Size]:
-    columns = (*COLUMNS[:-1], "Price an hour", "Low priority", "Quota left", "Remarks") if region else COLUMNS
+    currency = next((f", {size.currency}" for size in found if size.currency), "")
+    prices = (f"Price an hour{currency}", f"Low priority{currency}", "Quota left")
+    columns = (*COLUMNS[:-1], *prices, "Remarks") if region else COLUMNS
     return Listing(
         "Sizes of a compute",
         found,
         columns,
         [_row(size, bool(region)) for size in found],
         said=said,
-        right=range(1, 8),
+        right=range(1, 11 if region else 8),
         notes=[f"{name}: {meaning}." for name, meaning in PRIORITIES.items()]
         + (["Prices are the service's estimate per node; quota in vCPUs, dedicated / low-priority."] if region else []),
     )
@@ -85,6 +87,6 @@ def _row(size: Size, with_region: bool) -> tuple[str, ...]:
     remarks = "; ".join(each for each in (size.retired, size.note) if each)
     if not with_region:
         return (*begin, remarks)
-    low = money(size.low_priority_price, size.currency) or "yes" if size.low_priority else "no"
+    low = money(size.low_priority_price, "") or "yes" if size.low_priority else "no"
     left = [("no limit" if q is None else f"{q:,}") for q in (size.quota_left, size.low_priority_quota_left)]
-    return (*begin, money(size.price, size.currency), low, " / ".join(left), remarks)
+    return (*begin, money(size.price, ""), low, "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}".join(left), remarks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import ACCENT, BAD, GOOD, Markup, card, escape
 from mb_jupyter.errors import AzureError
 
+from .catalogue import spelt
 from .computes import Compute, computes, state_of, told_errors
 from .listing import Listing, pairs
 from .place import Chosen
@@ -75,7 +76,7 @@ class ComputeView:
         facts = self.facts
         rows: list[tuple[str, object]] = [
             ("state", state_of(facts)),
-            ("size", facts.size or facts.kind),
+            ("size", spelt(facts.size) or facts.kind),
             ("priority", facts.priority),
             ("nodes", f"{facts.nodes} up ({facts.running_nodes} at work); {facts.min_nodes} to {facts.max_nodes}"),
             ("idle before it goes", facts.idle.removeprefix("PT").lower()),

@@ -119,7 +119,7 @@ class AzureWorkspace:
             raise AzureError(
                 f"There is a workspace {self.name} in {self.resource_group} already.",
                 f"Use it: %mb_workspace use {self.name} --resource-group {self.resource_group}.",
-                f"Or take another name, such as {free_name(self.name + '-b', [self.name], check_workspace_name)}.",
+                f"Take another name, such as {free_name(self.name + '-b', [self.name], check_workspace_name)}.",
             )
         wanted._register(connection, say)
         if group is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import ACCENT, Durable, Shown, card, escape, somebody_there
@@ -12,8 +14,6 @@ from mb_jupyter.errors import AzureError, MBError
 from .command import Commands
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mb_jupyter.cloud import Account, Chosen, Connection
 
 LOCAL = "local"  # in place of the name of a workspace: this machine's
@@ -43,19 +43,21 @@ class AskingCommands(Commands):
                 "It is not chosen yet how to sign in to Azure.",
                 "Add --sign-in cli (the account of `az login`), device (a code), environment or managed.",
             )
-        durable, told = Durable(), []
+        durable, told, shown = Durable(), list[tuple[str, str, datetime]](), list[str]()
+        on_code = (lambda *code: told.append(code)) if somebody_there() else None
 
-        def on_code(address: str, code: str, until: datetime) -> None:
-            told.append(code)
-            durable.show(_code(address, code, until))
+        def look() -> None:
+            if told and not shown:
+                shown.append(told[0][1])
+                durable.show(_code(*told[0]))
 
         try:
-            account = cloud.sign_in(place.sign_in, place.tenant or None, on_code if somebody_there() else None)
+            account = cloud.aside(lambda: cloud.sign_in(place.sign_in, place.tenant or None, on_code), look)
         except BaseException:
-            if told:
-                durable.show(Shown("The code was not used.", "<div>The code was not used.</div>"))
+            if shown:
+                durable.show(self.sentence("The code was not used."))
             raise
-        if told:
+        if shown:
             durable.show(self.sentence(f"Signed in as {account.name}, tenant {account.tenant}."))
         return account
 
@@ -67,17 +69,20 @@ class AskingCommands(Commands):
 
     def telling(self, what: str, work: Callable[[Callable[[str], None]], Any]) -> Any:
         """Do the work and show at once that it goes on; a Stop ends the waiting, not what Azure does already."""
-        durable, begun, shown_at = Durable(), time.monotonic(), 0.0
+        from mb_jupyter import cloud
 
-        def say(text: str) -> None:
+        durable, begun, shown_at = Durable(), time.monotonic(), 0.0
+        said: deque[str] = deque(maxlen=1)
+
+        def look() -> None:
             nonlocal shown_at
-            if time.monotonic() - shown_at >= 1:
+            if said and time.monotonic() - shown_at >= 1:
                 shown_at = time.monotonic()
-                durable.show(Shown(text, f"<div>{escape(text)}</div>"))
+                durable.show(self.sentence(said.pop()))
 
         durable.show(Shown(f"{what} ..."))
         try:
-            done = work(say)
+            done = cloud.aside(lambda: work(said.append), look)
         except KeyboardInterrupt:
             durable.show(Shown(f"{what}: stopped"))
             raise MBError(
@@ -85,9 +90,10 @@ class AskingCommands(Commands):
                 "Look: %mb_workspace list, %mb_compute list. The same command again goes on from there.",
             ) from None
         except BaseException:
-            durable.show(Shown(f"{what}: failed after {time.monotonic() - begun:.0f} s"))
+            durable.show(Shown(f"{what}: failed"))
             raise
-        durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
+        seconds = time.monotonic() - begun
+        durable.show(Shown(f"{what}: done" + (f" in {seconds:.0f} s" if seconds >= 1 else "")))
         return done
 
     def agreed(self, args: Any, question: str) -> None:

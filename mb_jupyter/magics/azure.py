@@ -196,7 +196,7 @@ class AzureMagics(AskingCommands):
     def _subscription(self, place: Chosen, account: Account) -> str:
         from mb_jupyter import cloud
 
-        return cloud.subscription_of(account, place.subscription)
+        return cloud.aside(lambda: cloud.subscription_of(account, place.subscription))
 
     def _cleanup(self, args: Any, place: Chosen) -> Any:
         from mb_jupyter import cloud
@@ -242,6 +242,8 @@ class AzureMagics(AskingCommands):
         wanted = self._shaped(args, there)
         self.agreed(args, f"Delete the compute {name} and make it anew? What runs on it is lost. {_costs(wanted)}")
         facts = self.telling(f"making the compute {name} anew", wanted.recreate)
+        if not cloud.chosen().compute:  # its creation had failed
+            cloud.choose(compute=facts.name)
         return cloud.ComputeView(facts, connection.place.workspace)
 
     def _delete_compute(self, args: Any, name: str, connection: Connection) -> Any:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter import cloud
-from mb_jupyter.cloud.catalogue import DEFAULT, find
+from mb_jupyter.cloud.catalogue import DEFAULT, spelt
 from mb_jupyter.cloud.computes import errored, state_of
 from mb_jupyter.cloud.listing import money, shown
 from mb_jupyter.errors import AzureError
@@ -125,7 +125,7 @@ class Computing:
 
     def _list(self, computes: Any) -> None:
         self._known = {each.name: each for each in computes}
-        options = [(f"{c.name} ({_spelt(c.size) or c.kind}, {c.priority}, {state_of(c)})", c.name) for c in computes]
+        options = [(f"{c.name} ({spelt(c.size) or c.kind}, {c.priority}, {state_of(c)})", c.name) for c in computes]
         chosen = self._step.kept("compute")
         chosen = chosen if chosen in self._known else next(iter(self._known), NEW) if not self.name.value else NEW
         self._step.fill(self.compute, [*options, ("make a new one", NEW)], chosen)
@@ -175,8 +175,8 @@ class Computing:
     def _rename(self, name: str) -> None:
         facts = self._known.get(name)
         self.name.value = self._free(name)
-        if facts is not None and _spelt(facts.size) in self._sizes:
-            self.size.value = _spelt(facts.size)
+        if facts is not None and spelt(facts.size) in self._sizes:
+            self.size.value = spelt(facts.size)
         if facts is not None and facts.priority in cloud.PRIORITIES:
             self.priority.value = facts.priority
         self.compute.value = NEW
@@ -225,12 +225,6 @@ class Computing:
                 background(lambda: cloud.computes(connection), listed, lambda _: None)
 
         self._step.work(work, done, says=says, failed=failed)
-
-
-def _spelt(size: str) -> str:
-    """Return a size as the catalogue spells it; Azure answers in capitals."""
-    listed = find(size) if size else None
-    return listed.name if listed else size
 
 
 def _row(size: Size) -> tuple[Any, ...]:

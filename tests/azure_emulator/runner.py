@@ -211,12 +211,14 @@ class Execution(threading.Thread):
         for node in range(nodes):
             work = folder / f"node-{node}"
             shutil.copytree(folder / "code", work)
+            (work / "tmp").mkdir()
             for local in range(each):
                 rank = node * each + local
                 ranks = {"RANK": rank, "WORLD_SIZE": nodes * each, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": each,
                          "NODE_RANK": node, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
                 distributed = self.job.given.get("distribution") is not None
                 own = {name: str(value) for name, value in ranks.items()} if distributed else {}
+                own["TMPDIR"] = str(work / "tmp")  # each node has a disk of its own
                 name = "std_log.txt" if nodes * each == 1 else f"std_log_process_{rank}.txt"
                 file = folder / name
                 with file.open("wb") as log:

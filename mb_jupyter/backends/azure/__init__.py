@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ __all__ = ["AzureBackend", "adopt_job", "open_backend"]
 
 KNOWN = ("place", "sign_in", "compute", "size", "priority", "price", "currency")  # of the options
 PLACE = ("subscription", "resource_group", "workspace", "region", "tenant")
+MOST_MINUTES = 24 * 60.0  # of a job that was given no limit: a forgotten one ends
 FRESH_SECONDS = 20.0  # after which what is known is no longer how it stands
 PATIENCE = 10.0  # seconds that somebody who asks waits for a first look
 
@@ -67,6 +67,7 @@ class AzureBackend(LocalBackend):
             **{key: options.get(key) for key in KNOWN},
             nodes=int(options.get("nodes") or 1),
             queue_minutes=options.get("queue_minutes"),
+            minutes=job.minutes or MOST_MINUTES,
             job=name if attempt == 1 else f"{name}-{attempt}",
             attempt=attempt,
             submitted=False,
@@ -75,7 +76,7 @@ class AzureBackend(LocalBackend):
             prefix=f"{RUNS}{experiment}/{folder.name}/",
             kernel=_process(os.getpid()),
             stages=[],
-            **dict.fromkeys(("ran", "begun", "queue_over", "gone")),
+            **dict.fromkeys(("ran", "begun", "queue_over", "submitting")),
         )  # fmt: skip
         here.tell(RunState.STARTING, stage="upload", message="opening the workspace", stages=[], error=None)
         with _lock:
@@ -94,8 +95,12 @@ class AzureBackend(LocalBackend):
             status = here.status()  # it may have ended in between
             if status.state.is_terminal or _lives(facts.get("kernel")):
                 return status
-            here.tell(RunState.FAILED, error=CUT, message=CUT["cause"], stages=here.close_stages())
-            return here.status()
+            if not facts.get("submitting"):
+                here.tell(RunState.FAILED, error=CUT, message=CUT["cause"], stages=here.close_stages())
+                return here.status()
+            facts = here.know(submitted=True)  # or not: a look tells
+        if (status.error or {}).get("kind") == "lost" and follower is not None and follower.gave_up_lately:
+            return status
         follower = self._follower(folder)
         if facts.get("submitted") and time.time() - (status.updated or 0.0) > FRESH_SECONDS:
             follower.looked.wait(PATIENCE)
@@ -103,6 +108,8 @@ class AzureBackend(LocalBackend):
 
     def stop(self, folder: Path) -> None:
         """Put the tag on the run that the program watches, and leave the file for one without MLflow."""
+
+        from mb_jupyter.azureml.aside import aside
 
         def ask() -> None:
             from mb_jupyter.azureml.storage import Store
@@ -120,11 +127,13 @@ class AzureBackend(LocalBackend):
         if self._sending(folder):
             self.cancel(folder)
         else:
-            _aside(ask)
+            aside(ask)
             self._follower(folder).hurry()
 
     def cancel(self, folder: Path) -> None:
         """Cancel the job; one that was not submitted yet never is."""
+
+        from mb_jupyter.azureml.aside import aside
 
         def ask() -> None:
             from mb_jupyter.azureml import jobs
@@ -136,8 +145,11 @@ class AzureBackend(LocalBackend):
         if self._sending(folder) and follower is not None:
             follower.cancel()
             follower.join(PATIENCE)
+            if follower.is_alive() and not RunFolder(folder).facts.get("submitted"):
+                said = "The submission is under way; the job is canceled as soon as it is there."
+                RunFolder(folder).tell(RunState.STARTING, message=said)
         if RunFolder(folder).facts.get("submitted"):
-            _aside(ask)
+            aside(ask)
             self._follower(folder).hurry()
 
     def fetch(self, folder: Path) -> None:
@@ -169,35 +181,17 @@ def adopt_job(workspace: str, job: str, root: Path) -> Path:
             f"The job {job} is in the Azure workspace {workspace}; {now}.",
             f"Choose it: %mb_workspace use {workspace} --sign-in cli --subscription ID --resource-group GROUP.",
         )
-    found: list[Path] = []
 
-    def find() -> None:
+    def find() -> Path:
         from mb_jupyter.azureml import Place, connect
 
         known = {name: str(chosen.get(name, "")) for name in PLACE}
         how = str(chosen.get("sign_in", ""))
-        found.append(adopt(connect(how, Place(**known)), how, job, root))
+        return adopt(connect(how, Place(**known)), how, job, root)
 
-    _aside(find)
-    return found[0]
+    from mb_jupyter.azureml.aside import aside
 
-
-def _aside(work: Callable[[], None]) -> None:
-    """Do something in another thread and wait for it: the SDK's import must not stop the kernel's own."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # raised again where somebody waits for it
-            raised.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)  # a Stop is heard in between
-    if raised:
-        raise raised[0]
+    return aside(find)
 
 
 def _process(pid: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml.storage import Blob, Store
 
 NOT_FETCHED = (FACTS, "status.json", "log.txt", "run.json", "stop")
+TRIES = 3  # of a file that arrives damaged
 STAYS = ("checkpoint/",)  # for a run that goes on there; nobody needs it here
 NAME = re.compile(r"[^\0/\\:*?\"<>|]{1,200}")
 
@@ -80,20 +81,20 @@ def _download(store: Store, blob: Blob, target: Path, wanted: Any, progress: Cal
     version = hashlib.sha256(blob.etag.encode()).hexdigest()[:12]
     part = target.with_name(f".{target.name}.{version}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    start = part.stat().st_size if part.is_file() else 0
-    with part.open("ab") as file:
-        for piece in store.pieces(blob.name, start):
-            file.write(piece)
-            progress(file.tell())
-    damaged = part.stat().st_size != blob.size or (bool(wanted) and _sha256(part) != wanted[1])
-    if damaged:
+    for _ in range(TRIES):
+        start = part.stat().st_size if part.is_file() else 0
+        with part.open("ab") as file:
+            for piece in store.pieces(blob.name, start):
+                file.write(piece)
+                progress(file.tell())
+        if part.stat().st_size == blob.size and (not wanted or _sha256(part) == wanted[1]):
+            part.replace(target)
+            return
         part.unlink()
-        raise AzureError(
-            f"{target.name} did not arrive as the training wrote it ({blob.size:,} bytes were expected).",
-            "Fetch it again: %mb_attach.",
-            status=500,
-        )
-    part.replace(target)
+    raise AzureError(
+        f"{target.name} is not in the workspace's storage as the training wrote it: {blob.size:,} bytes, other hash.",
+        "Somebody has changed it there, or the storage is damaged: run the cell with --fresh to train anew.",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -24,9 +24,13 @@ from .look import Looker
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection
 
-OFTEN, RARELY, SLOWER = 2.0, 15.0, 1.3  # seconds between two looks: at first, at the most; each longer by this factor
+OFTEN, RARELY, SLOWER = 2.0, 15.0, 1.1  # seconds between two looks: at first, at the most; each longer by this factor
 NOBODY_LOOKS = 60.0  # seconds after which a thread ends that nobody asked
+LOST_SECONDS = 3.0  # for which the error stands before somebody who asks begins another try
 REFUSED = 90.0  # seconds for which a refused sign-in is tried again
+NEVER_SENT = (
+    "Canceled before anything was submitted; nothing runs and nothing costs. What is up already is not sent twice."
+)
 CUT = (408, 429, 500, 502, 503, 504)
 
 
@@ -42,6 +46,13 @@ class Follower(threading.Thread):
         self._canceled = threading.Event()
         self._wake = threading.Event()
         self._failing: float | None = None  # since when
+        self._gave_up: float | None = None  # when
+        self._over = False  # the job has ended, its files are on their way
+
+    @property
+    def gave_up_lately(self) -> bool:
+        """Tell whether it has just said that it cannot follow the run any more."""
+        return self._gave_up is not None and time.monotonic() - self._gave_up < LOST_SECONDS
 
     def cancel(self) -> None:
         """End an upload that goes on; nothing is submitted then."""
@@ -61,18 +72,19 @@ class Follower(threading.Thread):
                 self._patiently(self._send)
             self._follow()
         except CanceledError:
-            up = self.folder.told.get("message", "")
-            said = f"Canceled before anything was submitted; nothing runs and nothing costs. {up}".strip()
-            self.folder.tell(RunState.CANCELED, message=said, stages=self.folder.close_stages())
+            self.folder.tell(RunState.CANCELED, message=NEVER_SENT, stages=self.folder.close_stages())
         except MBError as error:
-            self._give_up(error)
+            words = ("cause", "fix", "alternative", "details")
+            self._give_up({word: getattr(error, word) for word in words if getattr(error, word)})
         except Exception as error:
+            from mb_jupyter.azureml.translate import redacted
+
             told = {
-                "cause": f"Following the run failed by a bug: {type(error).__name__}: {error}",
+                "cause": redacted(f"Following the run failed by a bug: {type(error).__name__}: {error}"),
                 "fix": "Please report it with what %mb_why shows.",
-                "traceback": traceback.format_exc(),
+                "traceback": redacted(traceback.format_exc()),
             }
-            self._end_badly(told)
+            self._give_up(told)
         finally:
             self.looked.set()
 
@@ -80,19 +92,24 @@ class Follower(threading.Thread):
         assert self.job is not None
         send.send(self.folder, self.job, connection, self._canceled.is_set)
         self.job = None
+        if self._canceled.is_set():  # while the submission was under way
+            from mb_jupyter.azureml import jobs
+
+            jobs.cancel(connection, str(self.folder.facts["job"]))
 
     def _follow(self) -> None:
         looker = Looker(self.folder)
         pause = OFTEN
         while True:
-            news = self._patiently(looker.look)
+            turned = self._patiently(looker.look)
             self.looked.set()
             if looker.ended is not None:
+                self._over = True
                 self._bring(looker)
                 return
             if time.monotonic() - self.asked > NOBODY_LOOKS:
                 return
-            pause = OFTEN if news else min(pause * SLOWER, RARELY)
+            pause = OFTEN if turned else min(pause * SLOWER, RARELY)
             if self._wake.wait(pause):
                 self._wake.clear()
                 pause = OFTEN
@@ -139,7 +156,8 @@ class Follower(threading.Thread):
                     raise
                 seconds = now - self._failing
                 since = f" since {seconds:.0f} s" if seconds >= 1 else ""
-                self._note(f"{error.cause.rstrip('.')}{since}; trying again. The run itself goes on.")
+                on = "" if self.job is not None or self._over else " The run itself goes on."
+                self._note(f"{error.cause.rstrip('.')}{since}; trying again.{on}")
             if self._canceled.is_set() and self.job is not None:
                 from mb_jupyter.azureml.upload import CanceledError
 
@@ -159,30 +177,30 @@ class Follower(threading.Thread):
     def _mend(self) -> None:
         self._failing = None
 
-    def _give_up(self, error: MBError) -> None:
-        told = {"cause": error.cause, "fix": error.fix, "alternative": error.alternative, "details": error.details}
+    def _give_up(self, error: dict[str, str]) -> None:
+        """Say what went wrong; a job that was submitted goes on without us, so its run has not failed."""
         if not self.folder.facts.get("submitted"):
-            self._end_badly(told)
+            self.folder.tell(RunState.FAILED, error=error, message=error["cause"], stages=self.folder.close_stages())
             return
+        self._gave_up = time.monotonic()
         handle = str(self.folder.facts.get("handle", ""))
-        told["kind"] = "lost"
-        told["alternative"] = f"The run goes on, and costs, until it ends: %mb_attach {handle} follows it again."
+        then = (
+            f"The job has ended and costs nothing more; its files stay in Azure: %mb_attach {handle} fetches them."
+            if self._over
+            else f"The run goes on, and costs, until it ends: %mb_attach {handle} follows it again."
+        )
         state = str(self.folder.told.get("state", ""))
-        self.folder.tell(RunState(state) if state else RunState.RUNNING, error=told)
-
-    def _end_badly(self, told: dict[str, str]) -> None:
-        error = {key: value for key, value in told.items() if value}
-        message = told["cause"]
-        self.folder.tell(RunState.FAILED, error=error, message=message, stages=self.folder.close_stages())
+        error = {**error, "kind": "lost", "alternative": then}
+        self.folder.tell(RunState(state) if state else RunState.RUNNING, error=error)
 
 
 def passing(error: AzureError) -> bool:
     """Tell whether the same request may succeed soon: the network, a pause that was asked for, trouble over there."""
-    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+    from mb_jupyter.azureml.translate import of_the_network
 
     if error.status in CUT:
         return True
     cause = error.__cause__
     # an answer that began well and was cut off has the status of its beginning
     cut = error.status is not None and error.status < 300 and cause is not None
-    return cut or isinstance(cause, ServiceRequestError | ServiceResponseError)
+    return cut or of_the_network(cause)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KILLED = (137, -9)  # exit codes of a program that the system has ended
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
+MISSING_SECONDS = 30.0  # for which the service must say that there is no such job
 LOG_PIECE = 4 * 2**20  # of a log that is read at a time
 
 #: Azure's word -> ours, the stage, and what to say
@@ -50,6 +51,7 @@ class Looker:
         self.folder = folder
         self.ended: RunState | None = None
         self._facts: Facts | None = None
+        self._missing_since: float | None = None
         self._etags: dict[str, str] = {}
         self._program: dict[str, Any] = {}
         self._records: list[bytes] = []
@@ -66,13 +68,14 @@ class Looker:
         return self._facts is not None and bool(self.folder.facts.get("ran"))
 
     def look(self, connection: Connection) -> bool:
-        """Look once; tell whether there was news."""
+        """Look once; tell whether the run has taken a turn, so that it is worth looking again soon."""
         from mb_jupyter.azureml import jobs
 
         self._facts = jobs.look(connection, str(self.folder.facts["job"]))
         if self._facts is None:
-            self._gone()
+            self._miss()
             return True
+        self._missing_since = None
         state = WORDS.get(self._facts.status, UNKNOWN)[0]
         if self._facts.status in ("Running", "Finalizing") or (state.is_terminal and self._facts.started):
             self.folder.know(ran=True)
@@ -85,9 +88,9 @@ class Looker:
             self.ended = self._outcome(state)
             return True
         self._tell(connection)
-        news = (self._facts.status, tuple(self._etags.values()), self._log_end)
-        changed, self._last = news != self._last, news
-        return changed
+        now = (self._facts.status, self._program.get("stage"))
+        turned, self._last = now != self._last, now
+        return turned
 
     # -- what the program has written ------------------------------------------------------------------
 
@@ -116,13 +119,17 @@ class Looker:
 
         self._tracking = self._tracking or Tracking(connection, str(self.folder.facts["job"]))
         try:
-            self._write_records(self._tracking.metrics())
+            self._write_records(self._tracking.metrics(self._epochs()))
         except AzureError as error:
             if error.status not in (400, 403):  # a workspace without these routes still has the program's file
                 raise
 
+    def _epochs(self) -> set[int]:
+        """Return the epochs that the program's own file tells."""
+        return {record["epoch"] for record in map(_object, self._records) if record and "epoch" in record}
+
     def _write_records(self, metrics: Mapping[str, list[tuple[int, float]]]) -> None:
-        known = {record.get("epoch") for record in map(_object, self._records) if record and "epoch" in record}
+        known = self._epochs()
         steps: dict[int, dict[str, Any]] = {}
         for key, values in metrics.items():
             for step, value in values:
@@ -161,9 +168,11 @@ class Looker:
             return RunState.STOPPED
         return state
 
-    def _gone(self) -> None:
-        self.ended = RunState.FAILED
-        self.folder.know(gone=True)
+    def _miss(self) -> None:
+        """Believe that a job is gone only when the service says so for a while: it forgets, and remembers."""
+        self._missing_since = self._missing_since or time.monotonic()
+        if time.monotonic() - self._missing_since > MISSING_SECONDS:
+            self.ended = RunState.FAILED
 
     def stages(self, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return our stages with the program's between them."""
@@ -228,7 +237,10 @@ class Looker:
         assert self.ended is not None
         ours = self.folder.close_stages()
         if self._facts is None:
-            gone = {"cause": "The job is no longer in the workspace: somebody has deleted it.", "fix": "Train again."}
+            gone = {
+                "cause": "The job is not in the workspace: somebody has deleted it, or it never arrived there.",
+                "fix": "Run the cell again to train anew.",
+            }
             self.folder.tell(RunState.FAILED, stages=ours, error=gone, message="")
             return
         if self._facts.status in ("Running", "Finalizing"):
@@ -239,12 +251,21 @@ class Looker:
         if over is not None and state is RunState.CANCELED:
             state = RunState.FAILED
             error = _never_ran(float(over), str(self.folder.facts.get("compute", "")))
+        elif state is RunState.CANCELED and self._ran_out_of_time():
+            state, error = RunState.FAILED, _out_of_time(float(self.folder.facts["minutes"]))
         elif state is RunState.FAILED:
             error = self._reason(connection)
         self.folder.tell(
             state, **values, done=None, total=None, eta_seconds=0.0, message="", stages=self.stages(ours), error=error,
             **self._cost(connection),
         )  # fmt: skip
+
+    def _ran_out_of_time(self) -> bool:
+        """Tell whether it was Azure that canceled the job, at its limit."""
+        facts, limit = self._facts, self.folder.facts.get("minutes")
+        if limit is None or facts is None or facts.started is None or facts.ended is None:
+            return False
+        return facts.ended - facts.started >= float(limit) * 60 - 1  # Azure tells whole seconds
 
     def _reason(self, connection: Connection) -> dict[str, str]:
         """Return why a job failed: in the program's own words, by its exit code, by the run history and the log."""
@@ -275,6 +296,14 @@ def _never_ran(minutes: float, compute: str) -> dict[str, str]:
         "cause": f"No node was free for {minutes:.0f} minutes; the job was canceled and has cost nothing.",
         "fix": f"Take another size, region or the priority dedicated: %mb_compute show {compute}, %mb_compute sizes.",
         "alternative": "Wait longer: azure: {queue_minutes: 600}.",
+    }
+
+
+def _out_of_time(minutes: float) -> dict[str, str]:
+    return {
+        "cause": f"The job reached its limit of {minutes:g} minutes, and Azure ended it before there was a model.",
+        "fix": "Set `max_minutes` higher (or `max_cost`) and run the cell again.",
+        "alternative": "`recipe: features` has a model after minutes.",
     }
 
 

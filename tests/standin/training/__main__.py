@@ -1,7 +1,7 @@
 """Stands for the training program where a test is about what is around it: the same files, nothing learned.
 
 ``STANDIN`` in the environment says how it behaves: ``slow`` waits to be stopped, ``deaf`` for ever,
-``refuse`` and ``bug`` fail, ``die`` is killed once and goes on the second time.
+``refuse``, ``bug`` and ``crash`` fail, ``die`` is killed once and goes on the second time.
 """
 
 import argparse
@@ -20,6 +20,8 @@ for name in ("--config", "--data", "--output"):
 args = parser.parse_args()
 output, settings = args.output, json.loads(args.config.read_text())
 behaviour = os.environ.get("STANDIN", "")
+if os.environ.get("RANK", "0") != "0":  # the first process of all writes
+    sys.exit(0)
 status: dict = {"state": "running", "stages": [], "started": time.time(), "pid": os.getpid(), "error": None}
 
 
@@ -57,8 +59,11 @@ if behaviour in ("refuse", "bug"):
     tell(state="failed", error=error)
     print("the last line of the log", flush=True)
     sys.exit(2 if behaviour == "refuse" else 1)
+if behaviour == "crash":
+    raise LookupError("no such leaf")
 first = not (output / "checkpoint").exists()
 (output / "checkpoint").mkdir(exist_ok=True)
+(output / "checkpoint/last").touch()
 stage("features", done=0, total=len(rows), fraction=0.1, eta_seconds=3.0)
 stage("head")
 epochs = 600 if behaviour in ("slow", "deaf") else settings["epochs"]

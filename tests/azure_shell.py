@@ -1,0 +1,47 @@
+"""The fixture ``azure_shell``, a real IPython shell with the magics before the stand-in for Azure; what runs in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+from mb_jupyter import cloud
+from mb_jupyter.errors import MBError
+
+
+@pytest.fixture
+def azure_shell(azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr(MBError, "latest", None)
+    cloud.sign_out()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_line_magic("load_ext", "mb_jupyter")
+    yield shell
+    shell.run_line_magic("unload_ext", "mb_jupyter")
+    InteractiveShell.clear_instance()
+    cloud.sign_out()
+
+
+def run(shell: InteractiveShell, cell: str) -> str:
+    """Run a cell that must succeed; return what it shows as text."""
+    with capture_output() as captured:
+        result = shell.run_cell(cell)
+    result.raise_error()
+    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
+
+
+def fails(shell: InteractiveShell, cell: str, said: str, kind: type[MBError] = MBError) -> Any:
+    """Run a cell that must fail with one card of a few lines; return its error."""
+    with capture_output() as captured, pytest.raises(kind, match=said) as caught:
+        shell.run_cell(cell).raise_error()
+    assert "Traceback" not in captured.stdout, "a failure is a card of a few lines"
+    assert len(caught.value.lines()) <= 6
+    return caught.value

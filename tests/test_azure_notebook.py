@@ -1,0 +1,131 @@
+"""What a person at a notebook does while a run is in Azure: looks away, stops an upload, restarts the kernel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+from tests.azure_emulator.emulator import Azure
+from tests.standin import USE, Cell, write_pictures
+
+LOAD = f"{USE}\nfrom mb_jupyter import cloud\n%load_ext mb_jupyter"
+TRAIN = "%%mb_train trees --backend azure\ndata: trees\nazure: {compute: gpu}"
+
+
+class Kernel:
+    """A kernel, and somebody before it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.start()
+
+    def start(self) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(self.place), env=dict(os.environ))
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        assert not self.run(LOAD).error
+
+    def run(self, code: str, until: Callable[[Cell], object] | None = None) -> Cell:
+        return Cell(self.client, code, allow_stdin=True).read(until)
+
+    def end(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+@pytest.fixture
+def kernel(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("STANDIN", "slow")
+    monkeypatch.delenv("MB_WORKSPACE", raising=False)
+    azure.make_workspace("ws", "rg")
+    azure.make_compute("gpu")
+    write_pictures(tmp_path / "trees")
+    kernel = Kernel(tmp_path)
+    kernel.run(f"%mb_workspace use ws --sign-in environment -s {azure.subscription}")
+    yield kernel
+    kernel.end()
+
+
+def running(cell: Cell) -> bool:
+    return "[epoch" in cell.text
+
+
+def test_stop_only_looks_away(kernel, azure):
+    begun = time.monotonic()
+    cell = kernel.run(TRAIN, until=lambda cell: cell.outputs)
+    assert time.monotonic() - begun < 5.0 and "Stop button only looks away" in cell.text
+    cell.read(running)
+    assert "Monitor current run in Azure portal" in cell.text and "Cost so far: about" in cell.text
+    kernel.manager.interrupt_kernel()
+    cell.read()
+    assert not cell.error
+    (job,) = azure.jobs.values()
+    handle = f"azure://ws/{job.name}"
+    assert f"no longer follows {handle}; it goes on and costs" in cell.text
+    assert f"%mb_attach {handle} | %mb_stop {handle} | %mb_cancel {handle}" in cell.text
+    assert job.status == "Running" and "running" in kernel.run("mb_run.state.value").text
+    assert "was asked to stop" in kernel.run("%mb_stop").text
+    assert "trees: stopped" in kernel.run(f"%mb_attach {handle}").text and len(azure.jobs) == 1
+
+
+def test_stop_during_the_upload_cancels_it(kernel, azure):
+    azure.fault("PUT", "*/data/packs/*", 99, kind="stall", seconds=600)
+    cell = kernel.run(TRAIN, until=lambda _: azure.asked("PUT", "*/data/packs/*"))
+    kernel.manager.interrupt_kernel()
+    cell.read()
+    assert "nothing runs and nothing costs" in cell.text and not azure.jobs
+    azure.faults.clear()
+    kernel.run("import os; os.environ['STANDIN'] = ''")
+    os.environ["STANDIN"] = ""
+    again = kernel.run(TRAIN)
+    assert "trees: completed" in again.text and len(azure.jobs) == 1
+
+
+def cut_off(kernel: Kernel, azure: Azure, where: str) -> Cell:
+    """End the kernel while a request hangs; return what the same cell shows in the next kernel."""
+    azure.fault("PUT", where, 1, kind="stall", seconds=600)
+    kernel.run(TRAIN, until=lambda _: azure.asked("PUT", where))
+    kernel.end()
+    azure.faults.clear()
+    kernel.start()
+    os.environ["STANDIN"] = ""
+    kernel.run("from mb_jupyter.backends.azure import look; look.MISSING_SECONDS = 2.0")
+    return kernel.run(TRAIN)
+
+
+def test_a_kernel_that_ends_during_the_upload(kernel, azure):
+    cell = cut_off(kernel, azure, "*/data/packs/*")
+    assert "trees: completed" in cell.text and "which failed" in cell.text
+    assert len(azure.jobs) == 1
+
+
+def test_a_kernel_that_ends_during_the_submission(kernel, azure):
+    cell = cut_off(kernel, azure, "*/jobs/*")
+    assert cell.error == "TrainingFailed" and "it never arrived there" in cell.text, "nobody could know before"
+    assert "trees: completed" in kernel.run(TRAIN).text
+    assert len(azure.jobs) == 1
+
+
+def test_a_restarted_kernel_shows_it_again(kernel, azure):
+    kernel.run(TRAIN, until=running)
+    kernel.end()
+    kernel.start()
+    assert "running" in kernel.run("%mb_runs").text
+    assert "canceled" in kernel.run("%mb_cancel").text
+    end = time.monotonic() + 40
+    while "canceled" not in kernel.run("import mb_jupyter; print(mb_jupyter.attach().state)").text:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert [job.status for job in azure.jobs.values()] == ["Canceled"]
