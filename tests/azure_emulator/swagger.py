@@ -20,7 +20,7 @@ from referencing.jsonschema import DRAFT202012
 
 Side = Literal["request", "reply"]
 
-FOLDER = Path(__file__).parents[3] / "shared" / "openapi"
+FOLDER = (Path(__file__).parents[3] / "shared" / "openapi").resolve()
 ML = "specification/machinelearningservices/resource-manager/Microsoft.MachineLearningServices"
 NEAREST = "preview/2024-04-01-preview"  # the youngest that is at hand, for younger versions
 ML_FILES = ("workspaceRP.json", "machineLearningServices.json", "mfe.json")
@@ -102,7 +102,7 @@ class Converter:
         """Return a reference to a converted definition; ``own``: as a part of another, not dispatched, not closed."""
         where, _, pointer = reference.partition("#")
         target = (file.parent / where).resolve() if where else file
-        key = re.sub(r"[^\w.-]", "_", f"{target.relative_to(FOLDER.resolve())}_{pointer}{'_own' if own else ''}")
+        key = re.sub(r"[^\w.-]", "_", f"{target.relative_to(FOLDER)}_{pointer}{'_own' if own else ''}")
         if key not in self.definitions:
             self.definitions[key] = {}  # it may refer to itself
             node: Any = _read(target)
