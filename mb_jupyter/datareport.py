@@ -12,6 +12,7 @@ from .display import (
     BAD,
     FONT,
     GOOD,
+    TEXT,
     WARN,
     Markup,
     bar,
@@ -177,7 +178,7 @@ def _finding_list(severity: str, findings: Sequence[Finding]) -> str:
     title, colour = _SEVERITIES[severity]
     items = "".join(f'<li style="margin:3px 0">{escape(f.message)}{_file_list(f)}</li>' for f in those)
     return (
-        f'<div style="{FONT};margin-top:8px;font-weight:600;color:{colour}">{title} ({len(those)})</div>'
+        f'<div style="{FONT};margin-top:8px;font-weight:600;color:{TEXT[colour]}">{title} ({len(those)})</div>'
         f'<ul style="margin:0;padding-left:20px">{items}</ul>'
     )
 

@@ -25,6 +25,12 @@ ACCENT = "#3b7dd8"
 GOOD = "#2e8b57"
 WARN = "#b8860b"
 BAD = "#d1453b"
+# as text they would be too faint on a light page or on a dark one; a page that does not know light-dark() shows
+# such a text in its own colour
+TEXT = {
+    ACCENT: "light-dark(#1f5fb8,#82b1ff)", GOOD: "light-dark(#1b6e3c,#6fcf97)", WARN: "light-dark(#7a5900,#e6b450)",
+    BAD: "light-dark(#b3261e,#ff8a80)",
+}  # fmt: skip
 FAINT = "rgba(128,128,128,.18)"
 ROUND = "border-radius:6px"  # of plots, whose white ground shows on a dark page
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from .display import BAD, GOOD, WARN, Markup, card, escape, table, text_table
+from .display import BAD, GOOD, TEXT, WARN, Markup, card, escape, table, text_table
 
 State = Literal["ok", "warning", "error"]
 
@@ -80,7 +80,7 @@ class Doctor:
         rows = [(check.name, check.state, check.message, check.fix) for check in self.checks]
         colours = {"ok": GOOD, "warning": WARN, "error": BAD}
         marked = [
-            (name, Markup(f'<span style="color:{colours[state]};font-weight:600">{state}</span>'), message,
+            (name, Markup(f'<span style="color:{TEXT[colours[state]]};font-weight:600">{state}</span>'), message,
              Markup(f'<span style="overflow-wrap:anywhere">{escape(fix)}</span>') if fix else "")
             for name, state, message, fix in rows
         ]  # fmt: skip

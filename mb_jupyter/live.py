@@ -259,7 +259,7 @@ def _strip(moment: Moment) -> tuple[str, str]:
         if name == here:
             style = f"font-weight:600;border-bottom:2px solid {ACCENT}"
         else:
-            style = "" if name in spent else "opacity:.5"
+            style = "" if name in spent else "opacity:.7"
         marks.append(f'<span style="{style}">{escape(word)}</span>')
     return " > ".join(words), f'<div style="margin:4px 0">{" &gt; ".join(marks)}</div>'
 

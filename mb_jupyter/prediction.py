@@ -8,7 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
-from .display import ACCENT, BAD, FONT, WARN, Markup, bar, card, elide, escape, image, pad, percent, table, text_bar
+from .display import (
+    ACCENT,
+    BAD,
+    FONT,
+    TEXT,
+    WARN,
+    Markup,
+    bar,
+    card,
+    elide,
+    escape,
+    image,
+    pad,
+    percent,
+    table,
+    text_bar,
+)
 from .display import text_table as as_text
 
 if TYPE_CHECKING:
@@ -310,7 +326,7 @@ def _small(one: Prediction) -> str:
     picture = image(one.thumbnail, f"The picture {one.source}", style=SMALL) if one.thumbnail else ""
     line = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
     if one.error:
-        said = f'<div style="color:{BAD};margin-top:2px">could not be read: {escape(one.error)}</div>'
+        said = f'<div style="color:{TEXT[BAD]};margin-top:2px">could not be read: {escape(one.error)}</div>'
     else:
         (_, _), *others = one.Score.items()
         next_best = f"then {others[0][0]}, {percent(others[0][1])}"

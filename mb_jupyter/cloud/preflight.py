@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import BAD, GOOD, WARN, Markup, card, escape, table, text_table
+from mb_jupyter.display import BAD, GOOD, TEXT, WARN, Markup, card, escape, table, text_table
 from mb_jupyter.errors import AzureError, MBError
 
 from .catalogue import Size, find, nearest, spelt
@@ -98,7 +98,7 @@ class Preflight:
         said = f"{verdict}: {len(rows)} checks in {self.seconds:.1f} s, nothing was changed."
         columns = ("", "Check", "Found", "Fix")
         marked = [
-            (Markup(f'<b style="color:{WORDS[c.ok][1]}">{WORDS[c.ok][0]}</b>'), c.name, c.said, c.fix)
+            (Markup(f'<b style="color:{TEXT[WORDS[c.ok][1]]}">{WORDS[c.ok][0]}</b>'), c.name, c.said, c.fix)
             for c in self.checks
         ]
         text = f"Pre-flight: {said}\n{text_table(columns, rows)}"

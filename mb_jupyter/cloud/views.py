@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import ACCENT, BAD, GOOD, Markup, card, escape
+from mb_jupyter.display import ACCENT, BAD, GOOD, TEXT, Markup, card, escape
 from mb_jupyter.errors import AzureError
 
 from .catalogue import spelt
@@ -45,7 +45,7 @@ class WorkspaceView:
         ]
         inside = self.computes._repr_mimebundle_()
         text, _ = pairs(rows)
-        link = f'<a href="{escape(studio(self.facts))}" style="color:{ACCENT}" target="_blank" rel="noopener">'
+        link = f'<a href="{escape(studio(self.facts))}" style="color:{TEXT[ACCENT]}" target="_blank" rel="noopener">'
         link += "Azure Machine Learning studio</a>"
         _, page = pairs([*rows[:-1], ("portal", Markup(link))])
         whole = f"Azure workspace {self.facts.name}\n{text}\n{inside['text/plain']}"

@@ -51,7 +51,8 @@ class Export:
         package = self.names.package("Model")
         return (
             "import sys\n\n"
-            f"sys.path.insert(0, {str(self.model / 'src')!r})  # not needed once the package is installed\n\n"
+            "# not needed once the package is installed\n"
+            f"sys.path.insert(0, {str(self.model / 'src')!r})\n\n"
             f"from {package} import predict\n\n"
             f"answer = predict({str(self.model / 'tests' / 'pictures' / '1.png')!r})\n"
             "print(answer)\n"
@@ -86,9 +87,9 @@ class Export:
             [title, *said, text_table(columns, rows, right=[1]), f"Install: {use}", f"Use it here:\n{self.snippet}"]
         )
         page = "".join(f"<div>{escape(sentence)}</div>" for sentence in said)
-        page += details(f"{len(rows)} files", table(columns, rows, right=[1]), is_open=True)
-        page += f"<div>Install, in a terminal:</div>{_code(use)}"
         page += f"<div>Use it here:</div>{_code(self.snippet)}"
+        page += f"<div>Install, in a terminal:</div>{_code(use)}"
+        page += details(f"{len(rows)} files", table(columns, rows, right=[1]), is_open=True)
         return Shown(text, card(title, page))._repr_mimebundle_()
 
     def _said_of_edits(self) -> list[str]:

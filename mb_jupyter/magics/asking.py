@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import ACCENT, Durable, Shown, card, escape, somebody_there
+from mb_jupyter.display import ACCENT, TEXT, Durable, Shown, card, escape, somebody_there
 from mb_jupyter.errors import AzureError, MBError
 
 from .command import Commands
@@ -117,8 +117,8 @@ class AskingCommands(Commands):
 def _code(address: str, code: str, until: datetime) -> Shown:
     text = f"To sign in, open {address} on any device and type the code {code} before {until:%H:%M} UTC."
     page = (
-        f'<div>Open <a href="{escape(address)}" style="color:{ACCENT}" target="_blank" rel="noopener">{escape(address)}'
-        "</a> on any device and type the code</div>"
+        f'<div>Open <a href="{escape(address)}" style="color:{TEXT[ACCENT]}" target="_blank" rel="noopener">'
+        f"{escape(address)}</a> on any device and type the code</div>"
         f'<div style="font:600 22px/1.6 monospace;letter-spacing:2px">{escape(code)}</div>'
         f"<div>before {until:%H:%M} UTC. This cell goes on by itself. Type it only if you have just asked for it.</div>"
     )

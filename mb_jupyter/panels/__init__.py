@@ -21,8 +21,8 @@ it renews the cell that repeats the step and the summary. Callbacks are connecte
 and ``self.observe(widget, f)``: what they raise is shown in the step too.
 
 ``.parts`` has the shared parts: labelled fields, a findings line, progress, the error card, the cell that
-repeats; ``.tables`` a table that sorts and pages. ``.frame`` shows a step alone (``show(name)``) or all
-five (``show()``).
+repeats; ``.tables`` a table that sorts and pages; ``.style`` the rules of style. ``.frame`` shows a step alone
+(``show(name)``) or all five (``show()``).
 """
 
 from __future__ import annotations

@@ -32,18 +32,13 @@ class Computing:
     """Which compute trains; its size is picked from a table of all of them."""
 
     def __init__(self, step: Environment) -> None:
-        import ipywidgets as widgets
-
         self._step = step
         self._known: dict[str, Any] = {}
         self._offered: list[Size] | None = None
         self.compute = parts.choice("Compute", [("make a new one", NEW)], NEW)
         self.name = parts.text("Compute name", placeholder="2 to 16 letters, digits, hyphens")
-        self.priority = widgets.RadioButtons(
-            options=[(f"{name}: {meaning}", name) for name, meaning in cloud.PRIORITIES.items()],
-            value=step.kept("priority") or "low-priority", description="Priority",
-            style={"description_width": parts.LABEL}, layout=widgets.Layout(width="100%"),
-        )  # fmt: skip
+        meanings = [(f"{name}: {meaning}", name) for name, meaning in cloud.PRIORITIES.items()]
+        self.priority = parts.options("Priority", meanings, step.kept("priority") or "low-priority")
         self.size = parts.choice("Size", [(DEFAULT, DEFAULT)], DEFAULT)
         self.table = SortedTable(
             (

@@ -54,13 +54,15 @@ class Data(Step):
         self._path = completed("Folder or CSV file", self.state.data, placeholder="./flower_photos")
         self._path.add_class("mb-data-path")
         self._look = self.on(button("Look at the pictures", icon="search", style="primary"), self.look)
-        found = Findings(self._path, checked, lambda ok: setattr(self._look, "disabled", not ok))
+        found = Findings(self._path, checked, self._able)
         self.observe(self._path, self._typed)
         self._typed(self._path.value)
         self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Choose pictures")
         self._upload.layout.width = "auto"
         self._upload.tooltip = "Pictures of one class from this computer"
         self._class = text("Class", placeholder="such as tulips", hint="The folder that these pictures go into")
+        for field in (self._class, self._upload):
+            self.observe(field, lambda _: self.problem.clear())
         add = self.on(button("Add to the class", icon="plus"), self._add)
         self._report = html()
         self._sheet = Sheet(lambda: list(self.state.exclude), self._leave_out, self._unsaid)
@@ -119,6 +121,9 @@ class Data(Step):
 
         self.work(work, done, says=f"looking at the pictures of {path}", failed=failed)
 
+    def _able(self, ok: bool) -> None:
+        self._look.disabled = not (ok and self._path.value.strip())
+
     def _suspects(self) -> list[tuple[str, str]]:
         """Return the pictures whose label the last run doubts."""
         from mb_jupyter.history import attach
@@ -137,6 +142,7 @@ class Data(Step):
             self.state.choose(data=value, exclude=[])
             self.dataset, self._asked = None, ""
             self._report.value = ""
+            self.problem.clear()
             self.changed()
         background(
             lambda: list(completions(value)), lambda found: setattr(self._path, "options", found), self.show_error

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mb_jupyter.cloud import Account, Connection
 
 LOCAL = "Trainings run on this machine, and everything stays here: no account is needed."
+PLACES = (("local: this machine", "local"), ("azure: a compute in the cloud", "azure"))
 SILENT = ("cli", "environment", "managed")  # ways to sign in that ask nobody anything
 
 
@@ -37,13 +38,8 @@ class Environment(Step):
 
     def build(self) -> list[Any]:
         """Return the choice of the place, and what belongs to each."""
-        import ipywidgets as widgets
-
-        self.where = widgets.RadioButtons(
-            options=[("local: this machine", "local"), ("azure: a compute in the cloud", "azure")],
-            value=self.state.environment if self.state.environment == "azure" else "local",
-            description="Train on", style={"description_width": parts.LABEL}, layout=widgets.Layout(width="100%"),
-        )  # fmt: skip
+        where = self.state.environment if self.state.environment == "azure" else "local"
+        self.where = parts.options("Train on", PLACES, where)
         self.local = parts.html()
         self.azure = parts.column()
         self.observe(self.where, self._chose)

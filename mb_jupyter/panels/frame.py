@@ -19,20 +19,11 @@ from typing import Any
 from mb_jupyter.display import Durable, Shown, card, escape, somebody_there
 
 from . import STEPS
+from .parts import button, hide, row
 from .state import State
 from .step import Step
+from .style import PANEL, SUMMARY
 
-STYLE = (
-    "<style>"
-    ".jp-OutputArea:has(.mb-panel:not(.jupyter-widgets-disconnected)) > .jp-OutputArea-child:has(.mb-summary)"
-    "{display:none}"
-    # JupyterLab's own word for widgets that are gone: text directly in the output, no element
-    ".jp-OutputArea:has(.mb-summary) > .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    ".mb-panel.jupyter-widgets-disconnected{display:none}"
-    # what is wider than the page scrolls by itself, as it does in an output
-    ".mb-panel .widget-html-content{min-width:0;line-height:1.45}"
-    "</style>"
-)
 BETWEEN_SUMMARIES = 0.7  # seconds
 GONE = "The panel lives in a running notebook; the summary above is how it stood. %mb opens it again."
 CLOSED = "The panel is closed; %mb opens it again as it was."
@@ -74,7 +65,7 @@ class Panel:
                 known[name] = self._summary_of(name)
         text = "\n\n".join(known[name].text for name in names)
         page = "".join(known[name].html or f"<pre>{escape(known[name].text)}</pre>" for name in names)
-        return Shown(text, f'{STYLE}<div class="mb-summary">{page}</div>')
+        return Shown(text, f'{SUMMARY}<div class="mb-summary">{page}</div>')
 
     def _summary_of(self, name: str) -> Shown:
         try:
@@ -84,46 +75,43 @@ class Panel:
             return Shown(said, card(name.capitalize(), escape(str(error))))
 
     def _whole(self) -> Any:
-        """Return the frame: a row of the five steps, and the one in front."""
+        """Return the frame: a tab for each of the five steps, and what leads from one to the next."""
         import ipywidgets as widgets
 
-        if self._frame is None:
-            # `title` of a step that is not loaded yet: its name says the same
-            options = [(f"{number} {name.capitalize()}", name) for number, name in enumerate(STEPS, 1)]
-            chosen = self.state.step if self.state.step in STEPS else next(iter(STEPS))
-            steps = widgets.ToggleButtons(
-                options=options, value=chosen, tooltips=[f"Open the step {name}" for name in STEPS],
-                style={"button_width": "auto"},
-            )  # fmt: skip
-            steps.add_class("mb-steps")
-            place = widgets.VBox()
-            back, on = (self._turn(label, by) for label, by in (("Back", -1), ("Next", 1)))
-
-            def open_step(_: Any = None) -> None:
-                step = self.step(steps.value)
-                self.state.step = steps.value
-                place.children = [step.widget]
-                step.refresh()
-                number = list(STEPS).index(steps.value)
-                back.disabled, on.disabled = number == 0, number == len(STEPS) - 1
-
-            def follow(change: Any) -> None:
-                if change["new"] in STEPS:
-                    steps.value = change["new"]
-
-            steps.observe(open_step, "value")
-            self.state.observe(follow, "step")
-            open_step()
-            self._frame = widgets.VBox([steps, place, widgets.HBox([back, on])])
-        else:
+        if self._frame is not None:
             self.step(self.state.step).refresh()
+            return self._frame
+        names = list(STEPS)
+        boxes = [widgets.VBox() for _ in names]
+        # the title of a step that is not loaded yet: its name says the same
+        titles = [f"{number} {name.capitalize()}" for number, name in enumerate(names, 1)]
+        front = names.index(self.state.step) if self.state.step in names else 0
+        tabs = widgets.Tab(boxes, titles=titles, selected_index=front)
+        tabs.add_class("mb-steps")
+        back, on = self._turn(-1, "arrow-left"), self._turn(1, "arrow-right")
+
+        def open_step(_: Any = None) -> None:
+            number = tabs.selected_index
+            step = self.step(names[number])
+            self.state.step = names[number]
+            boxes[number].children = (step.widget,)
+            step.refresh()
+            for turn, other, word in ((back, number - 1, "Back"), (on, number + 1, "Next")):
+                hide(turn, not 0 <= other < len(names))
+                turn.description = f"{word}: {names[other % len(names)].capitalize()}"
+
+        def follow(change: Any) -> None:
+            if change["new"] in names:
+                tabs.selected_index = names.index(change["new"])
+
+        tabs.observe(open_step, "selected_index")
+        self.state.observe(follow, "step")
+        open_step()
+        self._frame = widgets.VBox([tabs, row(back, on)])
         return self._frame
 
-    def _turn(self, label: str, by: int) -> Any:
-        from .parts import button
-
-        turn = button(label, "The step before" if by < 0 else "The step after", icon="arrow-left" if by < 0 else "")
-        names = list(STEPS)
+    def _turn(self, by: int, icon: str) -> Any:
+        turn, names = button("", "The step before" if by < 0 else "The step after", icon=icon), list(STEPS)
 
         def turned(_: Any) -> None:
             self.state.step = names[max(0, min(len(names) - 1, names.index(self.state.step) + by))]
@@ -139,14 +127,12 @@ class View:
         import ipywidgets as widgets
         from IPython.display import display
 
-        from .parts import button
-
         self._panel, self._names, self._known = panel, names, dict[str, Shown]()
         self._durable = Durable()
         first = "Model Builder" if len(names) > 1 else f"Model Builder: {names[0]}"
-        self._durable.show(Shown(first, f'{STYLE}<div class="mb-summary">{card(first, "")}</div>'))
+        self._durable.show(Shown(first, f'{SUMMARY}<div class="mb-summary">{card(first, "")}</div>'))
         close = button("Close", "Close this view; what was chosen is kept", icon="times")
-        head = widgets.HTML("<b>Model Builder</b>")
+        head = widgets.HTML(f"{PANEL}<b>Model Builder</b>")
         bar = widgets.HBox([head, close], layout=widgets.Layout(justify_content="space-between", align_items="center"))
         self._box = widgets.VBox([bar, widget], layout=widgets.Layout(max_width="980px", padding="2px 6px 8px 2px"))
         self._box.add_class("mb-panel")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import BAD, FONT, GOOD, elide, escape, image, percent
+from mb_jupyter.display import BAD, FONT, GOOD, TEXT, elide, escape, image, percent
 
 from .tables import Pager
 
@@ -71,15 +71,20 @@ def _card(report: Report, row: dict[Any, Any]) -> str:
     right = true == given
     score, of_true = row.get("Score"), row.get("LabelScore")
     first = f"taken for {elide(given, 40)}" if not right else f"rightly {elide(given, 40)}"
-    first += f", {percent(score)}" if score is not None else ""
-    second = "" if right else f"is {elide(true, 40)}" + (f", {percent(of_true)}" if of_true is not None else "")
+    first += f", {_whole(score)}" if score is not None else ""
+    second = "" if right else f"is {elide(true, 40)}" + (f", {_whole(of_true)}" if of_true is not None else "")
     line = "overflow:hidden;overflow-wrap:anywhere;max-height:4.05em"  # three lines
-    parts = [(first, f"color:{GOOD if right else BAD};font-weight:600"), (second, ""), (source, "opacity:.75")]
+    parts = [(first, f"color:{TEXT[GOOD if right else BAD]};font-weight:600"), (second, ""), (source, "opacity:.75")]
     words = "".join(f'<div title="{escape(text)}" style="{line};{style}">{escape(text)}</div>' for text, style in parts)
     alt = f"The picture {source}: {first}" + (f"; it {second}" if second else "")
     return (
         f'<div style="width:{SIDE}px;line-height:1.35;font-size:12px">{_picture(report.path(source), alt)}{words}</div>'
     )
+
+
+def _whole(share: float) -> str:
+    """Return a share that is not broken between its figure and its sign."""
+    return percent(share).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _picture(path: Path, alt: str) -> str:

@@ -8,6 +8,7 @@ from mb_jupyter.display import FONT, elide, escape
 from mb_jupyter.report import Report
 
 from .gallery import Gallery
+from .parts import choice
 
 MOST = 12  # classes in the grid: more buttons neither fit nor can be walked through by keyboard
 NAMED = 5  # classes up to which a column has room for its name, and not for its number only
@@ -39,7 +40,7 @@ class Matrix:
     def _said(self, true: str, predicted: str, count: int) -> str:
         support = int(self._report.confusion.loc[true].to_numpy().sum())
         what = "rightly answered" if true == predicted else f"taken for {elide(predicted, 40)}"
-        return f"{count:,} of {support:,} pictures of {elide(true, 40)} were {what}"
+        return f"{count:,} of {support:,} pictures of {elide(true, 40)} {'was' if count == 1 else 'were'} {what}"
 
     def _grid(self) -> Any:
         import ipywidgets as widgets
@@ -47,7 +48,7 @@ class Matrix:
         counts = self._report.confusion.loc[self._classes, self._classes].to_numpy()
         support = self._report.confusion.loc[self._classes].to_numpy().sum(axis=1)
         narrow = widgets.Layout(width="auto", margin="1px", padding="0", height="28px")
-        zero = _text("0", "text-align:center;opacity:.5;line-height:28px")  # one for all: it has no state
+        zero = _text("0", "text-align:center;opacity:.7;line-height:28px")  # one for all: it has no state
         styles: dict[tuple[str, int], Any] = {}
         cells: list[Any] = [_text("", "")]
         few = len(self._classes) <= NAMED
@@ -81,15 +82,13 @@ class Matrix:
         import ipywidgets as widgets
 
         confusions = self._report.confusions[:LISTED]
-        options = [(str(one), (one.true, one.predicted)) for one in confusions]
+        options: list[Any] = [(str(one), (one.true, one.predicted)) for one in confusions]
         more = len(self._report.confusions) - len(options)
         if not options:
             return _text("Nothing was mixed up.", "")
         said = [_text(f"The {LISTED} most frequent of {LISTED + more:,} mix-ups:", "")] if more > 0 else []
-        chosen = widgets.Select(
-            options=options, value=None, description="Mix-ups", rows=min(6, max(2, len(options))),
-            layout=widgets.Layout(width="100%", max_width="640px"), style={"description_width": "initial"},
-        )  # fmt: skip
+        # no list of several rows: in JupyterLab the arrow keys would go to the notebook
+        chosen = choice("Mix-ups", [("choose one", None), *options])
 
         def picked(change: Any) -> None:
             if change["new"]:

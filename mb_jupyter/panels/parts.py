@@ -51,8 +51,7 @@ def _field(kind: str, label: str, value: Any, hint: str, **traits: Any) -> Any:
         layout=widgets.Layout(width="calc(100% - 4px)", max_width=WIDTH),
         **traits,
     )
-    if hint:
-        field.tooltip = hint
+    field.tooltip = hint  # also an empty one: without it the page says "null"
     if value is not None:
         field.value = value
     return field
@@ -75,6 +74,11 @@ def choice(label: str, options: Sequence[Any], value: Any = None, *, hint: str =
     return _field("Dropdown", label, value, hint, options=list(options))
 
 
+def options(label: str, offered: Sequence[tuple[str, str]], value: str) -> Any:
+    """Return a few options one below the other; each is a pair of what is shown and the value."""
+    return _field("RadioButtons", label, value, "", options=list(offered))
+
+
 def whole(label: str, value: int, low: int, high: int, *, hint: str = "") -> Any:
     """Return a field for a whole number."""
     return _field("BoundedIntText", label, value, hint, min=low, max=high)
@@ -89,10 +93,7 @@ def tick(label: str, value: bool = False, *, hint: str = "") -> Any:
     """Return a box to tick; its label stands behind it and is as long as it needs to be."""
     import ipywidgets as widgets
 
-    box = widgets.Checkbox(value, description=label, indent=False, layout=widgets.Layout(width="auto"))
-    if hint:
-        box.tooltip = hint
-    return box
+    return widgets.Checkbox(value, description=label, indent=False, tooltip=hint, layout=widgets.Layout(width="auto"))
 
 
 def button(label: str, hint: str = "", *, icon: str = "", style: str = "") -> Any:
@@ -127,12 +128,15 @@ def column(*children: Any) -> Any:
     return widgets.VBox(list(children), layout=widgets.Layout(width="100%"))
 
 
-def folded(title: str, *children: Any, is_open: bool = False) -> Any:
-    """Return a part that folds."""
-    import ipywidgets as widgets
+def folded(title: str, *children: Any) -> Any:
+    """Return a part that folds: an accordion's head cannot be reached by keyboard, the page's own can.
 
-    part = widgets.Accordion([column(*children)], titles=[title], selected_index=0 if is_open else None)
-    part.layout.width = "calc(100% - 4px)"
+    ``.style`` hides what follows the head while that is shut.
+    """
+    style = "cursor:pointer;font-weight:600;padding:4px 0"
+    head = html(f'<details style="{FONT}"><summary style="{style}">{escape(title)}</summary></details>')
+    part = column(head, *children)
+    part.add_class("mb-fold")
     return part
 
 

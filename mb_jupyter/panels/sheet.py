@@ -19,7 +19,7 @@ SIDE = 132  # pixels
 FRAME = (
     f"width:{SIDE}px;height:100px;object-fit:contain;display:block;border-radius:4px;background:rgba(128,128,128,.12)"
 )
-WORD = 16  # characters of a file's name under its picture
+WORD = 13  # characters of a file's name beside its box
 
 
 class Sheet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from functools import cached_property
@@ -14,6 +15,8 @@ from mb_jupyter.errors import MBError
 
 from .parts import Problem, Progress, Repeat, html
 from .state import State
+
+SETTLED = 0.3  # seconds without another value: what was typed is all here
 
 
 def background(
@@ -47,7 +50,8 @@ class Step:
     def __init__(self, state: State) -> None:
         self.state = state
         self.listeners: list[Callable[[], None]] = []  # told when the summary has changed
-        self.busy = 0
+        self._touched = 0.0  # when something was last typed or chosen
+        state.observe(lambda _: self._touch())
 
     # -- what a step adds --------------------------------------------------------------------------------
 
@@ -136,13 +140,34 @@ class Step:
         return background(work, finished, went_wrong)
 
     def on(self, button: Any, ask: Callable[[], None]) -> Any:
-        """Call ``ask`` when the button is pressed; what it raises is shown in the step."""
-        button.on_click(lambda _: self._guarded(ask))
+        """Call ``ask`` when the button is pressed; what it raises is shown in the step.
+
+        A page sends what is typed piece by piece, each when the last was taken in, and a press overtakes the rest
+        of them: above all while another cell runs. So a press waits until no more comes; by then the button may
+        have been disabled, and is not obeyed.
+        """
+
+        def act(_: Any = None) -> None:
+            if not button.disabled:
+                self._guarded(ask)
+
+        def pressed(_: Any) -> None:
+            if self._unsettled() > 0:
+                background(self._settle, act, self.show_error)
+            else:
+                act()
+
+        button.on_click(pressed)
         return button
 
     def observe(self, widget: Any, told: Callable[[Any], None], name: str = "value") -> Any:
         """Call ``told`` with the new value when a widget changes; what it raises is shown in the step."""
-        widget.observe(lambda change: self._guarded(lambda: told(change["new"])), name)
+
+        def changed(change: Any) -> None:
+            self._touch()
+            self._guarded(lambda: told(change["new"]))
+
+        widget.observe(changed, name)
         return widget
 
     def show_error(self, error: Exception) -> None:
@@ -151,6 +176,17 @@ class Step:
             said = "".join(traceback.format_exception(error))
             error = MBError(f"This is a bug: {type(error).__name__}: {error}", "Report it, with %mb_why.", details=said)
         self.problem.show(error)
+
+    def _touch(self) -> None:
+        self._touched = time.monotonic()
+
+    def _unsettled(self) -> float:
+        """Return for how many seconds something may still be on its way."""
+        return self._touched + SETTLED - time.monotonic()
+
+    def _settle(self) -> None:
+        while (rest := self._unsettled()) > 0:
+            time.sleep(rest)
 
     def _guarded(self, ask: Callable[[], None]) -> None:
         try:

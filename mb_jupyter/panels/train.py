@@ -257,7 +257,7 @@ class Train(Step):
         except MBError:
             return ""
         limit = resolved.config.max_minutes
-        told = f"at most {limit:g} minutes" if limit else f"the limit in minutes is {UNSET['max_minutes']}"
+        told = f"at most {limit:g} minutes" if limit else f"minutes at the most: {UNSET['max_minutes']}"
         for run in runs(resolved.config.experiment)[:OFFERED]:
             status = run.status
             if status.state.has_model and status.started and status.updated:

@@ -6,7 +6,7 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import BAD, FONT, GOOD, escape
+from mb_jupyter.display import BAD, FONT, GOOD, TEXT, escape
 from mb_jupyter.errors import PredictionError
 
 from . import parts
@@ -115,6 +115,6 @@ def verdict(label: str, true: str) -> str:
     word = "Right" if label == true else "Wrong"
     colour = GOOD if label == true else BAD
     return (
-        f'<div role="status" style="{FONT};margin:2px 0 0 15px;color:{colour}">{word}: '
+        f'<div role="status" style="{FONT};margin:2px 0 0 15px;color:{TEXT[colour]}">{word}: '
         f"its true class is {escape(true)}.</div>"
     )

@@ -54,7 +54,7 @@ class Album:
 def framed(jpeg: bytes | None, source: str, width: int = SIDE, height: int = 66) -> Markup:
     """Return one thumbnail as HTML, of one that there is none a word."""
     if not jpeg:
-        return Markup('<span style="opacity:.6">no picture</span>')
+        return Markup('<span style="opacity:.7">no picture</span>')
     inside = base64.b64encode(jpeg).decode("ascii")
     style = STYLE.format(width=width, height=height)
     return Markup(f'<img src="data:image/jpeg;base64,{inside}" alt="{escape(source)}" style="{style};max-width:none">')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import Any
 
 from playwright.sync_api import Locator, expect
@@ -37,8 +38,8 @@ def button(place: Locator, name: str) -> Locator:
 
 
 def open_step(place: Locator, name: str) -> None:
-    """Press one of the five steps."""
-    place.locator(".mb-steps").get_by_role("button", name=name).click()
+    """Press the tab of one of the five steps."""
+    place.get_by_role("tab", name=re.compile(rf"^\d {name}$")).click()
     expect(place.locator(f".mb-step-{name.lower()}")).to_be_visible()
 
 
@@ -60,3 +61,34 @@ def reopened(lab: Lab, name: str) -> None:
     expect(lost).to_be_hidden()
     # it also tells its console; nothing else may be told
     lab.problems[:] = [problem for problem in lab.problems if "widget model not found" not in problem]
+
+
+def clear(lab: Lab, *folders: str) -> None:
+    """Remove what a test has left beside its notebook; a kernel that still lived would write its state again."""
+    lab.close()
+    lab.server.end_kernels()
+    for name in folders:
+        shutil.rmtree(lab.server.folder / name, ignore_errors=True)
+
+
+def cell_of(place: Locator) -> Locator:
+    """Return the cell that repeats the step in front."""
+    return place.locator(".mb-repeat pre:visible")
+
+
+def reach(lab: Lab, wanted: Locator) -> None:
+    """Press Tab, or Shift+Tab where that is nearer, until ``wanted`` has the focus.
+
+    In the notebook's command mode, as after a click on an output: there JupyterLab's own keys are in force.
+    """
+    lab.js("app.shell.currentWidget.content.mode = 'command'")
+    expect(wanted).to_be_visible()
+    expect(wanted).to_be_enabled()
+    backward = wanted.evaluate(
+        "wanted => !!(wanted.compareDocumentPosition(document.activeElement) & Node.DOCUMENT_POSITION_FOLLOWING)"
+    )
+    for _ in range(60):
+        if wanted.evaluate("wanted => wanted === document.activeElement"):
+            return
+        lab.page.keyboard.press("Shift+Tab" if backward else "Tab")
+    raise AssertionError(f"the keyboard does not reach {wanted}")

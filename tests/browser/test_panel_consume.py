@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from playwright.sync_api import Locator, expect
 from tests.finished_run import ID, write_run
 
 from .conftest import Lab
-from .panels import button, opened, press
+from .panels import button, clear, opened, press
 
 HANDLE = f"local://hues/{ID}"
 
@@ -23,8 +22,7 @@ HANDLE = f"local://hues/{ID}"
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
     yield lab.server.folder
-    for name in ("mb_workspace", "colours", "taken away", "exported"):
-        shutil.rmtree(lab.server.folder / name, ignore_errors=True)
+    clear(lab, "mb_workspace", "colours", "taken away", "exported")
     (lab.server.folder / "a file").unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from .conftest import Lab
-from .panels import button, folded, opened, panel, press
+from .panels import button, clear, folded, opened, panel, press
 
 
 @pytest.fixture
@@ -24,8 +24,7 @@ def place(lab: Lab, shared_data: Path) -> Iterator[Path]:
     if not (folder / "trees").exists():
         shutil.copytree(shared_data / "hemlock_cherry", folder / "trees")
     yield folder
-    shutil.rmtree(folder / "mb_workspace", ignore_errors=True)
-    shutil.rmtree(folder / "my_pictures", ignore_errors=True)
+    clear(lab, "mb_workspace", "my_pictures")
 
 
 def kept(place: Path) -> Any:

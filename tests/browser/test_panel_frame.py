@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .conftest import Lab
-from .panels import open_step, opened, panel, press, reopened
+from .panels import clear, open_step, opened, panel, press, reopened
 
 STEPS = ("Environment", "Data", "Train", "Evaluate", "Consume")
 
@@ -23,7 +23,7 @@ def place(lab: Lab, shared_data: Path) -> Iterator[Path]:
     if not (folder / "trees").exists():
         shutil.copytree(shared_data / "hemlock_cherry", folder / "trees")
     yield folder
-    shutil.rmtree(folder / "mb_workspace", ignore_errors=True)
+    clear(lab, "mb_workspace")
 
 
 def test_five_steps_shown_twice_closed_and_found_again(lab: Lab, place: Path) -> None:
@@ -70,7 +70,8 @@ def test_the_saved_notebook_shows_the_summary(lab: Lab, place: Path) -> None:
 
 def test_by_keyboard_alone(lab: Lab, place: Path) -> None:
     step = opened(lab, "keys.ipynb", "%mb")
-    step.locator(".mb-steps button").nth(1).focus()
+    step.get_by_role("tab", name="1 Environment").focus()
+    lab.page.keyboard.press("ArrowRight")
     lab.page.keyboard.press("Enter")
     expect(step.locator(".mb-step-data")).to_be_visible()
     for _ in range(12):

@@ -20,7 +20,7 @@ from mb_jupyter.panels.settings import RECIPES
 from tests.standin import USE
 
 from .conftest import Lab
-from .panels import LOAD, button, folded, panel, press, reopened, text_of
+from .panels import LOAD, button, clear, folded, panel, press, reopened, text_of
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def place(lab: Lab, shared_data: Path) -> Iterator[Path]:
                 process = psutil.Process(json.loads(record.read_bytes())["pid"])
                 for each in (*process.children(recursive=True), process):
                     each.kill()
-    shutil.rmtree(folder / "mb_workspace", ignore_errors=True)
+    clear(lab, "mb_workspace")
 
 
 def opened(lab: Lab, name: str, behaviour: str, *cells: str) -> Locator:
