@@ -17,6 +17,7 @@ from mb_jupyter.errors import DataError
 from mb_jupyter.report import Comparison, compare_reports
 from mb_jupyter.report import statistics as st
 from mb_jupyter.report.sections import ends
+from mb_jupyter.training.review import read_patch
 
 
 def table(rows: list[tuple[str, str, float]], classes: tuple[str, str] = ("cat", "dog")) -> pd.DataFrame:
@@ -174,6 +175,25 @@ def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
     report.write_patch(path, accept=["40.png"])
     report.write_patch(path)  # what was reviewed stays
     assert pd.read_csv(path)["NewLabel"].tolist() == ["dog"]
+
+
+def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: Path) -> None:
+    earlier = tmp_path / "my labels.csv"
+    # somebody wrote it by hand: 40.png lies in the folder of the birds, and was made a cat; 7.png is decided
+    earlier.write_text("ImageSource,NewLabel,Label\n40.png,cat,bird\n7.png,dog,cat\n8.png,,cat\n")
+    folder = write_run(tmp_path / "1", config={"labels": str(earlier)})
+    write_out_of_fold(folder)
+    report = Report.from_run(folder)
+    report.write()
+    columns = ["ImageSource", "Label", "NewLabel"]
+    patch = pd.read_csv(folder / "labels.patch.csv", dtype=str, keep_default_na=False)
+    assert patch[columns].values.tolist() == [["40.png", "bird", "cat"], ["7.png", "cat", "dog"]]
+    assert [(row.source, row.label, row.new_label) for row in read_patch(folder / "labels.patch.csv")] == [
+        ("40.png", "bird", "cat"), ("7.png", "cat", "dog"),
+    ]  # fmt: skip
+    again = report.write_patch(tmp_path / "accepted.csv", accept=["40.png"])
+    assert pd.read_csv(again)[columns].values.tolist()[0] == ["40.png", "bird", "dog"], "as the data have it"
+    assert "trained with are in the list too" in report._repr_mimebundle_()["text/plain"]
 
 
 def test_the_files_in_the_runs_folder(tmp_path: Path) -> None:

@@ -394,6 +394,7 @@ class Report(files.InFolder):
         """Write the suspect labels for review, for a training with ``labels: PATH``; return its path.
 
         ``NewLabel`` is empty, and an empty one changes nothing: fill in what is right. ``accept`` names the
-        pictures (ImageSource) whose suggestion is to stand there already.
+        pictures (ImageSource) whose suggestion is to stand there already. Corrections that this run was trained
+        with are in it too.
         """
-        return write_patch(Path(path), self.suspects, accept)
+        return write_patch(Path(path), self.suspects, accept, self.corrections)

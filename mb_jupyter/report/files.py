@@ -157,6 +157,11 @@ class InFolder:
         found = self.run.get("config")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def corrections(self) -> Path | None:
+        """The list of corrected labels that the run was trained with."""
+        return Path(str(self.config["labels"])).expanduser() if self.config.get("labels") else None
+
     @cached_property
     def reproducibility(self) -> dict[str, Any]:
         """The run's ``reproducibility.json``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, counted, escape, near, table, text_table
+from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
 
 from . import facts, sections, trust
 from .files import rows_of
@@ -115,7 +115,8 @@ def _next(sheet: Sheet) -> Section:
 
 
 def _lost(sheet: Sheet) -> str:
-    if not sheet.album.missing:
-        return ""
-    could = counted(sheet.album.missing, "picture could", "pictures could")
-    return paragraphs(f"{could} not be opened where the run found them; names stand instead.")
+    number = len(sheet.album.missing)
+    if number < 2:
+        one = "1 picture could not be opened where the run found it; its name stands instead."
+        return paragraphs(one if number else "")
+    return paragraphs(f"{number:,} pictures could not be opened where the run found them; their names stand instead.")

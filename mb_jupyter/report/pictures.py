@@ -27,7 +27,7 @@ class Album:
 
     def __init__(self, report: Report, most: int) -> None:
         self._report, self._left = report, most
-        self.missing = 0
+        self.missing: set[str] = set()  # each is named in several places, perhaps
 
     def take(self, sources: Sequence[str]) -> dict[str, bytes]:
         """Return the JPEGs of the first of these pictures that can still be opened."""
@@ -38,7 +38,7 @@ class Album:
             with ThreadPoolExecutor(WORKERS) as pool:
                 kept.update(zip(new, pool.map(_thumbnail, map(self._report.path, new)), strict=True))
         found = {source: kept[source] for source in wanted if kept[source]}
-        self.missing += len(wanted) - len(found)
+        self.missing.update(source for source in wanted if source not in found)
         self._left -= len(found)
         return found
 

@@ -54,18 +54,20 @@ def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = ()) -> Path:
+def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), earlier: Path | None = None) -> Path:
     """Write the suspects for review: ``NewLabel`` is empty, and an empty one changes nothing.
 
     ``accept`` names pictures whose suggestion is taken over into ``NewLabel``. What was reviewed in the file
-    before stays as it is.
+    before stays as it is, and so does what the run was trained with, in the file ``earlier``: a list that
+    forgot it would bring the wrong labels back. ``Label`` is always that of the data themselves.
     """
-    before = read_text_table(path)
-    reviewed = {} if before is None or list(before.columns) != list(PATCH_COLUMNS) else _reviewed(before)
+    reviewed = {**(_reviewed(earlier) if earlier else {}), **_reviewed(path)}
     rows = {row[0]: row for row in _rows(suspects, set(accept))}
     for source, row in reviewed.items():
         if source not in rows or not rows[source][2]:
             rows[source] = row
+        else:
+            rows[source] = (source, row[1], *rows[source][2:])
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(PATCH_COLUMNS)
@@ -78,6 +80,11 @@ def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...
         yield source, label, suggested if source in accepted else "", suggested, f"{own:.4f}", f"{other:.4f}"
 
 
-def _reviewed(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+def _reviewed(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the rows of a list that somebody has decided, by picture."""
+    frame = read_text_table(path)
+    if frame is None or not {"ImageSource", "Label", "NewLabel"} <= {*frame.columns}:
+        return {}
+    frame = frame.reindex(columns=list(PATCH_COLUMNS), fill_value="")
     rows = frame[frame["NewLabel"].str.strip() != ""].itertuples(index=False, name=None)
     return {str(row[0]): tuple(map(str, row)) for row in rows}

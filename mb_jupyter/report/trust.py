@@ -36,6 +36,7 @@ def suspects(sheet: Sheet) -> Section:
         f"({patch}; report.write_patch(PATH) writes it elsewhere), and train with `labels: {patch}`. Rows without "
         "NewLabel change nothing, and no file is moved."
     )
+    how += " The corrections that this run was trained with are in the list too." if report.corrections else ""
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [

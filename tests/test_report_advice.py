@@ -1,0 +1,149 @@
+"""What the report advises and compares with, each rule on figures that call for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mb_jupyter import Report
+from tests.test_report_figures import table, write_run
+
+CAT, DOG, CAT_AS_DOG, DOG_AS_CAT = ("cat", "cat", 0.9), ("dog", "dog", 0.9), ("cat", "dog", 0.7), ("dog", "cat", 0.7)
+FEATURES = {"event": "epoch", "phase": "features", "epoch": 0, "train_loss": 0.1, "train_accuracy": 1.0,
+            "validation_loss": 0.3, "validation_accuracy": 0.9, "best": True}  # fmt: skip
+TUNED = {**FEATURES, "phase": "finetune", "epoch": 1}
+
+
+def reported(folder: Path, rows: list[tuple[str, str, float]], *epochs: dict[str, Any], **files: Any) -> Report:
+    """Return the report on a run; ``files`` are JSON files of its folder, ``config`` what it was asked for."""
+    write_run(folder, rows, config=files.pop("config", {}))
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return Report.from_run(folder)
+
+
+def advice(report: Report, words: str) -> str:
+    """Return the one step that says these words."""
+    (found,) = [step for step in report.next_steps if words in step]
+    return found
+
+
+MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "best_phase", "said"),
+    [
+        (
+            "features",
+            [FEATURES],
+            "features",
+            "Train with `recipe: auto`: so far only the head was trained, and 3 of 33",
+        ),
+        ("auto", [FEATURES], "features", "Allow more time (max_minutes): the training ended before an epoch"),
+        ("auto", [FEATURES, TUNED], "finetune", "Train longer: the last epoch (1) was still the best."),
+        ("auto", [FEATURES, {**TUNED, "best": False}], "features", "Save the time of fine-tuning (`recipe: features`)"),
+        ("auto", [FEATURES, {**TUNED, "validation_accuracy": 0.8}], "finetune", "100.0 % of 40 training pictures are"),
+    ],
+)
+def test_the_training(tmp_path: Path, recipe: str, epochs: list[Any], best_phase: str, said: str) -> None:
+    report = reported(
+        tmp_path / "1", MIXED, *epochs, config={"recipe": recipe}, report={"best_phase": best_phase},
+        reproducibility={"counts": {"train": 40, "validation": 10}},
+    )  # fmt: skip
+    assert advice(report, said)
+
+
+def test_the_largest_gain_comes_first(tmp_path: Path) -> None:
+    sure = [("cat", "dog", 0.95)] * 2
+    report = reported(
+        tmp_path / "1", [CAT] * 15 + sure + [CAT_AS_DOG] + [DOG] * 18, FEATURES, config={"recipe": "auto"}
+    )
+    steps = report.next_steps
+    # 3 mistakes between the two, 2 of them sure; a third of all is reckoned for fine-tuning
+    words = ("what tells cat and dog apart", "with a score of 0.9 or more", "Allow more time", "unsure_below")
+    places = [next(i for i, step in enumerate(steps) if word in step) for word in words[:3]]
+    assert places == sorted(places)
+    assert "At most 3 more of 36 pictures would be right (8.3 points)." in steps[0]
+
+
+def test_a_model_that_beats_nothing_is_said_first(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", [CAT] * 15 + [DOG_AS_CAT] * 5, FEATURES)
+    assert report.next_steps[0].startswith(
+        "First look at the data: 15 of 20 right cannot be told from always answering cat"
+    )
+
+
+def test_a_small_class_and_one_without_held_out_pictures(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1", [CAT] * 20 + [DOG, DOG_AS_CAT])
+    frame = pd.read_csv(folder / "predictions.csv").assign(**{"Score.bird": 0.0})
+    frame.to_csv(folder / "predictions.csv", index=False)
+    learned = pd.DataFrame({"Label": ["cat"] * 40 + ["dog"] * 6 + ["bird"] * 30, "Split": "train"})
+    learned.assign(ImageSource=[f"{i}.jpg" for i in range(76)]).to_csv(folder / "split.csv", index=False)
+    report = Report.from_run(folder)
+    assert advice(
+        report, "Add pictures of dog: it has 6 to train, the median class has 30, and 1 of its 2 held-out pictures is"
+    )
+    assert advice(
+        report, "Give more pictures to 1 class of 3 without a held-out picture: nothing is known of how often it is"
+    )
+
+
+def test_scores_that_are_not_true_and_pictures_that_are_few(tmp_path: Path) -> None:
+    rows, counts = [("cat", "dog", 0.99), ("cat", "cat", 0.99)] * 10, {"counts": {"validation": 1}}
+    report = reported(tmp_path / "1", rows, report={"best_phase": "finetune"}, reproducibility=counts)
+    assert "pictures): 1 validation picture set them, and more would" in advice(
+        report, "Take the scores with care (ECE 0.490"
+    )
+    # 1.96^2 .5 .5 / .05^2 = 384
+    assert "about 380 would tell it to within 5 points" in advice(
+        report, "Hold out more pictures to know more: 20 leave"
+    )
+
+
+def test_a_smaller_variant_that_is_recommended(tmp_path: Path) -> None:
+    variants = [
+        {"name": "float32", "file": "bestModel.onnx", "bytes": 13_500_000, "right": 30, "pictures": 33},
+        {"name": "int8", "file": "bestModel-int8.onnx", "bytes": 3_900_000, "right": 29, "pictures": 33},
+    ]
+    report = reported(tmp_path / "1", MIXED, report={"variants": variants, "recommended_variant": "int8"})
+    assert "3.9 MB instead of 13.5, 29 of 33 right instead of 30" in advice(report, "use bestModel-int8.onnx")
+    assert report.variants["right"].tolist() == [30, 29]
+
+
+def test_the_baselines_by_hand(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1", [CAT] * 12 + [DOG] * 8)
+    table([CAT] * 12 + [DOG_AS_CAT] * 8).to_csv(folder / "baselines.csv", index=False)
+    report = Report.from_run(folder)
+    assert report.baselines[["Model", "Right", "Pictures"]].values.tolist() == [
+        ["this model", 20, 20], ["frozen features", 12, 20], ["always cat", 12, 20],
+    ]  # fmt: skip
+    said = report._repr_mimebundle_()["text/plain"]
+    # eight pictures one way and none the other: 2 / 2**8
+    assert "Fine-tuning made the model better: 8 pictures are right only with fine-tuning, 0 only without" in said
+    assert said.count("McNemar's exact test, p = 0.0078") == 2
+
+
+def test_a_model_that_is_the_frozen_features(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", MIXED, FEATURES, {**TUNED, "best": False})
+    (tmp_path / "1" / "baselines.csv").write_bytes((tmp_path / "1" / "predictions.csv").read_bytes())
+    said = report._repr_mimebundle_()["text/plain"]
+    assert (
+        "is that of the frozen features: the fine-tuning (1 epoch) was not better on the validation pictures." in said
+    )
+
+
+def test_what_made_the_run(tmp_path: Path) -> None:
+    record = {
+        "seed": 7, "weights_sha256": "5793", "counts": {"train": 1064, "test": 327}, "notes": ["The same bits."],
+        "versions": {"python": "3.11", "torch": "2.14"}, "hardware": {"processor": "Z80", "system": "CP/M"},
+    }  # fmt: skip
+    said = reported(tmp_path / "1", MIXED, reproducibility=record)._repr_mimebundle_()["text/plain"]
+    for fact in ("5793", "train 1,064, test 327", "Z80, CP/M", "python 3.11, torch 2.14", "The same bits."):
+        assert fact in said
+    assert "%mb_rerun local://pets/1 repeats the run and reports differences." in said
