@@ -53,11 +53,11 @@ class Matrix:
         cells: list[Any] = [_text("", "")]
         few = len(self._classes) <= NAMED
         cells += [
-            _text(f"{j + 1} {name}" if few else str(j + 1), f"{_ELIDED};text-align:center", f"{j + 1} {name}")
+            _text(f"{j + 1}: {name}" if few else str(j + 1), f"{_ELIDED};text-align:center", f"{j + 1}: {name}")
             for j, name in enumerate(self._classes)
         ]
         for i, true in enumerate(self._classes):
-            cells.append(_text(f"{i + 1} {true}", f"{_ELIDED};line-height:28px", true))
+            cells.append(_text(f"{i + 1}: {true}", f"{_ELIDED};line-height:28px", true))
             for j, given in enumerate(self._classes):
                 count = int(counts[i, j])
                 if not count:

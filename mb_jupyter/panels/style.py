@@ -28,10 +28,9 @@ PANEL = (
     "{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}"
     # a part that folds
     ".mb-fold:not(:has(> .mb-html details[open])) > :not(.mb-html:first-child){display:none!important}"
-    # the five steps: as wide as their names, and no box around them
-    ".mb-steps > .lm-TabBar .lm-TabBar-tab{flex:0 1 auto;padding:0 10px}"
+    # tabs; JupyterLab writes those that are not in front too faintly
+    ".mb-panel .lm-TabBar .lm-TabBar-tab{color:var(--jp-ui-font-color1)!important}"
     ".mb-steps > .lm-TabBar .lm-TabBar-tab.lm-mod-current{font-weight:600}"
-    ".mb-steps > .widget-tab-contents{border-width:1px 0 0;padding:4px 0 0}"
     # the lines of a choice wrap, beside its name
     ".mb-panel .widget-radio{display:flex;align-items:baseline}"
     ".mb-panel .widget-radio > .widget-label{flex:none;text-align:right;margin-right:8px}"

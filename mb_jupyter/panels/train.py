@@ -61,7 +61,7 @@ class Train(Step):
         self._cancel = button("Cancel", "Abandon the training now; no model is kept", icon="times", style="danger")
         self._fresh = tick("Train anew even if the identical run is there")
         self._place, self._estimate, self._plan = html(), html(), html()
-        self._view, self._portal, self._log = html(), html(), html()
+        self._view, self._log = html(), html()
         self._settings = Settings(self.state, self._chosen)
         for pressed, ask in (
             (self._start, self.start), (self._check, self.plan), (self._stop, self.stop), (self._cancel, self.cancel),
@@ -74,7 +74,7 @@ class Train(Step):
         self._chosen()
         return [
             self._place, self._settings.widget, self._estimate, row(self._start, self._check, self._fresh), self._plan,
-            self._view, row(self._stop, self._cancel), self._portal, self._logs, self._runs,
+            self._view, row(self._stop, self._cancel), self._logs, self._runs,
         ]  # fmt: skip
 
     def refresh(self) -> None:
@@ -112,7 +112,7 @@ class Train(Step):
         config, fresh = configuration(self.state).config, self._fresh.value
         live = self._live(config.experiment)
         self._running(True)
-        self._plan.value = self._log.value = self._portal.value = ""
+        self._plan.value = self._log.value = ""
 
         def begun(run: Run) -> None:
             self._watched = run.handle
@@ -191,9 +191,6 @@ class Train(Step):
     def _follow(self, run: Run, live: Live) -> None:
         """Follow a run until it ends, in the thread that this is called in."""
         self._running(not run.state.is_terminal)
-        if run.url:
-            link = f'<a href="{escape(run.url)}" target="_blank" rel="noopener">The run in the portal</a>'
-            self._portal.value = f'<div style="{FONT}">{link}</div>'
         ended = threading.Event()
         background(lambda: self._tail(run, ended), None, self.show_error)
         try:

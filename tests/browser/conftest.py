@@ -90,15 +90,17 @@ def _environment(home: Path) -> dict[str, str]:
     return env
 
 
-def start_server(home: Path) -> Server:
+def start_server(home: Path, application: str = "jupyterlab") -> Server:
+    """Start JupyterLab, or another application with the same front end: ``notebook``."""
     folder = home / "notebooks"
     folder.mkdir(parents=True)
     log = home / "server.log"
     command = (
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+        sys.executable, "-m", application, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
         "--ServerApp.terminals_enabled=False", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     )  # fmt: skip
     env = _environment(home)
     with log.open("wb") as out:
@@ -139,6 +141,11 @@ class Lab:
     server: Server
     page: Page
     problems: list[str] = field(default_factory=list)
+    leftovers: set[str] = field(default_factory=set)
+
+    def leaves(self, *names: str) -> None:
+        """Name folders beside the notebook to be removed after the test, when no kernel can write them again."""
+        self.leftovers.update(names)
 
     def js(self, body: str, argument: object = None, timeout_ms: int = PATIENCE_MS) -> Any:
         """Run the body of an async function with ``app`` and ``argument``; never wait for ever on a dialog."""
@@ -162,6 +169,12 @@ class Lab:
 
     def notebook(self, name: str, *cells: str) -> Path:
         """Write a notebook and open it, with its kernel idle."""
+        path = self.write(name, *cells)
+        self.open(name)
+        return path
+
+    def write(self, name: str, *cells: str) -> Path:
+        """Write a notebook."""
         path = self.server.folder / name
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata["kernelspec"] = {
@@ -170,7 +183,6 @@ class Lab:
             "language": "python",
         }
         nbformat.write(notebook, path)
-        self.open(name)
         return path
 
     def open(self, name: str) -> None:
@@ -334,3 +346,6 @@ def lab(shared_page: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     finally:
         shared_page.close()
         shared_page.server.end_kernels()
+        for leftover in shared_page.leftovers:
+            shutil.rmtree(shared_page.server.folder / leftover, ignore_errors=True)
+        shared_page.leftovers.clear()

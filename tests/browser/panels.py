@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import Any
 
 from playwright.sync_api import Locator, expect
@@ -63,12 +62,16 @@ def reopened(lab: Lab, name: str) -> None:
     lab.problems[:] = [problem for problem in lab.problems if "widget model not found" not in problem]
 
 
-def clear(lab: Lab, *folders: str) -> None:
-    """Remove what a test has left beside its notebook; a kernel that still lived would write its state again."""
-    lab.close()
-    lab.server.end_kernels()
-    for name in folders:
-        shutil.rmtree(lab.server.folder / name, ignore_errors=True)
+def inserted(lab: Lab, place: Locator) -> None:
+    """Insert the cell that repeats the step; JupyterLab may ask whether the page may do so."""
+    cells = lab.page.locator(".jp-NotebookPanel:visible .jp-Cell")
+    before = cells.count()
+    place.locator(".mb-insert:visible").click()
+    asked = lab.page.locator(".jp-Dialog").get_by_role("button", name="Run Once")
+    asked.or_(cells.nth(before)).first.wait_for()
+    if asked.count():
+        asked.click()
+    expect(cells).to_have_count(before + 1)
 
 
 def cell_of(place: Locator) -> Locator:

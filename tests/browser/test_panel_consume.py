@@ -14,15 +14,15 @@ from playwright.sync_api import Locator, expect
 from tests.finished_run import ID, write_run
 
 from .conftest import Lab
-from .panels import button, clear, opened, press
+from .panels import button, opened, press
 
 HANDLE = f"local://hues/{ID}"
 
 
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
+    lab.leaves("mb_workspace", "colours", "taken away", "exported")
     yield lab.server.folder
-    clear(lab, "mb_workspace", "colours", "taken away", "exported")
     (lab.server.folder / "a file").unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from .conftest import Lab
-from .panels import button, clear, folded, opened, panel, press
+from .panels import button, folded, opened, panel, press
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def place(lab: Lab, shared_data: Path) -> Iterator[Path]:
     folder = lab.server.folder
     if not (folder / "trees").exists():
         shutil.copytree(shared_data / "hemlock_cherry", folder / "trees")
+    lab.leaves("mb_workspace", "my_pictures")
     yield folder
-    clear(lab, "mb_workspace", "my_pictures")
 
 
 def kept(place: Path) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import Lab
-from .panels import clear, reach
+from .panels import reach
 
 LOAD = "%load_ext mb_jupyter"
 SIZE = "Standard_NC4as_T4_v3"
@@ -21,8 +21,8 @@ QUOTA = "The specified subscription has a total vCPU quota of 6 and is <b>less</
 
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
+    lab.leaves("mb_workspace")
     yield lab.server.folder
-    clear(lab, "mb_workspace")
 
 
 @pytest.fixture

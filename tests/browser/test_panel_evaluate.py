@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 from tests.finished_run import ID, write_run
 
 from .conftest import Lab
-from .panels import clear, reach
+from .panels import reach
 
 LOAD = "%load_ext mb_jupyter"
 HANDLE = f"local://hues/{ID}"
@@ -21,8 +21,8 @@ HANDLE = f"local://hues/{ID}"
 
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
+    lab.leaves("mb_workspace", "colours")
     yield lab.server.folder
-    clear(lab, "mb_workspace", "colours")
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def tab(panel: Locator, name: str) -> None:
 def test_headline_and_classes_that_sort(lab: Lab, panel: Locator) -> None:
     expect(panel).to_contain_text(re.compile(r"Accuracy 75\.0 %.*95 % interval 55\.1 to 88\.0 %"))
     table = panel.get_by_role("table", name="Every class")
+    expect(table.get_by_role("row")).to_have_count(4)
     assert rows(table) == ["blue", "red", "green"], "the weakest F1 first"
     panel.get_by_role("button", name="Class").click()
     expect(table.get_by_role("row").nth(2)).to_contain_text("green")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from mb_jupyter.panels.settings import RECIPES
 from tests.standin import USE
 
 from .conftest import Lab
-from .panels import LOAD, button, clear, folded, panel, press, reopened, text_of
+from .panels import LOAD, button, folded, inserted, panel, press, reopened, text_of
 
 
 @pytest.fixture
@@ -36,18 +37,18 @@ def place(lab: Lab, shared_data: Path) -> Iterator[Path]:
                 process = psutil.Process(json.loads(record.read_bytes())["pid"])
                 for each in (*process.children(recursive=True), process):
                     each.kill()
-    clear(lab, "mb_workspace")
+    lab.leaves("mb_workspace")
 
 
-def opened(lab: Lab, name: str, behaviour: str, *cells: str) -> Locator:
+def opened(lab: Lab, name: str, behaviour: str, *cells: str, more: str = "", **chosen: Any) -> Locator:
     """Open the step on a stand-in for the training program, the pictures chosen already."""
     state = lab.server.folder / "mb_workspace" / "panel.json"
     state.parent.mkdir(exist_ok=True)
-    state.write_text(json.dumps({"data": "trees"}))
+    state.write_text(json.dumps({"data": "trees", **chosen}))
     here = (
         f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); os.environ['STANDIN'] = {behaviour!r}"
     )
-    lab.notebook(name, f"{LOAD}\n{here}\n{USE}", "%mb_train", *cells)
+    lab.notebook(name, f"{LOAD}\n{here}\n{USE}{more}", "%mb_train", *cells)
     lab.run(0)
     lab.run(1)
     return panel(lab)
@@ -59,12 +60,17 @@ def test_a_run_is_started_watched_and_stopped(lab: Lab, place: Path, tmp_path: P
     expect(step).to_contain_text(re.compile(r"check \d+ s > start"))
     expect(step).to_contain_text(re.compile(r"epoch \d+/"))
     expect(step.locator('img[alt^="Loss and accuracy over"]')).to_be_visible()
+    expect(step).to_contain_text(re.compile(r"50 % of the whole, about \d+ s left"))
+    expect(step).to_contain_text("The buttons below end it")
     expect(button(step, "Start")).to_be_disabled()
     lab.start(2)
     before = step.locator("table").first.inner_text()
     expect(step.locator("table").first).not_to_have_text(before)
     assert "other work" not in lab.output(2).inner_text(), "the curves went on while the other cell was running"
     expect(lab.output(2)).to_contain_text("other work")
+    lab.interrupt()  # the notebook's own Stop ends cells, not the training that a button began
+    before = step.locator("table").first.inner_text()
+    expect(step.locator("table").first).not_to_have_text(before)
     folded(step, "Log")
     expect(step).to_contain_text("stage epoch")
     press(step, "Stop and keep")
@@ -130,13 +136,34 @@ def test_settings_become_the_cell(lab: Lab, place: Path) -> None:
     assert yaml.safe_load(body) == wanted
     press(step, "Check")
     expect(step).to_contain_text("Nothing was changed. Would begin a new run")
-    press(step, "Insert below")
-    lab.page.locator(".jp-Dialog").get_by_role("button", name="Run Once").click()
+    inserted(lab, step)
     expect(lab.page.locator(".jp-NotebookPanel:visible .jp-Cell").nth(2)).to_contain_text("%%mb_train wood")
     sources = lab.js("return app.shell.currentWidget.content.model.toJSON().cells.map(cell => cell.source)")
     assert sources[2] == f"{head}\n{body}"
     lab.run(2)
     assert "wood: completed" in text_of(lab.outputs()[2][0]), "the inserted cell runs as it stands"
+
+
+def test_a_training_in_azure_shows_its_page_in_the_portal(lab: Lab, place: Path, azure: Any) -> None:
+    """From the Start button to a job of the stand-in's, and to its end."""
+    azure.make_workspace("ws", "rg")
+    azure.make_compute("gpu", "Standard_NC4as_T4_v3", low_priority=True, nodes=(0, 1))
+    chosen = {"sign_in": "environment", "subscription": azure.subscription, "resource_group": "rg", "workspace": "ws",
+              "compute": "gpu"}  # fmt: skip
+    here = f"os.environ.update({dict(azure.environment)!r}); from mb_jupyter import cloud; cloud.choose(**{chosen!r})"
+    step = opened(lab, "there.ipynb", "", more=f"\n{here}", environment="azure", azure=chosen)
+    expect(step).to_contain_text("Trains on azure, compute gpu")
+    expect(step.locator("pre").last).to_contain_text("backend: azure")
+    press(step, "Check")
+    expect(step).to_contain_text("Pre-flight")
+    press(step, "Start")
+    portal = step.get_by_role("link", name="Monitor current run in Azure portal")
+    expect(portal).to_have_attribute("href", re.compile("^https://ml.azure.com/runs/"))
+    expect(step).to_contain_text("trees: completed")
+    expect(step).to_contain_text("Cost: about")
+    expect(step.get_by_role("alert")).to_have_count(0)
+    (job,) = azure.jobs.values()
+    assert job.name in step.inner_text()
 
 
 def test_a_failed_training_says_why(lab: Lab, place: Path) -> None:
