@@ -34,9 +34,11 @@ def panel(lab: Lab, place: Path) -> Locator:
     return lab.output(1).locator(".mb-panel")
 
 
-def rows(table: Locator) -> list[str]:
-    """Return the first cell of every row of a sorted table."""
-    return [row.get_by_role("cell").first.inner_text() for row in table.get_by_role("row").all()[1:]]
+def expect_rows(table: Locator, *names: str) -> None:
+    """Wait until the first cells of a sorted table's rows are these."""
+    for number, name in enumerate(names, 1):
+        expect(table.get_by_role("row").nth(number).get_by_role("cell").first).to_have_text(name)
+    expect(table.get_by_role("row")).to_have_count(len(names) + 1)
 
 
 def tab(panel: Locator, name: str) -> None:
@@ -46,11 +48,9 @@ def tab(panel: Locator, name: str) -> None:
 def test_headline_and_classes_that_sort(lab: Lab, panel: Locator) -> None:
     expect(panel).to_contain_text(re.compile(r"Accuracy 75\.0 %.*95 % interval 55\.1 to 88\.0 %"))
     table = panel.get_by_role("table", name="Every class")
-    expect(table.get_by_role("row")).to_have_count(4)
-    assert rows(table) == ["blue", "red", "green"], "the weakest F1 first"
+    expect_rows(table, "blue", "red", "green")  # the weakest F1 first
     panel.get_by_role("button", name="Class").click()
-    expect(table.get_by_role("row").nth(2)).to_contain_text("green")
-    assert rows(table) == ["blue", "green", "red"]
+    expect_rows(table, "blue", "green", "red")
     panel.get_by_role("button", name="Class ▲").click()
     expect(table.get_by_role("row").nth(1)).to_contain_text("red")
     panel.get_by_role("button", name="Precision").click()
