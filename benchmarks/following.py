@@ -50,7 +50,7 @@ with tempfile.TemporaryDirectory() as place:
     sys.stdin.read()
     azure.stop()
 """
-SETTLE = 150.0  # seconds until the pauses have grown to their longest
+SETTLE = 130.0  # seconds until the pauses have grown to their longest
 
 
 def used() -> float:

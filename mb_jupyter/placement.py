@@ -119,7 +119,7 @@ def _preflight(config: TrainConfig, chosen: Chosen, dataset: Dataset | None) -> 
     wanted = Wanted(
         nodes=config.azure.nodes,
         max_minutes=config.max_minutes,
-        job_minutes=None if config.max_minutes is None else config.max_minutes + SPARE_MINUTES,
+        job_minutes=_longest(config),
         max_cost=config.max_cost,
         pictures=len(pictures) if dataset is not None else None,
         data_bytes=sum(p.size for p in pictures) if dataset is not None else None,
@@ -155,10 +155,16 @@ def _placement(config: TrainConfig, chosen: Chosen, flight: Preflight) -> Placem
     )
 
 
-def _limits(config: TrainConfig, price: float | None) -> tuple[float | None, float | None]:
+def _longest(config: TrainConfig) -> float:
+    """Return the minutes after which Azure itself ends the job."""
+    from .backends.azure import MOST_MINUTES
+
+    return MOST_MINUTES if config.max_minutes is None else config.max_minutes + SPARE_MINUTES
+
+
+def _limits(config: TrainConfig, price: float | None) -> tuple[float | None, float]:
     """Return the minutes of the program and of the job: what was asked for, and what ``max_cost`` pays for."""
-    minutes = config.max_minutes
-    most = None if minutes is None else minutes + SPARE_MINUTES
+    minutes, most = config.max_minutes, _longest(config)
     if config.max_cost is None:
         return minutes, most
     if not price:
@@ -169,4 +175,4 @@ def _limits(config: TrainConfig, price: float | None) -> tuple[float | None, flo
     paid = config.max_cost / price * 60
     # the program ends before the job is ended, so that the money buys a model
     own = max(paid - SPARE_MINUTES, paid / 2)
-    return min(own, minutes or own), min(paid, most or paid)
+    return min(own, minutes or own), min(paid, most)

@@ -93,6 +93,19 @@ def test_stop_during_the_upload_cancels_it(kernel, azure):
     assert "trees: completed" in again.text and len(azure.jobs) == 1
 
 
+def test_stop_during_the_submission_cancels_the_job(kernel, azure):
+    azure.fault("PUT", "*/jobs/*", 1, kind="stall", seconds=3)
+    cell = kernel.run(TRAIN, until=lambda _: azure.asked("PUT", "*/jobs/*"))
+    kernel.manager.interrupt_kernel()
+    cell.read()
+    assert not cell.error
+    end = time.monotonic() + 40
+    while "canceled" not in kernel.run("print(mb_run.state)").text:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert [job.status for job in azure.jobs.values()] == ["Canceled"]
+
+
 def cut_off(kernel: Kernel, azure: Azure, where: str) -> Cell:
     """End the kernel while a request hangs; return what the same cell shows in the next kernel."""
     azure.fault("PUT", where, 1, kind="stall", seconds=600)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import threading
@@ -192,8 +193,7 @@ class _Upload:
         if len(group) == 1 and group[0].size > PACK_BYTES:
             return [self._large(group[0])]
         entries: list[Entry] = []
-        fresh: list[bytes] = []
-        digest, offset = hashlib.sha256(), 0
+        fresh, digest, offset = io.BytesIO(), hashlib.sha256(), 0
         inside: dict[str, int] = {}
         for each in group:
             if self.stopping.is_set():
@@ -206,14 +206,14 @@ class _Upload:
                 continue
             if sha256 not in inside:
                 inside[sha256] = offset
-                fresh.append(content)
+                fresh.write(content)
                 digest.update(sha256.encode())
                 offset += len(content)
             entries.append(Entry(each.path, len(content), sha256, "", inside[sha256]))
-        if fresh:
+        if offset:
             pack = f"{PACKS}{digest.hexdigest()}"
             if self.packs.get(pack) != offset:
-                self._put(pack, b"".join(fresh))
+                self._put(pack, fresh.getvalue())  # no copy
             entries = [Entry(e.path, e.size, e.sha256, pack, e.offset) if e.size and not e.pack else e for e in entries]
         self._count(group)
         return entries

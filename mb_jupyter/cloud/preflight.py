@@ -305,11 +305,11 @@ class _Flight:
         wanted, compute, size = self.wanted, self.compute, self.size
         hours = None if wanted.max_minutes is None else wanted.max_minutes / 60
         cap = (
-            "no max_minutes: the run ends by itself"
+            "the training ends by itself"
             if hours is None
             else f"the training ends after {wanted.max_minutes:g} minutes"
-            + (f", the job after {wanted.job_minutes:g} at the latest" if wanted.job_minutes else "")
         )
+        cap += f", the job after {_span(wanted.job_minutes * 60)} at the latest" if wanted.job_minutes else ""
         if compute is not None and size is not None:
             each = size.price_of(compute.priority == "low-priority")
             self.price = None if each is None else each * wanted.nodes
@@ -323,7 +323,8 @@ class _Flight:
         assert size is not None
         self.estimate = None if hours is None else self.price * hours
         longest = wanted.job_minutes or wanted.max_minutes
-        most = f"; at most {money(self.price * longest / 60, size.currency)} for this run" if longest else ""
+        dearest = min(self.price * longest / 60, wanted.max_cost or float("inf")) if longest else None
+        most = "" if dearest is None else f"; at most {money(dearest, size.currency)} for this run"
         self.say(
             "price", True, f"about {money(self.price, size.currency)} an hour{most}, storage and start of nodes apart"
         )

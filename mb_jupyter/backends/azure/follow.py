@@ -45,6 +45,7 @@ class Follower(threading.Thread):
         self.looked = threading.Event()  # after the first look
         self._canceled = threading.Event()
         self._wake = threading.Event()
+        self._connection: Connection | None = None
         self._failing: float | None = None  # since when
         self._gave_up: float | None = None  # when
         self._over = False  # the job has ended, its files are on their way
@@ -70,6 +71,8 @@ class Follower(threading.Thread):
         try:
             if self.job is not None:
                 self._patiently(self._send)
+                if self._canceled.is_set():  # while the submission was under way
+                    self._patiently(self._call_back)
             self._follow()
         except CanceledError:
             self.folder.tell(RunState.CANCELED, message=NEVER_SENT, stages=self.folder.close_stages())
@@ -92,10 +95,11 @@ class Follower(threading.Thread):
         assert self.job is not None
         send.send(self.folder, self.job, connection, self._canceled.is_set)
         self.job = None
-        if self._canceled.is_set():  # while the submission was under way
-            from mb_jupyter.azureml import jobs
 
-            jobs.cancel(connection, str(self.folder.facts["job"]))
+    def _call_back(self, connection: Connection) -> None:
+        from mb_jupyter.azureml import jobs
+
+        jobs.cancel(connection, str(self.folder.facts["job"]))
 
     def _follow(self) -> None:
         looker = Looker(self.folder)
@@ -137,17 +141,20 @@ class Follower(threading.Thread):
 
     def _patiently(self, work: Callable[[Connection], Any]) -> Any:
         """Do something in Azure; as long as it is the network or the service that fails, wait and try again."""
-        pause, connection = OFTEN, None
+        pause = OFTEN
         while True:
             try:
-                connection = connection or self.folder.connect()
-                answer = work(connection)
-                self._mend()
+                # kept, because opening one costs more than a look
+                self._connection = self._connection or self.folder.connect()
+                answer = work(self._connection)
+                self._failing = None
                 return answer
             except AzureError as error:
                 now = time.monotonic()
                 self._failing = self._failing or now
                 refused = isinstance(error, SignInError) or error.status == 401
+                if refused:
+                    self._connection = None
                 # an upload has somebody waiting before it: a refusal is told at once
                 patience = REFUSED if refused and self.job is None else float("inf")
                 if not (passing(error) or refused) or now - self._failing > patience:
@@ -173,9 +180,6 @@ class Follower(threading.Thread):
         state = str(told.get("state", ""))
         with contextlib.suppress(OSError):
             self.folder.tell(RunState(state) if state else RunState.STARTING, message=said)
-
-    def _mend(self) -> None:
-        self._failing = None
 
     def _give_up(self, error: dict[str, str]) -> None:
         """Say what went wrong; a job that was submitted goes on without us, so its run has not failed."""

@@ -259,9 +259,9 @@ def _wait_for(ready: Path, failed: Path) -> None:
 
 
 def _is_new(marker: Path, begun: float) -> bool:
-    # one that an attempt before the preemption left is older, and the first process removes it at once
+    # one that an attempt before the preemption left is older, and the first process removes it when it starts
     try:
-        return marker.stat().st_mtime >= begun - SAME_START
+        return marker.stat().st_mtime >= begun or time.time() - begun > SAME_START
     except OSError:
         return False
 
