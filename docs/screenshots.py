@@ -168,12 +168,13 @@ def shoot(place: Locator, name: str) -> None:
 def shrink(path: Path) -> None:
     """Take as few pixels and colours as it needs to be small."""
     picture = Image.open(path).convert("RGB")
-    if picture.height > 1500:  # of a long one the width is enough for the page
-        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    for colours in (96, 48, 24):
-        picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size < MAX_BYTES:
-            return
+    for width in (picture.width, WIDTH, 900, 700):
+        height = round(picture.height * width / picture.width)
+        smaller = picture.resize((width, height), Image.Resampling.LANCZOS) if width < picture.width else picture
+        for colours in (96, 48):
+            smaller.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+            if path.stat().st_size < MAX_BYTES:
+                return
 
 
 if __name__ == "__main__":

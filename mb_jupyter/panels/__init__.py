@@ -18,7 +18,7 @@ only asks: it sets the state, or calls ``self.work(work, done)``, which runs ``w
 its progress (``self.progress.say``), gives its result to ``done`` and puts every error into the step's card.
 Never print, never ``display`` in a callback; set widgets' traits. After a choice call ``self.changed()``:
 it renews the cell that repeats the step and the summary. Callbacks are connected with ``self.on(button, f)``
-and ``self.observe(widget, f)``: what they raise is shown in the step too.
+and ``self.observe(widget, f)``: what they raise is shown in the step too, and a press waits for what was typed.
 
 ``.parts`` has the shared parts: labelled fields, a findings line, progress, the error card, the cell that
 repeats; ``.tables`` a table that sorts and pages; ``.style`` the rules of style. ``.frame`` shows a step alone

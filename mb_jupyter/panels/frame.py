@@ -58,16 +58,8 @@ class Panel:
         widget = self.step(name).widget if name else self._whole()
         self._views[cell] = View(self, names, widget)
 
-    def summary(self, names: Sequence[str], known: dict[str, Shown]) -> Shown:
-        """Return what stays in the notebook, of several steps as one."""
-        for name in names:
-            if name not in known:
-                known[name] = self._summary_of(name)
-        text = "\n\n".join(known[name].text for name in names)
-        page = "".join(known[name].html or f"<pre>{escape(known[name].text)}</pre>" for name in names)
-        return Shown(text, f'{SUMMARY}<div class="mb-summary">{page}</div>')
-
-    def _summary_of(self, name: str) -> Shown:
+    def summary(self, name: str) -> Shown:
+        """Return what stays in the notebook of a step."""
         try:
             return self.step(name).summary()
         except Exception as error:  # one step's trouble does not take the others' summary away
@@ -120,6 +112,12 @@ class Panel:
         return turn
 
 
+def together(steps: Sequence[Shown]) -> Shown:
+    """Return what stays of several steps as one."""
+    page = "".join(step.html or f"<pre>{escape(step.text)}</pre>" for step in steps)
+    return Shown("\n\n".join(step.text for step in steps), f'{SUMMARY}<div class="mb-summary">{page}</div>')
+
+
 class View:
     """A view below a cell: the summary that stays, and the widgets."""
 
@@ -127,7 +125,7 @@ class View:
         import ipywidgets as widgets
         from IPython.display import display
 
-        self._panel, self._names, self._known = panel, names, dict[str, Shown]()
+        self._panel, self._names, self._known, self._stale = panel, names, dict[str, Shown](), set(names)
         self._durable = Durable()
         first = "Model Builder" if len(names) > 1 else f"Model Builder: {names[0]}"
         self._durable.show(Shown(first, f'{SUMMARY}<div class="mb-summary">{card(first, "")}</div>'))
@@ -154,7 +152,7 @@ class View:
 
     def _teller(self, name: str) -> Callable[[], None]:
         def tell() -> None:
-            self._known.pop(name, None)
+            self._stale.add(name)
             self.renew()
 
         return tell
@@ -170,10 +168,15 @@ class View:
         try:
             while self._again.wait(BETWEEN_SUMMARIES):
                 self._again.clear()
-                self._durable.show(self._panel.summary(self._names, self._known))
+                for name in [name for name in self._names if name in self._stale]:
+                    self._stale.discard(name)  # before it is made: what changes meanwhile makes it stale again
+                    self._known[name] = self._panel.summary(name)
+                self._durable.show(together([self._known[name] for name in self._names]))
                 threading.Event().wait(BETWEEN_SUMMARIES)
         finally:
             self._renewing.release()
+        if self._again.is_set():  # asked for after the last look
+            self.renew()
 
     def close(self) -> None:
         """Take the widgets away; the summary stays, and no trace of a widget in the saved notebook."""
@@ -196,7 +199,7 @@ def show(name: str | None = None) -> Shown | None:
     if somebody_there():
         panel.show(name)
         return None
-    return panel.summary([name] if name else list(STEPS), {})
+    return together([panel.summary(each) for each in ([name] if name else STEPS)])
 
 
 @cache
