@@ -12,6 +12,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from mb_jupyter import cloud
+from mb_jupyter.backends import azure as backend
 from mb_jupyter.errors import MBError
 
 
@@ -25,9 +26,21 @@ def azure_shell(azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.run_line_magic("load_ext", "mb_jupyter")
     yield shell
+    end_followers()
     shell.run_line_magic("unload_ext", "mb_jupyter")
     InteractiveShell.clear_instance()
     cloud.sign_out()
+
+
+def end_followers() -> None:
+    """End the threads that follow runs: they would go on asking during the next test."""
+    for follower in backend._followers.values():
+        follower.asked = float("-inf")
+        follower.cancel()
+    for follower in backend._followers.values():
+        follower.join(30)
+        assert not follower.is_alive()
+    backend._followers.clear()
 
 
 def run(shell: InteractiveShell, cell: str) -> str:

@@ -131,7 +131,7 @@ def test_the_same_cell_trains_there(azure, shell, datastore):
 
 def test_two_nodes_with_two_processes(azure, shell):
     azure.make_compute("gpu", nodes=(0, 2))
-    run(shell, cell("processes: 2\nazure: {nodes: 2}", epochs=LONG))
+    run(shell, cell("processes: 2\nazure: {nodes: 2}", epochs=1))
     job = only_job(azure)
     assert job.given["resources"]["instanceCount"] == 2
     assert job.given["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 2}

@@ -12,6 +12,7 @@ import pytest
 
 from mb_jupyter.backends import BACKENDS, Backend, Job, RunState, Status, open_backend
 from mb_jupyter.backends.azure import follow
+from tests.azure_shell import end_followers
 
 PREAMBLE = """
 import json, os, pathlib, sys, time
@@ -63,6 +64,7 @@ def where(
 
     job.name = request.param  # type: ignore[attr-defined]
     yield job
+    end_followers()
 
 
 @pytest.fixture
@@ -161,7 +163,13 @@ def test_it_is_begun_again_in_its_folder(where, backend, folder):
 
 def test_several_processes(where, backend, folder):
     backend.submit(
-        where("(output / f\"rank{os.environ['RANK']}of{os.environ['WORLD_SIZE']}\").touch()", processes=2), folder
+        where(
+            "(output / f\"rank{os.environ['RANK']}of{os.environ['WORLD_SIZE']}\").touch()\n"
+            # the first process brings the files: it ends when the others have written theirs
+            "while len(list(output.glob('rank*'))) < 2: time.sleep(.05)",
+            processes=2,
+        ),
+        folder,
     )
     assert until(backend, folder, lambda status: status.state.is_terminal, 120).state is RunState.COMPLETED
     backend.fetch(folder)

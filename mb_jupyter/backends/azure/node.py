@@ -47,8 +47,7 @@ def main() -> int:
     try:
         return run([sys.executable, *words[1:]], output, given.output)
     finally:
-        if _number("LOCAL_RANK") == 0:
-            shutil.rmtree(place, ignore_errors=True)
+        _leave(place)
 
 
 def run(command: list[str], output: Path, mount: Path) -> int:
@@ -219,6 +218,16 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
         place.mkdir(parents=True, exist_ok=True)
         (place / "failed").touch()
         raise
+
+
+def _leave(place: Path) -> None:
+    """Remove what the processes of this node share when the last of them is done with it."""
+    try:
+        (place / f"done-{_number('LOCAL_RANK')}").touch()
+    except OSError:
+        return
+    if len(list(place.glob("done-*"))) >= _number("LOCAL_WORLD_SIZE"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _restore(mount: Path, output: Path) -> None:
