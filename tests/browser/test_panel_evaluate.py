@@ -90,10 +90,10 @@ def test_the_threshold_by_slider_and_by_figure(lab: Lab, panel: Locator) -> None
     tab(panel, "Threshold")
     expect(panel.get_by_text("Every one of the 24 held-out pictures is answered.")).to_be_visible()
     table = panel.get_by_role("table", name=re.compile("at this threshold"))
-    before = table.inner_text()
+    before = table.text_content() or ""
     panel.get_by_role("button", name="Use the recommended threshold").click()
     expect(panel.get_by_text(re.compile(r"would be called unsure.* are right \((9[5-9]|100)\.\d %\)"))).to_be_visible()
-    assert table.inner_text() != before
+    expect(table).not_to_have_text(before)
     field = panel.get_by_role("spinbutton", name="Unsure below")
     assert 0 < float(field.input_value()) <= 1
     handle = panel.get_by_role("slider")
