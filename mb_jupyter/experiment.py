@@ -18,7 +18,7 @@ from . import placement
 from .backends import Job, RunState, open_backend
 from .errors import ConfigError, MBError
 from .history import Runs, runs
-from .live import HOW_TO_STOP, Live, how_to_stop
+from .live import Live, how_to_stop
 from .placement import Placement
 from .plan import UNSET, Plan
 from .run import Run
@@ -164,14 +164,14 @@ def train(
         on_start(run)
     if wait:
         return run.watch(live)
+    live.detach()
     run.show(live)
     return run.submitted()
 
 
 def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
     """Start the training and show in ``live`` what is done until there is a run."""
-    if live.hint == HOW_TO_STOP:  # whoever shows it may have buttons instead
-        live.hint = how_to_stop(config.backend)
+    live.hint = live.hint or how_to_stop(config.backend == "azure")  # whoever shows it may have buttons instead
     live.say(_looking(config))
     try:
         return Experiment(config.experiment, Workspace.local()).start(config, fresh=fresh, say=live.say)

@@ -93,7 +93,7 @@ class Live:
     quiet: bool = False
     watched: bool = field(default_factory=somebody_there)
     notes: list[str] = field(default_factory=list)
-    hint: str = HOW_TO_STOP
+    hint: str = ""  # how it can be ended from here
     cell: int | None = field(default_factory=cell_number)
     _shown_at: float = 0.0
     _shown: tuple[Any, ...] = ()
@@ -174,9 +174,9 @@ class Live:
         return self._curves[1]
 
 
-def how_to_stop(backend: str) -> str:
-    """Return the sentence about the notebook's Stop button."""
-    return HOW_TO_STOP if backend == "local" else HOW_TO_DETACH
+def how_to_stop(detaches: bool) -> str:
+    """Return the sentence about the notebook's Stop button, of a run that goes on without the notebook or not."""
+    return HOW_TO_DETACH if detaches else HOW_TO_STOP
 
 
 def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:

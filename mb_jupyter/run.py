@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
 from .errors import AzureError, MBError, ModelError, TrainingFailed, WorkspaceError
-from .live import HOW_TO_DETACH, HOW_TO_STOP, Live, Moment, render
+from .live import Live, Moment, how_to_stop, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,6 +200,7 @@ class Run:
         only ends the watching. Raises ``TrainingFailed`` as :meth:`wait` does.
         """
         live = live or Live(self.experiment)
+        live.hint = live.hint or how_to_stop(self.backend.detaches)
         live.notes += [note for note in self.notes if note not in live.notes]
         self._shown_in = live.cell
         if self.backend.detaches:
@@ -218,7 +219,6 @@ class Run:
 
     def _watch_there(self, live: Live) -> Run:
         """Show a run that goes on elsewhere; a Stop looks away, before the submission it cancels."""
-        live.hint = HOW_TO_DETACH if live.hint == HOW_TO_STOP else live.hint
         try:
             return self._ended(self._follow(live))
         except KeyboardInterrupt:

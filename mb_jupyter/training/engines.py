@@ -173,10 +173,10 @@ def _torch(classifier: Classifier, precision: str) -> Engine:
 _MAKERS = {"openvino": _openvino, "onnxruntime": _onnxruntime, "torch": _torch}
 
 
-def fastest(classifier: Classifier, remember: Path) -> Engine:
+def fastest(classifier: Classifier, remember: Path, say: Callable[[str], None] = lambda line: None) -> Engine:
     """Return the engine for this network; ``remember`` is the run's own file, which a resumed run reads.
 
-    Where nothing is remembered the engines race on noise, about a second each.
+    Where nothing is remembered the engines race on noise, about a second each; ``say`` is told so before.
     """
     if next(classifier.parameters()).device.type == "cuda":
         kind = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -189,6 +189,7 @@ def fastest(classifier: Classifier, remember: Path) -> Engine:
             if engine is not None:
                 _write(remember, name)
                 return engine
+    say(f"Trying out which engine runs {classifier.backbone.name} the fastest here: once, and remembered.")
     engine = _race(classifier)
     _write(remember, engine.name)
     _write(shared, engine.name)

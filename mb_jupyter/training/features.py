@@ -39,13 +39,14 @@ def extract(
     engine_file: Path,
     cache: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Array, str]:
     """Return features (N, 2, D) float16, of each picture and of its mirror image, and the engine's name.
 
     Several processes share the work, and each gets all of it. ``cache`` is the folder of kept features, the user's
-    own by default.
+    own by default. ``say`` gets what takes a while before the first picture.
     """
-    engine = fastest(classifier, engine_file) if processes.rank() == 0 else None
+    engine = fastest(classifier, engine_file, say) if processes.rank() == 0 else None
     processes.wait()  # the first process has noted the engine: the others take the same
     if engine is None:
         engine = fastest(classifier, engine_file)

@@ -122,6 +122,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             engine_file=session.output / "checkpoint" / "engine.json",
             cache=Path(session.settings.cache) if session.settings.cache else None,
             progress=recorder.progress,
+            say=recorder.say,
         )
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)

@@ -71,11 +71,14 @@ def test_the_winner_is_remembered_by_the_run_and_by_the_machine(
     classifier, warm_cache, own_cache: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(engines, "_RACE_SECONDS", 0.05)
-    winner = engines.fastest(classifier, tmp_path / "one" / "engine.json")
+    told: list[str] = []
+    winner = engines.fastest(classifier, tmp_path / "one" / "engine.json", told.append)
+    assert len(told) == 1 and "fastest" in told[0], "a race takes a while: it is said before"
     assert json.loads((tmp_path / "one" / "engine.json").read_text()) == {"engine": winner.name}
     monkeypatch.setattr(engines, "_race", lambda *_: pytest.fail("it raced again"))
     assert engines.fastest(classifier, tmp_path / "one" / "engine.json").name == winner.name
-    assert engines.fastest(classifier, tmp_path / "two" / "engine.json").name == winner.name
+    assert engines.fastest(classifier, tmp_path / "two" / "engine.json", told.append).name == winner.name
+    assert len(told) == 1
     assert (tmp_path / "two" / "engine.json").exists()
 
 
