@@ -59,7 +59,7 @@ class LocalBackend:
 
     def submit(self, job: Job, folder: Path) -> None:
         """Start the job in a session of its own, with its output in ``folder``."""
-        for stale in ("exit.json", "status.json", "process.json", "canceled", "stop"):
+        for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
             (folder / stale).unlink(missing_ok=True)
         code = folder / "code"
         shutil.rmtree(code, ignore_errors=True)
@@ -99,7 +99,9 @@ class LocalBackend:
             return _status(state, told)
         if (folder / "canceled").exists():
             return _status(RunState.CANCELED, told)
-        return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), told))
+        # the first process may be ended before it can say why, by the failure of another
+        known = told if told.get("state") == "failed" else read_json(folder / "failed.json") or told
+        return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
 
     def metrics(self, folder: Path) -> list[dict[str, Any]]:
         """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""

@@ -35,9 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         expected = _expected(error)
         recorder.fail(expected or error)
-        return 2 if expected else 1
-    finally:
-        processes.leave()
+        code = 2 if expected else 1
+        processes.abandon(code)
+        return code
+    processes.leave()
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -123,11 +124,13 @@ class Shelf:
 
     def _write(self, at: int, data: bytes) -> None:
         if hasattr(os, "pwrite"):
-            os.pwrite(self._file.fileno(), data, at)
-            return
-        with self._lock:
-            self._file.seek(at)
-            self._file.write(data)
+            written = os.pwrite(self._file.fileno(), data, at)
+        else:
+            with self._lock:
+                self._file.seek(at)
+                written = self._file.write(data)
+        if written != len(data):  # the disk had room for a part, and says nothing
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Pictures(Dataset[Any]):

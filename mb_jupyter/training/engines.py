@@ -34,6 +34,7 @@ from .network import Classifier
 Array = np.ndarray[Any, Any]
 
 _TILE = 8  # views per request: larger ones leave the processor's caches
+_GPU_BATCH = 256
 _RACE_SECONDS = 0.7  # for each engine, after it has warmed up
 _HOPELESS = 2.5  # times slower than the best so far: not timed to the end
 
@@ -156,7 +157,23 @@ def _flow(start: Callable[[Array], Any], finish: Callable[[Any], Array], most: i
     return through
 
 
-def _torch(classifier: Classifier, precision: str) -> Engine:
+def _on_gpu(classifier: Classifier) -> Engine:
+    """Return torch with the largest batch that fits into the GPU's memory: it depends on network and picture size."""
+    precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    batch = _GPU_BATCH
+    while True:
+        engine = _torch(classifier, precision, batch)
+        try:
+            engine.run(np.zeros((batch, classifier.size, classifier.size, 3), np.uint8))
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+        else:
+            return engine
+
+
+def _torch(classifier: Classifier, precision: str, batch: int = 2 * _TILE) -> Engine:
     device = next(classifier.parameters()).device
     # a copy: the run's own network keeps its layout in memory, whoever wins the race
     network = copy.deepcopy(classifier).eval().to(memory_format=torch.channels_last)
@@ -167,7 +184,7 @@ def _torch(classifier: Classifier, precision: str) -> Engine:
             found = network.features(torch.from_numpy(images).to(device))
         return np.asarray(found.float().cpu().numpy())
 
-    return Engine(f"torch {precision}", 256 if device.type == "cuda" else 2 * _TILE, functools.partial(map, run))
+    return Engine(f"torch {precision}", batch, functools.partial(map, run))
 
 
 _MAKERS = {"openvino": _openvino, "onnxruntime": _onnxruntime, "torch": _torch}
@@ -179,8 +196,7 @@ def fastest(classifier: Classifier, remember: Path, say: Callable[[str], None] =
     Where nothing is remembered the engines race on noise, about a second each; ``say`` is told so before.
     """
     if next(classifier.parameters()).device.type == "cuda":
-        kind = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-        return _torch(classifier, kind)
+        return _on_gpu(classifier)
     shared = user_cache() / "engines" / f"{_machine(classifier)}.json"
     for file in (remember, shared):
         name = _read(file)

@@ -6,14 +6,16 @@ second training of the same pictures starts at once, and one with some new pictu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -99,7 +101,19 @@ def _array(shape: tuple[int, ...]) -> Array:
     if np.prod(shape, dtype=np.int64) * 2 <= IN_MEMORY_BYTES:
         return np.empty(shape, np.float16)
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float16, "w+", shape=shape)
+        _make_room(file, int(np.prod(shape, dtype=np.int64)) * 2)
+        return np.memmap(file, np.float16, "r+", shape=shape)
+
+
+def _make_room(file: IO[bytes], size: int) -> None:
+    """Take the space of a file now: a mapped file that finds none later ends the process without a word."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(Path(tempfile.gettempdir()) / "features")) from error
 
 
 def _gathered(mine: Array, count: int) -> Array:
@@ -133,17 +147,21 @@ class _Kept:
         for listing in sorted(self._folder.glob("*.json")):
             try:
                 hashes = json.loads(listing.read_text(encoding="ascii"))
-                here = [(place, wanted.pop(sha256)) for place, sha256 in enumerate(hashes) if sha256 in wanted]
+                here = [(place, sha256) for place, sha256 in enumerate(hashes) if sha256 in wanted]
                 if not here:
                     continue
                 rows = np.load(listing.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-                for place, targets in here:
-                    found[targets] = rows[place]
-                listing.touch()
+                for place, sha256 in here:
+                    found[wanted[sha256]] = rows[place]
             except _DAMAGED:  # or just trimmed by another training
                 for file in (listing, listing.with_suffix(".npy")):
-                    file.unlink(missing_ok=True)
-                return self.fill(found, samples)
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                continue
+            for _, sha256 in here:
+                wanted.pop(sha256, None)
+            with contextlib.suppress(OSError):  # a cache of somebody else's may only be read
+                listing.touch()
         return sorted(row for rows in wanted.values() for row in rows)
 
     def put(self, hashes: list[str], rows: Array) -> None:
@@ -162,12 +180,13 @@ class _Kept:
 
     def trim(self) -> None:
         """Drop the files that were not used for longest until the rest is within bounds."""
-        files = [(path.stat().st_mtime, path.with_suffix(".npy"), path) for path in self._all.glob("*/*.json")]
-        sizes = {npy: npy.stat().st_size for _, npy, _ in files if npy.exists()}
-        total = sum(sizes.values())
-        for _, npy, listing in sorted(files):
-            if total <= CACHE_BYTES:
-                return
-            total -= sizes.get(npy, 0)
-            listing.unlink(missing_ok=True)
-            npy.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another training trims too, or the cache may only be read
+            files = [(path.stat().st_mtime, path.with_suffix(".npy"), path) for path in self._all.glob("*/*.json")]
+            sizes = {npy: npy.stat().st_size for _, npy, _ in files if npy.exists()}
+            total = sum(sizes.values())
+            for _, npy, listing in sorted(files):
+                if total <= CACHE_BYTES:
+                    return
+                total -= sizes.get(npy, 0)
+                listing.unlink(missing_ok=True)
+                npy.unlink(missing_ok=True)

@@ -154,7 +154,8 @@ class _Epochs:
         if better:
             self.best = weights
         recorder.progress(epoch)
-        self._advance(epoch, loss, better, time.monotonic() - began)
+        # one clock for all processes: each asks it whether there is time for another epoch
+        self._advance(epoch, loss, better, float(processes.tell(time.monotonic() - began)))
         recorder.epoch({
             "phase": "finetune", "epoch": epoch, "train_loss": figures["loss"], "train_accuracy": figures["accuracy"],
             "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": self.schedule.get_last_lr()[0],

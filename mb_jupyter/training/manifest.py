@@ -193,6 +193,14 @@ def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings
         told = " ".join(finding.message for finding in findings if finding.excluded)
         raise TrainingError(f"None of the {count(len(listing.candidates), 'file')} in '{name}' can be used.", told)
     classes = sorted({picture.label for picture in used})
+    for label in classes:
+        try:
+            label.encode()
+        except UnicodeEncodeError:  # made on a system with another encoding: no record could hold it
+            raise TrainingError(
+                f"The name of the class '{shown(label)}' in '{name}' is not valid Unicode.",
+                "Rename its folder, then look at the pictures again.",
+            ) from None
     if len(classes) < 2:
         left_out = sum(len(finding.files) for finding in findings if finding.excluded and finding.kind != "hidden")
         others = f" ({count(left_out, 'file')} could not be used)" if left_out else ""

@@ -13,6 +13,7 @@ from torch import nn
 from .errors import TrainingError
 
 SHARE = 0.5  # of the free memory that a step may take: the estimate below is rough
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -78,5 +79,5 @@ def named(batch: int) -> Iterator[None]:
 
 def ran_out(error: BaseException) -> bool:
     """Return whether an allocation failed, on the GPU or on the processor."""
-    # torch has a class for the first only; the allocator of processors raises a plain RuntimeError
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    # torch has a class for its own allocator on GPUs only; everything else is a plain RuntimeError
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)

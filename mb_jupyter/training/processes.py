@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from typing import Any
 
 # one process exports or scans while the others wait: longer than any of that lasts
@@ -29,6 +30,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def on_this_machine() -> int:
+    """Return how many of the processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def start(cuda: bool) -> None:
     """Join the other processes, through NCCL on GPUs and gloo on processors."""
     if world() > 1:
@@ -44,6 +50,14 @@ def leave() -> None:
 
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def abandon(code: int) -> None:
+    """End this process at once when there are others: they wait for it, and parting properly would wait for them."""
+    if world() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def wait() -> None:

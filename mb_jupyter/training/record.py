@@ -24,6 +24,7 @@ STAGES = ("start", "features", "head", "epoch", "calibrate", "evaluate", "export
 BETWEEN_WRITES = 0.5  # seconds from one progress to the next on disk
 BETWEEN_LINES = 20.0  # seconds from one line about progress to the next in the log
 STOP_FILE = "stop"
+FAILED_FILE = "failed.json"  # what ended a process that is not the first, and with it all of them
 
 
 class Recorder:
@@ -46,6 +47,7 @@ class Recorder:
         if self._writes:
             with _writing(output):
                 output.mkdir(parents=True, exist_ok=True)
+                (output / FAILED_FILE).unlink(missing_ok=True)
 
     # -- the run's own story -------------------------------------------------------------------------
 
@@ -161,15 +163,30 @@ class Recorder:
         }
         if not known:
             shown["traceback"] = "".join(traceback.format_exception(error))
+            shown = self._told_by_another() or shown
         self._status.update(state="failed", message=shown["cause"], error=shown, eta_seconds=None)
         self.say("failed. " + " ".join(shown[key] for key in ("cause", "fix", "alternative") if shown[key]))
-        if not known and self._writes:
-            sys.stderr.write(shown["traceback"])
-        if not self._writes:  # only the launcher's own log hears of the other processes
+        if self._writes:
+            sys.stderr.write(shown.get("traceback", ""))
+        else:
             sys.stderr.write(f"process {processes.rank()}: {shown['cause']} {shown['fix']}\n")
         # a full disk may refuse even this; the exit code and the log still tell
         with contextlib.suppress(TrainingError):
-            self._write_status()
+            self._write_status() if self._writes else self._tell_the_first(shown)
+
+    def _tell_the_first(self, shown: dict[str, str]) -> None:
+        """Leave what went wrong here: the first process only sees that the connection is gone."""
+        with _writing(self.output):
+            told = {"state": "failed", "error": shown}
+            _replace(self.output / FAILED_FILE, _bytes(json.dumps(told, ensure_ascii=False)))
+
+    def _told_by_another(self) -> dict[str, str] | None:
+        if not self._writes:
+            return None
+        try:
+            return dict(json.loads((self.output / FAILED_FILE).read_bytes())["error"])
+        except (OSError, ValueError, LookupError):
+            return None
 
     # -- files ---------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import checkpoint, processes
+from .errors import TrainingError
 from .record import Recorder
 from .settings import Settings
 
@@ -20,11 +21,22 @@ MINUTES_ON_A_PROCESSOR = 10.0
 
 
 def choose_device() -> torch.device:
-    """Return where this process computes: its GPU, else the processor."""
+    """Return where this process computes: its GPU, else the processor.
+
+    Every process refuses when the machine has fewer GPUs than processes: one alone would leave the others waiting.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return torch.device("cpu")
+    gpus, here = torch.cuda.device_count(), max(processes.on_this_machine(), processes.local_rank() + 1)
+    if here > gpus:
+        raise TrainingError(
+            f"{here} processes were asked for, and this machine has {gpus} GPU{'s' if gpus > 1 else ''}.",
+            f"Set processes: {gpus}.",
+        )
+    # what is called float32 is to be it: the export is compared with the network to 1e-3, and TF32 errs by more
+    torch.backends.cudnn.allow_tf32 = False
     torch.cuda.set_device(processes.local_rank())
     return torch.device("cuda", processes.local_rank())
 

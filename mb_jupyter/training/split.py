@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -53,23 +53,37 @@ def split(pictures: Sequence[Picture], *, seed: int, validation_fraction: float,
         )
     # a test part of the user's own changes how much of the rest makes the same proportion
     share = 1.0 - sum(fraction for part, fraction in fractions.items() if part in given)
-    taken = _take(pool, {part: fraction / share for part, fraction in wanted.items()}, seed, pictures)
-    return [
-        replace(picture, split=picture.split if picture.split in fractions else taken.get(picture.group, "train"))
-        for picture in pictures
-    ]
+    held = _held_out(pictures)
+    taken = _take(pool, {part: fraction / share for part, fraction in wanted.items()}, seed, held)
+
+    def part(picture: Picture) -> str:
+        if picture.split in fractions:
+            return picture.split
+        # what the user put into train stays; what was left open follows its copies into the part that is held out
+        followed = held.get(picture.group) if not picture.split else None
+        return followed or taken.get(picture.group, "train")
+
+    return [replace(picture, split=part(picture)) for picture in pictures]
 
 
-def _take(pool: list[Picture], fractions: dict[str, float], seed: int, pictures: Sequence[Picture]) -> dict[str, str]:
-    """Return the part of every group that is taken from the pool."""
-    fixed = {picture.group for picture in pictures if picture.split in ("validation", "test")}
+def _held_out(pictures: Sequence[Picture]) -> dict[str, str]:
+    """Return the part of every group of which the user holds a picture out; test before validation."""
+    held: dict[str, str] = {}
+    for picture in pictures:
+        if picture.split == "test" or (picture.split == "validation" and picture.group not in held):
+            held[picture.group] = picture.split
+    return held
+
+
+def _take(pool: list[Picture], fractions: dict[str, float], seed: int, held: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of every group that is taken from the pool; those of ``held`` stay."""
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture in pool:
         groups[picture.group].append(picture)
     # a group with two labels (near copies) counts for the more frequent one
     by_class: dict[str, dict[str, int]] = defaultdict(dict)
     for name, members in groups.items():
-        if name not in fixed:  # a copy of it is held out by the user already
+        if name not in held:  # a copy of it is held out by the user already
             labels = Counter(picture.label for picture in members)
             by_class[min(labels, key=lambda label: (-labels[label], label))][name] = len(members)
     roomy = {label: sizes for label, sizes in by_class.items() if len(sizes) >= len(fractions) + 1}

@@ -20,6 +20,7 @@ from .network import Choice, Classifier
 from .parts import Parts
 from .plan import Opener
 from .prefix import fastest
+from .quantise import MOST_PICTURES
 from .session import Session
 from .tail import Source, Tail
 
@@ -30,6 +31,7 @@ ENOUGH = 512  # validation pictures to see whether the pictures have a top
 NO_TOP = 1.25  # the loss on turned pictures over that on upright ones: 1.14 and 0.97 without a top, 1.48 with one
 EXPORT_SECONDS = 30.0  # for export and proof
 PACE = {"cpu": 20.0, "cuda": 400.0}  # pictures per second of an evaluation, at the least
+PROOF_PACE = 20.0  # pictures per second and core, one by one through onnxruntime
 
 
 class Scores(NamedTuple):
@@ -68,7 +70,10 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
 
 def reserve(session: Session, parts: Parts) -> float:
     """Return the seconds to keep for what comes after the fine-tuning."""
-    return EXPORT_SECONDS + (2 * len(parts.validation) + 3 * len(parts.test)) / PACE[session.device.type]
+    validation, test = len(parts.validation), len(parts.test)
+    here = (2 * validation + test) / PACE[session.device.type]
+    # the proof, the baseline and the int8 variant run on the processor everywhere
+    return EXPORT_SECONDS + here + 2 * (test + min(test, MOST_PICTURES)) / (PROOF_PACE * parallel.cores())
 
 
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
@@ -283,6 +288,7 @@ def finished(
     session: Session, choice: Choice, parts: Parts, result: dict[str, Any], *, variants: dict[str, Any]
 ) -> None:
     """Record the result, and refuse a model that is worse than was asked for."""
+    processes.wait()  # for the first one: a refusal by another would end it before it has written this
     recorder, wanted = session.recorder, session.settings.min_accuracy
     proof = result.pop("verification")
     result = {**result, "agreement": proof["agreement"], "largest_difference": proof["largest_difference"]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import tempfile
 
@@ -145,6 +146,14 @@ def test_a_shelf_keeps_rows_outside_memory_and_leaves_nothing_behind(tmp_path, m
 def test_a_shelf_without_room_stays_empty(monkeypatch):
     monkeypatch.setattr(data, "LARGEST_SHELF", 10)
     shelf = data.Shelf(3, (2, 2), np.float32)
+    shelf.put(0, np.ones((2, 2)))
+    assert shelf.get(0) is None
+
+
+def test_a_row_that_the_disk_took_in_part_is_not_read(monkeypatch):
+    shelf = data.Shelf(3, (2, 2), np.float32)
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, row, at: whole(file, row[: max(1, len(row) // 2)], at))
     shelf.put(0, np.ones((2, 2)))
     assert shelf.get(0) is None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -145,12 +148,37 @@ def test_a_folder_that_cannot_be_written_costs_no_training(extract, samples, tmp
     assert not list((tmp_path / "kept").iterdir())
 
 
+def test_a_shared_cache_that_may_only_be_read_is_used_and_left_alone(extract, samples, tmp_path, monkeypatch) -> None:
+    first = extract(samples)
+    files = sorted((tmp_path / "kept").glob("*/*"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    for sample in samples:
+        sample.path.unlink()
+    assert np.array_equal(extract(samples), first)
+    assert files == sorted((tmp_path / "kept").glob("*/*"))
+
+
 def test_more_than_memory_should_hold(extract, samples, monkeypatch) -> None:
     first = extract(samples)
     monkeypatch.setattr(features, "IN_MEMORY_BYTES", 1000)
     there = extract(samples)
     assert isinstance(there, np.memmap)
     assert np.array_equal(there, first)
+
+
+def test_more_than_the_disk_holds_is_an_error_before_anything_is_written(extract, samples, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(features, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        extract(samples)
+    assert Path(str(caught.value.filename)).parent == Path(tempfile.gettempdir()), "the folder to make room in"
 
 
 def test_a_lost_picture_is_named(extract, samples) -> None:

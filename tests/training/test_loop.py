@@ -159,6 +159,11 @@ def test_no_memory_names_the_batch_size_to_try():
     assert refused.value.fix == "Try batch_size: 32."
 
 
+@pytest.mark.parametrize("said", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `create`"])
+def test_a_gpu_that_others_have_filled_is_no_bug(said):
+    assert memory.ran_out(RuntimeError(said))
+
+
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match=r"size mismatch|must match"), memory.named(64):
         torch.ones(2) + torch.ones(3)

@@ -29,6 +29,7 @@ from mb_jupyter.training.calibrate import temperature
 
 PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
 QUICK = {"architecture": "efficientnet_lite0", "image_size": 64, "epochs": 2, "recipe": "finetune", "max_minutes": 1000}
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 TIMES = ("time", "seconds", "pictures_per_second")
 
 
@@ -369,13 +370,27 @@ def test_a_picture_changed_since_the_split_is_named(finished, code, pictures, tm
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")
+def test_what_ends_the_second_process_is_told_by_the_run(finished, code, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "pictures")
+    program = Program(code, tmp_path / "pictures", tmp_path / "run", image_size=48)
+    shutil.copy(finished.output / "split.csv", program.output)
+    with (finished.output / "split.csv").open(encoding="utf-8", newline="") as file:
+        trained = [row["ImageSource"] for row in csv.DictReader(file) if row["Split"] == "train"]
+    Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / trained[1])  # the processes take turns
+    assert program.run(module=TORCHRUN) != 0, program.log
+    told = [json.loads((program.output / name).read_bytes()) for name in ("status.json", "failed.json")]
+    assert program.status["state"] == "failed", program.log
+    for each in told:
+        assert each["error"]["cause"] == f"The picture {trained[1]} changed since the pictures were scanned."
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")
 def test_two_processes_give_the_numbers_of_one(finished, code, pictures, tmp_path):
     program = Program(code, pictures, tmp_path / "run", seed=5)
     # on a busy machine two processes may find another engine the fastest than one did: not what is tested here
     (program.output / "checkpoint").mkdir()
     shutil.copy(finished.output / "checkpoint" / "engine.json", program.output / "checkpoint")
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert program.run(module=launcher) == 0, program.log
+    assert program.run(module=TORCHRUN) == 0, program.log
     assert len(program.of("epoch")) == len(finished.of("epoch"))
     for alone, together in zip(
         finished.of("epoch") + finished.of("result"), program.of("epoch") + program.of("result"), strict=True

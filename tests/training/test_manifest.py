@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,10 @@ def test_progress_and_what_is_known(flowers: Path) -> None:
     assert scan(flowers, known=known) == scan(flowers)
     (flowers / "rose/new.jpg").unlink()
     assert scan(flowers, known=known) == scan(flowers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep names as text")
+def test_a_class_whose_name_is_not_unicode_is_refused(flowers: Path) -> None:
+    (flowers / "tulip").rename(os.fsdecode(os.fsencode(flowers) + b"/bl\xfcte"))
+    said = refusal(lambda: scan(flowers))
+    assert "'bl\\xfcte'" in said and "Rename its folder" in said

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,17 @@ def test_a_copy_in_two_parts_is_kept_where_it_measures(tmp_path: Path) -> None:
     assert finding.files == ("train/rose/leak.jpg",) and finding.excluded
     assert "A picture that was trained on cannot test" in finding.message
     assert "test/rose/000.jpg" in {picture.path for picture in found.pictures}
+
+
+def test_what_is_left_open_follows_its_copies_into_the_part_that_is_held_out() -> None:
+    marked = [replace(picture, split="test") for picture in made({"a": [1, 1], "b": [1]})]
+    copies = [
+        replace(picture, path=f"copy of {picture.path}", sha256=picture.sha256[::-1], split=part)
+        for picture, part in zip(marked, ("", "train", ""), strict=True)
+    ]
+    rest = [replace(picture, group=f"more {picture.group}") for picture in made({"a": [1] * 9, "b": [1] * 9})]
+    found = {picture.path: picture.split for picture in cut([*marked, *copies, *rest])}
+    assert [found[picture.path] for picture in copies] == ["test", "train", "test"]
 
 
 def test_classes_missing_from_a_part(tmp_path: Path) -> None:
