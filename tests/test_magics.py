@@ -183,7 +183,7 @@ def test_a_run_that_is_not_there(shell, name, said):
 
 
 def test_paths_are_data(shell, tmp_path, monkeypatch):
-    names = ["a b's", "ü $HOME {x}", "<img src=x onerror=alert(1)>", "a;"]
+    names = ["a b's", "ü $HOME {x}", "<img src=x onerror=alert(1)>", "a;", "more (2"]
     for name in names:
         write_pictures(tmp_path / name, each=3)
     assert repr(run_value(shell, '%mb_data "a b\'s"')).endswith("9 pictures in 3 classes>")
@@ -192,6 +192,7 @@ def test_paths_are_data(shell, tmp_path, monkeypatch):
     shell.user_ns["path"] = tmp_path / names[2]
     assert run_value(shell, "%mb_data {{path}}").root == tmp_path / names[2]
     assert run_value(shell, "%mb_data 'a;'").root == tmp_path / names[3]
+    assert run_value(shell, "%mb_data more (2").root == tmp_path / names[4], "a line is no Python"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert run_value(shell, "%mb_data ~/'a b\\'s'".replace("\\'", "'\"'\"'")).root == tmp_path / names[0]
 

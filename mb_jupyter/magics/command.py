@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand, output_can_be_silenced
+from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from mb_jupyter.display import Durable, Shown, escape, somebody_there
@@ -56,9 +56,11 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
                 return show(panel)
             try:
                 args = parser().parse_args(words)
-                return method(self, args, body) if cell else method(self, args)
+                found = method(self, args, body) if cell else method(self, args)
             except ConfigError as error:
                 raise UsageError(f"{error.cause}\n{error.fix}") from None
+            # IPython's own way reads the line, or the cell, as Python, which a path or YAML need not be
+            return None if line.rstrip().endswith(";") else found
 
         @functools.cache
         def parser() -> Any:
@@ -71,8 +73,7 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
         magic.__name__ = method.__name__
         magic.__doc__ = f"{method.__doc__}\n\n        Its options: %{method.__name__} --help"
         magic.options = parser  # type: ignore[attr-defined]
-        silent = output_can_be_silenced(no_var_expand(magic))
-        return line_cell_magic(silent) if cell else line_magic(silent)
+        return line_cell_magic(no_var_expand(magic)) if cell else line_magic(no_var_expand(magic))
 
     return decorate
 
