@@ -55,6 +55,14 @@ def test_all_is_well(azure, place):
     assert flight.require() is flight
 
 
+def test_storage_without_keys_needs_a_role(azure, place):
+    azure.datastore_credentials = "None"
+    azure.make_workspace("keyless", "rg")
+    flight = cloud.preflight(cloud.choose(workspace="keyless"))
+    assert line(flight, "identity").said.endswith("needs Storage Blob Data Contributor")
+    assert line(flight, "identity").ok is None
+
+
 def _errored(azure):
     azure.make_compute("gpu", error={"code": "ClusterCoreQuotaReached", "message": "The cores are gone."})
 

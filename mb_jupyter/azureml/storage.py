@@ -45,6 +45,7 @@ class Store:
         self._connection = connection
         self._lock = threading.Lock()
         self._client: Any = None
+        self._has_key = True
         self._renew_at = 0.0
 
     def uri(self, path: str) -> str:
@@ -55,6 +56,12 @@ class Store:
     def address(self) -> str:
         """The container's address, without its signature."""
         return str(self._container().url).partition("?")[0]
+
+    @property
+    def by_identity(self) -> bool:
+        """Tell whether no key is kept here: whoever opens it, on a node too, must have a role of their own."""
+        self._container()
+        return not self._has_key
 
     def names(self, prefix: str) -> Iterator[Blob]:
         """Yield the blobs whose names begin with ``prefix``."""
@@ -160,7 +167,8 @@ class Store:
         path = f"{connection.place.workspace_path}/datastores/{self.datastore}"
         facts = connection.arm.get(path, VERSION)["properties"]
         credential: Any = connection.credential
-        if (facts.get("credentials") or {}).get("credentialsType", "None") != "None":
+        self._has_key = (facts.get("credentials") or {}).get("credentialsType", "None") != "None"
+        if self._has_key:
             body = {"expirableSecret": True, "expireAfterHours": 1}
             secrets = connection.arm.send("POST", f"{path}/listSecrets", VERSION, body=body).json()
             credential = secrets.get("sasToken") or secrets.get("key") or credential

@@ -200,6 +200,9 @@ class _Flight:
             "" if ready else "Wait, or take another.",
         )
         self.say("region", True, self.facts.region)
+        if self.facts.datastore_auth.casefold() == "identity":
+            said = "the storage keeps no keys: needs Storage Blob Data Contributor"
+            self.say("identity", None, said, "Whoever may assign roles gives it to you, on the storage account.")
         self._compute(self.answer("compute", found), self.answer("size", sizes))
 
     def _role(self, granted: Any) -> None:

@@ -140,7 +140,8 @@ class Execution(threading.Thread):
         for name, one in (given.get("outputs") or {}).items():
             uri = one.get("uri") or f"azureml://datastores/workspaceblobstore/paths/azureml/{self.job.name}/{name}/"
             uri = uri.replace("${{name}}", self.job.name).replace("${{output_name}}", name)
-            container, prefix = assets.locate(azure, space, uri.replace("${{default_datastore}}", "workspaceblobstore"))
+            uri = uri.replace("${{default_datastore}}", "workspaceblobstore")
+            container, prefix = assets.locate(azure, space, uri, identity=self._identity)
             output = Output(
                 folder / "outputs" / name, container, prefix.rstrip("/") + "/", one.get("mode") == "ReadWriteMount"
             )
@@ -149,8 +150,12 @@ class Execution(threading.Thread):
                 output.known = _download(azure, container, output.prefix, output.folder)
             self._outputs[name] = output
 
+    @property
+    def _identity(self) -> bool:
+        return bool(self.job.given.get("identity"))
+
     def _bring(self, name: str, one: dict[str, Any], folder: Path) -> str:
-        container, prefix = assets.locate(self.azure, self.job.space, one["uri"])
+        container, prefix = assets.locate(self.azure, self.job.space, one["uri"], identity=self._identity)
         target = folder / "inputs" / name
         target.mkdir(parents=True)
         if one["jobInputType"] == "uri_file":
@@ -214,7 +219,7 @@ class Execution(threading.Thread):
             (work / "tmp").mkdir()
             for local in range(each):
                 rank = node * each + local
-                ranks = {"RANK": rank, "WORLD_SIZE": nodes * each, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": each,
+                ranks = {"RANK": rank, "WORLD_SIZE": nodes * each, "LOCAL_RANK": local,
                          "NODE_RANK": node, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
                 distributed = self.job.given.get("distribution") is not None
                 own = {name: str(value) for name, value in ranks.items()} if distributed else {}

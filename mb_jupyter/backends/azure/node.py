@@ -46,6 +46,8 @@ class RefusedError(SystemExit):
 def main() -> int:
     """Unpack, go on from what is there, run the program, keep the mount up to date; return its exit code."""
     given, command = _arguments()
+    # Azure tells the number of all processes, not that of this node's
+    os.environ.setdefault("LOCAL_WORLD_SIZE", str(given.processes))
     place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
     data = Path(given.data) if not given.manifest else place / "data"
     output = place / "run"
@@ -330,6 +332,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--data", default="")
     parser.add_argument("--manifest", default="")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--processes", type=int, default=1, help="on each node")
     return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
 
 

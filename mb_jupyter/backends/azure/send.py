@@ -128,7 +128,8 @@ def _spec(
         name=facts["job"],
         title=job.name.rpartition("/")[2],
         experiment=str(facts["experiment"]),
-        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} -- {' '.join(words)}",
+        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} --processes {job.processes} -- "
+        + " ".join(words),
         code=code,
         compute=str(options["compute"]),
         output=store.uri(facts["prefix"]),
@@ -137,6 +138,7 @@ def _spec(
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
         minutes=float(facts["minutes"]),
+        by_identity=store.by_identity,
         env={"PYTHONUNBUFFERED": "1", **job.env},
         tags={"mb_run": folder.path.name},
     )
