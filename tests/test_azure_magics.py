@@ -180,6 +180,15 @@ def test_a_device_code_is_shown_in_the_cell(azure, shell, monkeypatch):
     assert "Azure workspace ws" in said
 
 
+def test_a_device_code_is_typed_in_once(azure, shell, monkeypatch):
+    azure.make_workspace("ws", "rg")
+    monkeypatch.setattr(f"{HERE}.somebody_there", lambda: True)
+    run(shell, f"%mb_workspace use ws --sign-in device -s {azure.subscription}")
+    assert cloud.chosen().tenant == azure.tenant
+    run(shell, "%mb_compute list")
+    assert len(azure.asked("POST", "*/devicecode")) == 1
+
+
 def test_stopping_says_what_azure_may_go_on_with(azure, shell, chosen, monkeypatch):
     def stopped(*args: Any) -> None:
         raise KeyboardInterrupt

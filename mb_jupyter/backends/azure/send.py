@@ -93,7 +93,7 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
     for name, path in job.attachments.items():
         with path.open("rb") as file:
             store.put(f"{prefix}{name}", file)
-    for stale in ("stop", "ended.json"):
+    for stale in ("stop", "ended.json", "status.json"):  # of an attempt before
         store.delete(f"{prefix}{stale}")
     kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "kernel", "log")}
     aside = folder.path / f".{FACTS}.sent"
