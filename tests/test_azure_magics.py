@@ -155,6 +155,26 @@ def test_a_provider_that_is_not_registered_is_registered(azure, shell):
     assert azure.providers["microsoft.machinelearningservices"] == "Registered"
 
 
+def test_contributor_of_the_resource_group_only(azure, shell, tmp_path):
+    from tests.standin import write_pictures
+
+    azure.make_group("made")
+    azure.role_of_group = True
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    said = run(shell, f"%mb_workspace create flowers {place} -y")
+    assert "Not checked: the region" in said and "Not checked: whether the providers are registered" in said
+    said = run(shell, "%mb_compute create gpu --size Standard_NC64as_T4_v3 -y")
+    assert "Not checked: whether the region offers the size" in said and "ready" in said
+    assert "The catalogue. Not checked" in run(shell, "%mb_compute sizes")
+    fails(shell, "%mb_compute create other --size Standard_NC12 -y", "retired by Azure, 2023")
+    azure.fault("PUT", "*/computes/*", status=400)
+    fails(shell, "%mb_compute create other -y", "quota of 0 and cannot accomodate")
+    write_pictures(tmp_path / "trees")
+    plan = run(shell, "%%mb_train trees --backend azure --dry-run\ndata: trees")
+    assert "not checked: the account may not ask this of the subscription" in plan
+    assert cloud.preflight(cloud.chosen()).gpus == 4, "as the catalogue says"
+
+
 def test_a_compute_that_azure_refuses_at_once_is_one_card(azure, shell, chosen):
     azure.fault("PUT", "*/computes/*", status=400)
     error = fails(shell, "%mb_compute create gpu -y", "quota of 0 and cannot accomodate")

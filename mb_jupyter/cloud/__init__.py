@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.azureml.aside import aside
 
+from .allowed import NOT_CHECKED
 from .catalogue import CATALOGUE, Size, nearest
 from .cleanup import Leftover, leftovers, remove
 from .computes import Compute, computes, require_ready
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUE",
     "DELETED_DAYS",
+    "NOT_CHECKED",
     "PRIORITIES",
     "AzureWorkspace",
     "Check",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import AzureError
 
+from .allowed import if_allowed
 from .catalogue import CATALOGUE, DEFAULT, Size, find, nearest, spelt
 from .listing import Listing
 from .names import AZURE, Finding, check_compute_name, free_name, require
@@ -171,7 +173,7 @@ class Compute:
                 f"Use it: %mb_compute use {there.name}.",
                 f"Take another name, such as {self._free()}.",
             )
-        require(self.findings(self._offered()), f"The compute {self.name}")
+        require(self.findings(self._offered(progress)), f"The compute {self.name}")
         return self._make(progress)
 
     def recreate(self, progress: Progress | None = None) -> ComputeFacts:
@@ -181,7 +183,7 @@ class Compute:
         there = self.facts()
         if there is None:
             raise self._absent()
-        require(self.findings(self._offered()), f"The compute {self.name}")
+        require(self.findings(self._offered(progress)), f"The compute {self.name}")
         service.delete(self._connected, self.name, progress)
         service.wait_until_gone(self._connected, self.name, progress)
         return self._make(progress)
@@ -217,9 +219,10 @@ class Compute:
             raise AzureError("The compute has no workspace.", "Choose one first: %mb_workspace use NAME.")
         return self.connection
 
-    def _offered(self) -> list[Size]:
+    def _offered(self, progress: Progress | None) -> list[Size] | None:
         connection = self._connected
-        return region_sizes(connection.arm, connection.place.subscription, self._region)
+        ask = partial(region_sizes, connection.arm, connection.place.subscription, self._region)
+        return if_allowed(ask, "whether the region offers the size, and the quota", progress)
 
     @property
     def _region(self) -> str:

@@ -32,6 +32,7 @@ SUBMIT = (
     "Microsoft.MachineLearningServices/workspaces/experiments/runs/write",
     "Microsoft.MachineLearningServices/workspaces/experiments/runs/submit/action",
 )
+SPARED = ("role", "provider", "size")  # a run can do without knowing
 SLOW, FAST = 10e6, 100e6  # bits a second: between them lie most lines up
 WORDS = {True: ("ok", GOOD), False: ("stop", BAD), None: ("note", WARN)}
 
@@ -156,10 +157,14 @@ class _Flight:
         try:
             return future.result(max(self.until - time.monotonic(), 0.01))
         except TooLate:
-            self.say(name, None, "Azure has not answered in time.", "Try again; the run itself waits longer.")
+            ok = None if name in SPARED else False
+            self.say(name, ok, "Azure has not answered in time.", "Try again; the run itself waits longer.")
         except MBError as error:
-            status = getattr(error, "status", None)
-            self.say(name, None if status == 403 and name != "workspace" else False, error.cause, error.fix)
+            if getattr(error, "status", None) == 403 and name in SPARED:
+                said = "not checked: the account may not ask this of the subscription"
+                self.say(name, None, said, "The run does not need it; the role Reader on the subscription would do.")
+            else:
+                self.say(name, False, error.cause, error.fix)
         return None
 
     def _signed_in(self, pool: ThreadPoolExecutor) -> Connection | None:
@@ -243,6 +248,8 @@ class _Flight:
             self._state(self.compute)
         if sizes is not None:
             self._size(self.compute, sizes)
+        else:  # how many GPUs a node has is known without the region
+            self.size = find(self.compute.size)
         return None
 
     def _state(self, compute: ComputeFacts) -> None:
