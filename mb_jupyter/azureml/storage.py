@@ -23,6 +23,7 @@ VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
 RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
 CHUNK = 4 * 2**20
 MOST_PAUSES = 5
+FOLDER = "hdi_isfolder"  # what a mount (blobfuse) writes on an empty blob for each folder
 
 Answer = TypeVar("Answer")
 
@@ -64,10 +65,15 @@ class Store:
         return not self._has_key
 
     def names(self, prefix: str) -> Iterator[Blob]:
-        """Yield the blobs whose names begin with ``prefix``."""
+        """Yield the blobs whose names begin with ``prefix``; the empty ones that mark folders are left out."""
+
+        def ask(container: Any) -> list[Any]:
+            return list(container.list_blobs(name_starts_with=prefix, include=["metadata"]))
+
         with translated("listing the files in the workspace's storage"):
-            for found in self._do(lambda container: list(container.list_blobs(name_starts_with=prefix))):
-                yield Blob(found.name, found.size or 0, found.etag or "", found.last_modified.timestamp())
+            for found in self._do(ask):
+                if FOLDER not in {key.casefold() for key in found.metadata or ()}:
+                    yield Blob(found.name, found.size or 0, found.etag or "", found.last_modified.timestamp())
 
     def find(self, name: str) -> Blob | None:
         """Return a blob's facts, None when there is none."""

@@ -294,7 +294,8 @@ class Output:
 
     def store(self, azure: Azure, final: bool = False) -> None:
         """Upload what is new; while the job runs, only what has rested for a moment."""
-        _upload(azure, (self.container, self.prefix), self.folder, self.known, settled=not final)
+        place = (self.container, self.prefix)
+        _upload(azure, place, self.folder, self.known, settled=not final, folders=self.mounted)
 
 
 class Log:
@@ -322,9 +323,13 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _upload(
-    azure: Azure, place: tuple[str, str], folder: Path, known: dict[str, tuple[int, int]], *, settled: bool = False
-) -> None:
-    """Upload the files of a folder that changed; ``settled`` leaves out what was written just now."""
+    azure: Azure, place: tuple[str, str], folder: Path, known: dict[str, tuple[int, int]], *, settled: bool = False,
+    folders: bool = False,
+) -> None:  # fmt: skip
+    """Upload the files of a folder that changed; ``settled`` leaves out what was written just now.
+
+    With ``folders`` each folder leaves an empty blob of its name, as blobfuse does.
+    """
     container, prefix = place
     if not folder.is_dir():
         return
@@ -332,6 +337,10 @@ def _upload(
         name = file.relative_to(folder).as_posix()
         try:
             stamp = _stamp(file)
+            if folders and file.is_dir() and name not in known:
+                marked = {"hdi_isfolder": "true"}
+                azure.azurite.container(container).upload_blob(prefix + name, b"", metadata=marked, overwrite=True)
+                known[name] = stamp
             if not file.is_file() or known.get(name) == stamp or (settled and time.time_ns() - stamp[1] < 2e8):
                 continue
             with file.open("rb") as stream:
@@ -344,7 +353,8 @@ def _upload(
 def _download(azure: Azure, container: str, prefix: str, folder: Path) -> dict[str, tuple[int, int]]:
     """Download what lies under a prefix and return what was found."""
     client = azure.azurite.container(container)
-    names = [blob.name for blob in client.list_blobs(name_starts_with=prefix)]
+    blobs = list(client.list_blobs(name_starts_with=prefix, include=["metadata"]))
+    names = [blob.name for blob in blobs if "hdi_isfolder" not in (blob.metadata or {})]
 
     def fetch(name: str) -> Path:
         file = folder / name[len(prefix) :]

@@ -58,6 +58,7 @@ def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     first, second = azure.jobs.values()
     assert (first.status, second.status) == ("Failed", "Completed") and second.name == f"{first.name}-2"
     assert "found a checkpoint" in the_run(shell).logs()
+    assert not (the_run(shell).folder / "checkpoint").exists(), "the mark that blobfuse leaves for a folder is no file"
 
 
 def test_a_node_that_dies_with_everything_on_it(azure, shell):
