@@ -55,6 +55,19 @@ def test_all_is_well(azure, place):
     assert flight.require() is flight
 
 
+def test_nodes_that_could_not_be_had_once_stop_nothing(azure, place):
+    told = {"code": "ClusterCoreQuotaReached", "message": "The cores were gone at noon."}
+    azure.make_compute("gpu")["properties"]["properties"]["errors"] = [{"error": told}]
+    flight = cloud.preflight(place)
+    assert flight.ok and line(flight, "compute").ok
+    assert line(flight, "nodes").ok is None and "The cores were gone at noon" in line(flight, "nodes").said
+    connection = place.connect()
+    assert cloud.require_ready(connection, "gpu").ready
+    for shown in (cloud.computes(connection), cloud.ComputeView.of("gpu", connection)):
+        text = shown._repr_mimebundle_()["text/plain"]
+        assert "The cores were gone at noon" in text and "ready" in text and "recreate" not in text
+
+
 def test_storage_without_keys_needs_a_role(azure, place):
     azure.datastore_credentials = "None"
     azure.make_workspace("keyless", "rg")

@@ -25,7 +25,10 @@ WIRE = {LOW_PRIORITY: "LowPriority", DEDICATED: "Dedicated"}
 
 @dataclass(frozen=True)
 class ComputeFacts:
-    """A compute as the service describes it. ``errors`` are pairs of code and message."""
+    """A compute as the service describes it. Errors are pairs of code and message.
+
+    ``errors`` are of the compute itself, ``node_errors`` of its latest try to have more nodes: it tries again.
+    """
 
     name: str
     kind: str
@@ -41,6 +44,7 @@ class ComputeFacts:
     preempted_nodes: int = 0
     allocation: str = ""
     errors: tuple[tuple[str, str], ...] = ()
+    node_errors: tuple[tuple[str, str], ...] = ()
     tags: dict[str, str] = field(default_factory=dict, hash=False)
     region: str = ""
 
@@ -151,7 +155,8 @@ def facts_of(answer: dict[str, Any]) -> ComputeFacts:
         running_nodes=int(nodes.get("runningNodeCount") or 0),
         preempted_nodes=int(nodes.get("preemptedNodeCount") or 0),
         allocation=str(inner.get("allocationState") or ""),
-        errors=(*_errors(outer.get("provisioningErrors")), *_errors(inner.get("errors"))),
+        errors=_errors(outer.get("provisioningErrors")),
+        node_errors=_errors(inner.get("errors")),
         tags=answer.get("tags") or {},
         region=str(outer.get("computeLocation") or answer.get("location") or ""),
     )

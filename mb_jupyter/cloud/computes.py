@@ -58,7 +58,11 @@ def computes(connection: Connection) -> Listing[ComputeFacts]:
         rows,
         said=f"{len(found)} in the workspace {connection.place.workspace}.",
         notes=[
-            f"{c.name} is in an errored state: {told_errors(c)} Mend it: %mb_compute recreate {c.name}" for c in broken
+            *(
+                f"{c.name} is in an errored state: {told_errors(c)} Mend it: %mb_compute recreate {c.name}"
+                for c in broken
+            ),
+            *(f"{c.name}: {told_node_errors(c)}" for c in found if c.node_errors),
         ],
     )
 
@@ -72,9 +76,18 @@ def told_errors(facts: ComputeFacts) -> str:
     """Return Azure's own message in full, and what its code means where that is known."""
     if not facts.errors:
         return f"Azure calls it {facts.state} and gives no reason."
+    return _told(facts.errors)
+
+
+def told_node_errors(facts: ComputeFacts) -> str:
+    """Return why the latest nodes could not be had, in Azure's own words; empty when they could."""
+    return f"Its latest nodes could not be had: {_told(facts.node_errors)}" if facts.node_errors else ""
+
+
+def _told(errors: Iterable[tuple[str, str]]) -> str:
     return " ".join(
         f"{message.rstrip('.')}. ({code}{': ' + MEANINGS[code] if code in MEANINGS else ''})"
-        for code, message in facts.errors
+        for code, message in errors
     )
 
 

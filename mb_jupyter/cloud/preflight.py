@@ -17,7 +17,7 @@ from mb_jupyter.display import BAD, GOOD, TEXT, WARN, Markup, card, escape, tabl
 from mb_jupyter.errors import AzureError, MBError
 
 from .catalogue import Size, find, nearest, spelt
-from .computes import QUOTA, state_of, told_errors
+from .computes import QUOTA, state_of, told_errors, told_node_errors
 from .listing import money
 from .names import free_name
 from .place import Chosen
@@ -257,6 +257,8 @@ class _Flight:
         starting = "" if compute.nodes else "; a node starts when the run comes, which takes minutes"
         ok = True if compute.ready else None
         self.say("compute", ok, f"{compute.name}, {state_of(compute)}, {nodes}{starting}")
+        if compute.node_errors:
+            self.say("nodes", None, told_node_errors(compute), "Azure tries again; the run waits in the queue.")
         if self.wanted.nodes > compute.max_nodes:
             said = f"the run wants {self.wanted.nodes} nodes, the compute has at most {compute.max_nodes}"
             self.say(

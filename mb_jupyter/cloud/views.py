@@ -9,7 +9,7 @@ from mb_jupyter.display import ACCENT, BAD, GOOD, TEXT, Markup, card, escape
 from mb_jupyter.errors import AzureError
 
 from .catalogue import spelt
-from .computes import Compute, computes, state_of, told_errors
+from .computes import Compute, computes, state_of, told_errors, told_node_errors
 from .listing import Listing, pairs
 from .place import Chosen
 from .workspaces import subscriptions, workspaces
@@ -88,6 +88,8 @@ class ComputeView:
         if facts.errored:
             mend = f"{told_errors(facts)} Mend it: %mb_compute recreate {facts.name}, or make another name."
             text, page = f"{text}\n{mend}", f"{page}<div>{escape(mend)}</div>"
+        if note := told_node_errors(facts):
+            text, page = f"{text}\n{note}", f"{page}<div>{escape(note)}</div>"
         return {"text/plain": text, "text/html": card(said, page, colour=BAD if facts.errored else GOOD)}
 
 
