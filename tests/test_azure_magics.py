@@ -148,6 +148,16 @@ def test_a_workspace_that_cannot_be_made_is_one_card(azure, shell, trouble, said
     assert "made" in run(shell, f"%mb_workspace cleanup --sign-in environment -s {azure.subscription}")
 
 
+def test_the_name_of_a_deleted_workspace_is_freed(azure, shell, chosen):
+    run(shell, "%mb_workspace delete ws -y")
+    assert azure.soft_deleted == {("rg", "ws")}
+    fails(shell, "%mb_workspace delete ws -g rg -y", "There is no workspace ws")
+    said = run(shell, "%mb_workspace delete ws -g rg --purge -y")
+    assert "is deleted for good" in said and not azure.soft_deleted
+    error = fails(shell, "%mb_workspace delete ws -g rg --purge -y", "no workspace ws in rg, nor a deleted one")
+    assert "--resource-group" in error.alternative
+
+
 def test_a_provider_that_is_not_registered_is_registered(azure, shell):
     azure.providers["microsoft.machinelearningservices"] = "NotRegistered"
     place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"

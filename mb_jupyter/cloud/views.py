@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml import Account, Connection, WorkspaceFacts
     from mb_jupyter.azureml.computes import ComputeFacts
 
+ABSENT = "WorkspaceNotFound"  # the code of our own error
+
 
 @dataclass(frozen=True)
 class WorkspaceView:
@@ -125,4 +127,5 @@ def locate(account: Account, place: Chosen) -> Chosen:
         )
     there = ", ".join(each.name for each in found) or "none"
     what = f"There is no workspace {place.workspace} there." if place.workspace else "It is not said which workspace."
-    raise AzureError(what, f"There are: {there}.", "Make one: %mb_workspace create NAME --region REGION.")
+    make = "Make one: %mb_workspace create NAME --region REGION."
+    raise AzureError(what, f"There are: {there}.", make, code=ABSENT)

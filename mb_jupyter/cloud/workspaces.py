@@ -162,19 +162,27 @@ class AzureWorkspace:
             other = free_name(f"{self.name}-b", [self.name], check_workspace_name)
             alternative = (
                 f"A workspace of that name that was deleted within {DELETED_DAYS} days keeps its name: "
-                f"take another, such as {other}, or delete the old one for good (portal, Recently deleted)."
+                f"take another, such as {other}, or delete the old one for good: "
+                f"%mb_workspace delete {self.name} --resource-group {self.resource_group} --purge."
             )
         cause = f"{error.cause} Made already, and left: {half}." if half else error.cause
         fix = error.fix if not half else f"{error.fix} The same command again goes on from there."
         return type(error)(cause, fix, alternative, error.details, code=error.code, status=error.status)
 
     def delete(self, progress: Progress | None = None, *, parts: bool = True, purge: bool = False) -> None:
-        """Delete it; with ``parts`` its storage, keys and logs too, with ``purge`` so that its name is free at once."""
+        """Delete it; with ``parts`` its storage, keys and logs too, with ``purge`` so that its name is free at once.
+
+        ``purge`` also frees the name of one that was deleted already.
+        """
         from mb_jupyter.azureml import resources
 
         connection = self.connection
         if resources.workspace(connection.arm, connection.place) is None:
+            if purge and resources.purge_workspace(connection, progress):
+                return
             raise AzureError(
-                f"There is no workspace {self.name} in {self.resource_group}.", "List them: %mb_workspace list."
+                f"There is no workspace {self.name} in {self.resource_group}{', nor a deleted one' if purge else ''}.",
+                "List them: %mb_workspace list.",
+                "One that was deleted goes with --purge and its resource group: --resource-group GROUP.",
             )
         resources.delete_workspace(connection, parts=parts, purge=purge, progress=progress)

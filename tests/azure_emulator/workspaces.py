@@ -183,18 +183,22 @@ def patch(azure: Azure, request: Request) -> Reply:
 
 
 def delete(azure: Azure, request: Request) -> Reply:
-    """Delete it; without ``forceToPurge`` its name stays taken for some days."""
-    space = need(azure, request)
+    """Delete it; without ``forceToPurge`` its name stays taken for some days, until a delete with it."""
+    group = need_group(azure, request)
     key = (request.at["rg"].lower(), request.at["ws"].lower())
-    purge = request.query.get("forceToPurge", "false").lower() == "true"
+    purge, space = request.query.get("forceToPurge", "false").lower() == "true", azure.workspaces.get(key)
+    if space is None and not (purge and key in azure.soft_deleted):
+        return Reply(204)
 
     def finish() -> None:
-        if azure.workspaces.pop(key, None):
-            space.cancel()
+        azure.soft_deleted.discard(key)
+        if gone := azure.workspaces.pop(key, None):
+            gone.cancel()
             if not purge:
                 azure.soft_deleted.add(key)
 
-    region = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{space.region}"
+    where = space.region if space else group["location"]
+    region = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{where}"
     base = f"{region}/workspaceOperationsStatus/{start(azure, finish)}"
     return Reply(
         202,
