@@ -265,6 +265,26 @@ def test_a_creation_that_fails_later_leaves_an_errored_compute(azure, connection
     assert made.ready and made.size == "STANDARD_NC4AS_T4_V3"
 
 
+def test_a_recreated_compute_is_as_it_was(azure, connection):
+    body = azure.make_compute("gpu", nodes=(0, 3), error={"code": "AllocationFailed", "message": "None free."})
+    network = {
+        "subnet": {"id": f"{connection.place.group_path}/providers/Microsoft.Network/x"},
+        "isolatedNetwork": True,
+    }
+    user = f"{connection.place.group_path}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+    ids = {"principalId": azure.user_id, "clientId": azure.client_id}
+    body |= {"tags": {"team": "birds"}, "identity": {"type": "UserAssigned", "userAssignedIdentities": {user: ids}}}
+    body["properties"]["properties"] |= {**network, "enableNodePublicIp": False}
+    body["properties"]["properties"]["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] = "PT1H2M30S"
+    made = cloud.Compute.existing("gpu", connection).recreate()
+    assert made.ready and made.max_nodes == 3 and made.tags == {"team": "birds"} and not made.ours
+    asked = azure.asked("PUT", "*/computes/gpu")[0].request
+    assert asked["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {user: {}}}
+    inner = asked["properties"]["properties"]
+    assert inner.items() >= network.items() and inner["enableNodePublicIp"] is False
+    assert inner["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] == "PT3750S"
+
+
 def test_a_recreated_compute_with_another_size_is_told(azure, connection):
     azure.make_compute("gpu", "Standard_NC4as_T4_v3", low_priority=True, nodes=(0, 1))
     azure.kept_sizes["gpu"] = "Standard_NC8as_T4_v3"

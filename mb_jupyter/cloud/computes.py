@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
 
@@ -190,16 +190,16 @@ class Compute:
         return self._make(progress)
 
     def recreate(self, progress: Progress | None = None) -> ComputeFacts:
-        """Delete it, wait until it is gone, make it again and check its size."""
+        """Delete it, wait until it is gone, make it again and check its size; its network, identity and tags stay."""
         from mb_jupyter.azureml import computes as service
 
-        there = self.facts()
-        if there is None:
+        before = service.described(self._connected, self.name)
+        if before is None:
             raise self._absent()
         require(self.findings(self._offered(progress)), f"The compute {self.name}")
         service.delete(self._connected, self.name, progress)
         service.wait_until_gone(self._connected, self.name, progress)
-        return self._make(progress)
+        return self._make(progress, before)
 
     def delete(self, progress: Progress | None = None) -> None:
         """Delete it and wait until it is gone."""
@@ -212,7 +212,9 @@ class Compute:
 
     @classmethod
     def existing(cls, name: str, connection: Connection) -> Compute:
-        """Return the compute that is there, with its own size, priority and nodes."""
+        """Return the compute that is there, with its own size, priority, nodes and idle time."""
+        from mb_jupyter.azureml.computes import minutes_of
+
         wanted = cls(name, connection=connection)
         facts = wanted.facts()
         if facts is None:
@@ -224,6 +226,7 @@ class Compute:
             priority=facts.priority or wanted.priority,
             min_nodes=facts.min_nodes,
             max_nodes=max(facts.max_nodes, 1),
+            idle_minutes=minutes_of(facts.idle) or wanted.idle_minutes,
         )
 
     @property
@@ -241,7 +244,7 @@ class Compute:
     def _region(self) -> str:
         return self._connected.facts.region
 
-    def _make(self, progress: Progress | None) -> ComputeFacts:
+    def _make(self, progress: Progress | None, before: dict[str, Any] | None = None) -> ComputeFacts:
         from mb_jupyter.azureml import computes as service
 
         body = service.body_of(
@@ -252,6 +255,7 @@ class Compute:
             max_nodes=self.max_nodes,
             idle_seconds=round(self.idle_minutes * 60),
         )
+        body = service.body_again(body, before) if before else body
         try:
             service.create(self._connected, self.name, body, progress)
         except AzureError as error:

@@ -173,6 +173,9 @@ def put(azure: Azure, request: Request) -> Reply:
         idle=scale.get("nodeIdleTimeBeforeScaleDown", "PT5M"),
         tags=asked.get("tags"),
     )
+    kept = ("subnet", "enableNodePublicIp", "isolatedNetwork", "remoteLoginPortPublicAccess")
+    body["properties"]["properties"] |= {one: inner[one] for one in kept if one in inner}
+    body |= {"identity": asked["identity"]} if "identity" in asked else {}
     body["properties"]["provisioningState"] = "Updating" if known else "Creating"
     reply = without_null(body)
 
