@@ -94,6 +94,10 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         )
     host = f"{region}.api.azureml.ms"
     if "insights" in made:
+        for kind, last in BY_INSIGHTS:  # without tags, and not deleted with it
+            target = f"{group}/providers/{kind}/{last.format(made['insights'].rpartition('/')[2])}"
+            of = {"id": target, "name": target.rpartition("/")[2], "type": kind, "location": "global"}
+            azure.resources.setdefault(target.lower(), of)
         azure.resources[made["insights"].lower()]["properties"]["WorkspaceResourceId"] = made["logs"]
     properties = {
         "workspaceId": guid,
@@ -137,6 +141,11 @@ DEPENDENTS = {
     "logs": ("Microsoft.OperationalInsights/workspaces", "logalyti"),
     "insights": ("Microsoft.Insights/components", "insights"),
 }
+#: what Application Insights makes by itself
+BY_INSIGHTS = (
+    ("microsoft.alertsmanagement/smartDetectorAlertRules", "Failure Anomalies - {}"),
+    ("Microsoft.Insights/actiongroups", "Application Insights Smart Detection"),
+)
 
 
 def listing(azure: Azure, request: Request) -> Reply:
