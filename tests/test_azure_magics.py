@@ -148,11 +148,41 @@ def test_a_workspace_that_cannot_be_made_is_one_card(azure, shell, trouble, said
     assert "made" in run(shell, f"%mb_workspace cleanup --sign-in environment -s {azure.subscription}")
 
 
+def test_the_name_of_a_deleted_workspace_is_freed(azure, shell, chosen):
+    run(shell, "%mb_workspace delete ws -y")
+    assert azure.soft_deleted == {("rg", "ws")}
+    fails(shell, "%mb_workspace delete ws -g rg -y", "There is no workspace ws")
+    said = run(shell, "%mb_workspace delete ws -g rg --purge -y")
+    assert "is deleted for good" in said and not azure.soft_deleted
+    error = fails(shell, "%mb_workspace delete ws -g rg --purge -y", "no workspace ws in rg, nor a deleted one")
+    assert "--resource-group" in error.alternative
+
+
 def test_a_provider_that_is_not_registered_is_registered(azure, shell):
     azure.providers["microsoft.machinelearningservices"] = "NotRegistered"
     place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
     run(shell, f"%mb_workspace create flowers {place} -y")
     assert azure.providers["microsoft.machinelearningservices"] == "Registered"
+
+
+def test_contributor_of_the_resource_group_only(azure, shell, tmp_path):
+    from tests.standin import write_pictures
+
+    azure.make_group("made")
+    azure.role_of_group = True
+    place = f"-g made -r westeurope --sign-in environment -s {azure.subscription}"
+    said = run(shell, f"%mb_workspace create flowers {place} -y")
+    assert "Not checked: the region" in said and "Not checked: whether the providers are registered" in said
+    said = run(shell, "%mb_compute create gpu --size Standard_NC64as_T4_v3 -y")
+    assert "Not checked: whether the region offers the size" in said and "ready" in said
+    assert "The catalogue. Not checked" in run(shell, "%mb_compute sizes")
+    fails(shell, "%mb_compute create other --size Standard_NC12 -y", "retired by Azure, 2023")
+    azure.fault("PUT", "*/computes/*", status=400)
+    fails(shell, "%mb_compute create other -y", "quota of 0 and cannot accomodate")
+    write_pictures(tmp_path / "trees")
+    plan = run(shell, "%%mb_train trees --backend azure --dry-run\ndata: trees")
+    assert "not checked: the account may not ask this of the subscription" in plan
+    assert cloud.preflight(cloud.chosen()).gpus == 4, "as the catalogue says"
 
 
 def test_a_compute_that_azure_refuses_at_once_is_one_card(azure, shell, chosen):
@@ -178,6 +208,15 @@ def test_a_device_code_is_shown_in_the_cell(azure, shell, monkeypatch):
     said = run(shell, line)
     assert "https://microsoft.com/devicelogin" in said and "STANDIN42" in said
     assert "Azure workspace ws" in said
+
+
+def test_a_device_code_is_typed_in_once(azure, shell, monkeypatch):
+    azure.make_workspace("ws", "rg")
+    monkeypatch.setattr(f"{HERE}.somebody_there", lambda: True)
+    run(shell, f"%mb_workspace use ws --sign-in device -s {azure.subscription}")
+    assert cloud.chosen().tenant == azure.tenant
+    run(shell, "%mb_compute list")
+    assert len(azure.asked("POST", "*/devicecode")) == 1
 
 
 def test_stopping_says_what_azure_may_go_on_with(azure, shell, chosen, monkeypatch):

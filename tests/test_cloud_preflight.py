@@ -55,6 +55,27 @@ def test_all_is_well(azure, place):
     assert flight.require() is flight
 
 
+def test_nodes_that_could_not_be_had_once_stop_nothing(azure, place):
+    told = {"code": "ClusterCoreQuotaReached", "message": "The cores were gone at noon."}
+    azure.make_compute("gpu")["properties"]["properties"]["errors"] = [{"error": told}]
+    flight = cloud.preflight(place)
+    assert flight.ok and line(flight, "compute").ok
+    assert line(flight, "nodes").ok is None and "The cores were gone at noon" in line(flight, "nodes").said
+    connection = place.connect()
+    assert cloud.require_ready(connection, "gpu").ready
+    for shown in (cloud.computes(connection), cloud.ComputeView.of("gpu", connection)):
+        text = shown._repr_mimebundle_()["text/plain"]
+        assert "The cores were gone at noon" in text and "ready" in text and "recreate" not in text
+
+
+def test_storage_without_keys_needs_a_role(azure, place):
+    azure.datastore_credentials = "None"
+    azure.make_workspace("keyless", "rg")
+    flight = cloud.preflight(cloud.choose(workspace="keyless"))
+    assert line(flight, "identity").said.endswith("needs Storage Blob Data Contributor")
+    assert line(flight, "identity").ok is None
+
+
 def _errored(azure):
     azure.make_compute("gpu", error={"code": "ClusterCoreQuotaReached", "message": "The cores are gone."})
 
@@ -172,7 +193,8 @@ def test_what_was_made_is_found_and_removed(azure):
 def test_a_group_that_holds_something_else_is_kept(azure):
     account = cloud.sign_in("environment")
     cloud.AzureWorkspace("flowers", "shared", azure.subscription, "westeurope", account).create()
-    azure.make_workspace("theirs", "shared")
+    action = f"{azure.groups['shared']['id']}/providers/Microsoft.Insights/actionGroups/on call"
+    azure.resources[action.lower()] = {"id": action, "name": "on call", "type": "Microsoft.Insights/actionGroups"}
     said = cloud.remove(cloud.leftovers(account, azure.subscription), azure.subscription, purge=True)
-    assert any("resource group shared is kept" in each for each in said)
+    assert any("resource group shared is kept: it still holds 1 thing (on call)" in each for each in said)
     assert "shared" in azure.groups and not azure.soft_deleted

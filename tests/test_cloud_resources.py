@@ -183,7 +183,8 @@ def test_a_workspace_is_deleted(azure, account):
     wanted = cloud.AzureWorkspace("flowers", "rg", azure.subscription, REGION, account)
     wanted.delete(purge=True)
     assert not azure.workspaces and not azure.soft_deleted
-    assert not azure.resources
+    left = {"failure anomalies", "application insights smart detection"}
+    assert {name.rpartition("/")[2].partition(" - ")[0] for name in azure.resources} == left, "Azure's own"
     with pytest.raises(AzureError, match="no workspace flowers"):
         wanted.delete()
 
@@ -263,6 +264,26 @@ def test_a_creation_that_fails_later_leaves_an_errored_compute(azure, connection
     said: list[str] = []
     made = cloud.Compute.existing("gpu", connection).recreate(said.append)
     assert made.ready and made.size == "STANDARD_NC4AS_T4_V3"
+
+
+def test_a_recreated_compute_is_as_it_was(azure, connection):
+    body = azure.make_compute("gpu", nodes=(0, 3), error={"code": "AllocationFailed", "message": "None free."})
+    network = {
+        "subnet": {"id": f"{connection.place.group_path}/providers/Microsoft.Network/x"},
+        "isolatedNetwork": True,
+    }
+    user = f"{connection.place.group_path}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+    ids = {"principalId": azure.user_id, "clientId": azure.client_id}
+    body |= {"tags": {"team": "birds"}, "identity": {"type": "UserAssigned", "userAssignedIdentities": {user: ids}}}
+    body["properties"]["properties"] |= {**network, "enableNodePublicIp": False}
+    body["properties"]["properties"]["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] = "PT1H2M30S"
+    made = cloud.Compute.existing("gpu", connection).recreate()
+    assert made.ready and made.max_nodes == 3 and made.tags == {"team": "birds"} and not made.ours
+    asked = azure.asked("PUT", "*/computes/gpu")[0].request
+    assert asked["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {user: {}}}
+    inner = asked["properties"]["properties"]
+    assert inner.items() >= network.items() and inner["enableNodePublicIp"] is False
+    assert inner["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] == "PT3750S"
 
 
 def test_a_recreated_compute_with_another_size_is_told(azure, connection):

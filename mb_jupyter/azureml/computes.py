@@ -6,6 +6,7 @@ values for sizes and usages have the wrong names (azure-ai-ml 1.35).
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +20,25 @@ from .translate import redacted
 
 VERSION = "2023-08-01-preview"
 FAILED = ("failed", "canceled")
+KEPT = (
+    "osType",
+    "virtualMachineImage",
+    "isolatedNetwork",
+    "subnet",
+    "enableNodePublicIp",
+    "remoteLoginPortPublicAccess",
+)
+"""What a compute that is made anew has as before; sizes, priority and scale can be given."""
 LOW_PRIORITY, DEDICATED = "low-priority", "dedicated"
 WIRE = {LOW_PRIORITY: "LowPriority", DEDICATED: "Dedicated"}
 
 
 @dataclass(frozen=True)
 class ComputeFacts:
-    """A compute as the service describes it. ``errors`` are pairs of code and message."""
+    """A compute as the service describes it. Errors are pairs of code and message.
+
+    ``errors`` are of the compute itself, ``node_errors`` of its latest try to have more nodes: it tries again.
+    """
 
     name: str
     kind: str
@@ -41,6 +54,7 @@ class ComputeFacts:
     preempted_nodes: int = 0
     allocation: str = ""
     errors: tuple[tuple[str, str], ...] = ()
+    node_errors: tuple[tuple[str, str], ...] = ()
     tags: dict[str, str] = field(default_factory=dict, hash=False)
     region: str = ""
 
@@ -72,8 +86,13 @@ def computes(connection: Connection) -> list[ComputeFacts]:
 
 def compute(connection: Connection, name: str) -> ComputeFacts | None:
     """Return one compute, None when there is none."""
-    found = connection.arm.exists(path_of(connection, name), VERSION)
+    found = described(connection, name)
     return facts_of(found) if found else None
+
+
+def described(connection: Connection, name: str) -> dict[str, Any] | None:
+    """Return all that the service says of one compute, None when there is none."""
+    return connection.arm.exists(path_of(connection, name), VERSION)
 
 
 def create(connection: Connection, name: str, body: dict[str, Any], progress: Progress | None = None) -> None:
@@ -131,6 +150,38 @@ def body_of(
     }
 
 
+def body_again(body: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for a compute that is made anew: with the network, the identity and the tags it had before."""
+    outer = before.get("properties") or {}
+    inner = outer.get("properties") or {}
+    identity = {key: value for key, value in (before.get("identity") or {}).items() if key == "type"}
+    if users := (before.get("identity") or {}).get("userAssignedIdentities"):
+        identity["userAssignedIdentities"] = {user: {} for user in users}
+    shape = {**body["properties"]["properties"], **_given(inner, KEPT)}
+    return {
+        "location": before.get("location") or body["location"],
+        "tags": before.get("tags") or {},
+        **({"identity": identity} if identity else {}),
+        "properties": {
+            **body["properties"],
+            **_given(outer, ("description", "disableLocalAuth", "computeLocation")),
+            "properties": shape,
+        },
+    }
+
+
+def _given(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def minutes_of(duration: str) -> float | None:
+    """Return the minutes of a duration such as ``PT2M30S``, None where it is no such text."""
+    found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?", duration)
+    if not found or not any(found.groups()):
+        return None
+    return sum(float(part or 0) * each for part, each in zip(found.groups(), (1440, 60, 1, 1 / 60), strict=True))
+
+
 def facts_of(answer: dict[str, Any]) -> ComputeFacts:
     """Return the compute that an answer of the service describes."""
     outer = answer.get("properties") or {}
@@ -151,7 +202,8 @@ def facts_of(answer: dict[str, Any]) -> ComputeFacts:
         running_nodes=int(nodes.get("runningNodeCount") or 0),
         preempted_nodes=int(nodes.get("preemptedNodeCount") or 0),
         allocation=str(inner.get("allocationState") or ""),
-        errors=(*_errors(outer.get("provisioningErrors")), *_errors(inner.get("errors"))),
+        errors=_errors(outer.get("provisioningErrors")),
+        node_errors=_errors(inner.get("errors")),
         tags=answer.get("tags") or {},
         region=str(outer.get("computeLocation") or answer.get("location") or ""),
     )

@@ -38,7 +38,10 @@ _one_at_a_time = threading.Lock()  # two submissions at once collide in the serv
 
 @dataclass(frozen=True)
 class Spec:
-    """A job before it is sent. ``inputs`` is name -> (address, mode), ``output`` the address of its folder."""
+    """A job before it is sent. ``inputs`` is name -> (address, mode), ``output`` the address of its folder.
+
+    ``by_identity``: the node opens the storage as the person who submits, because the workspace keeps no key for it.
+    """
 
     name: str
     title: str
@@ -52,6 +55,7 @@ class Spec:
     processes: int = 1
     nodes: int = 1
     minutes: float | None = None
+    by_identity: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ def submit(connection: Connection, spec: Spec) -> Facts:
 
 
 def _entity(spec: Spec) -> Any:
-    from azure.ai.ml import Input, Output, PyTorchDistribution, command
+    from azure.ai.ml import Input, Output, PyTorchDistribution, UserIdentityConfiguration, command
 
     several = spec.processes * spec.nodes > 1
     return command(
@@ -112,6 +116,7 @@ def _entity(spec: Spec) -> Any:
         environment_variables=dict(spec.env),
         distribution=PyTorchDistribution(process_count_per_instance=spec.processes) if several else None,
         instance_count=spec.nodes,
+        identity=UserIdentityConfiguration() if spec.by_identity else None,
         shm_size=SHARED_MEMORY,
         timeout=int(spec.minutes * 60) if spec.minutes else None,
         tags={**TAGS, **spec.tags},

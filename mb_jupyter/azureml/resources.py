@@ -280,6 +280,20 @@ def delete_workspace(connection: Connection, *, parts: bool, purge: bool, progre
         poller.result()
 
 
+def purge_workspace(connection: Connection, progress: Progress | None = None) -> bool:
+    """Delete for good a workspace that was deleted already; tell whether there was one."""
+    doing = f"deleting the workspace {connection.place.workspace} for good"
+    path, params = connection.place.workspace_path, {"forceToPurge": "true"}
+    try:
+        response = connection.arm.send("DELETE", path, WORKSPACES, params=params, doing=doing)
+    except AzureError as error:
+        if error.status == 404:
+            return False
+        raise
+    connection.arm.wait(response, doing, progress)
+    return bool(response.status_code != 204)
+
+
 def _wait(poller: Any, progress: Progress | None, doing: str) -> None:
     begun = time.monotonic()
     while not poller.done():

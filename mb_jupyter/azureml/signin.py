@@ -117,7 +117,8 @@ def sign_in(how: str, tenant: str | None = None, on_code: OnCode | None = None) 
             )
         credential = Remembering(lambda: _credential(how, tenant, on_code), asks_somebody=how == "device")
         account = _account(credential, how, tenant)
-        _signed_in[(how, tenant or "")] = account
+        # who names no tenant gets one, and names it from then on
+        _signed_in[(how, tenant or "")] = _signed_in[(how, account.tenant)] = account
         return account
 
 

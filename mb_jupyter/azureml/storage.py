@@ -23,6 +23,7 @@ VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
 RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
 CHUNK = 4 * 2**20
 MOST_PAUSES = 5
+FOLDER = "hdi_isfolder"  # what a mount (blobfuse) writes on an empty blob for each folder
 
 Answer = TypeVar("Answer")
 
@@ -45,6 +46,7 @@ class Store:
         self._connection = connection
         self._lock = threading.Lock()
         self._client: Any = None
+        self._has_key = True
         self._renew_at = 0.0
 
     def uri(self, path: str) -> str:
@@ -56,11 +58,22 @@ class Store:
         """The container's address, without its signature."""
         return str(self._container().url).partition("?")[0]
 
+    @property
+    def by_identity(self) -> bool:
+        """Tell whether no key is kept here: whoever opens it, on a node too, must have a role of their own."""
+        self._container()
+        return not self._has_key
+
     def names(self, prefix: str) -> Iterator[Blob]:
-        """Yield the blobs whose names begin with ``prefix``."""
+        """Yield the blobs whose names begin with ``prefix``; the empty ones that mark folders are left out."""
+
+        def ask(container: Any) -> list[Any]:
+            return list(container.list_blobs(name_starts_with=prefix, include=["metadata"]))
+
         with translated("listing the files in the workspace's storage"):
-            for found in self._do(lambda container: list(container.list_blobs(name_starts_with=prefix))):
-                yield Blob(found.name, found.size or 0, found.etag or "", found.last_modified.timestamp())
+            for found in self._do(ask):
+                if FOLDER not in {key.casefold() for key in found.metadata or ()}:
+                    yield Blob(found.name, found.size or 0, found.etag or "", found.last_modified.timestamp())
 
     def find(self, name: str) -> Blob | None:
         """Return a blob's facts, None when there is none."""
@@ -160,7 +173,8 @@ class Store:
         path = f"{connection.place.workspace_path}/datastores/{self.datastore}"
         facts = connection.arm.get(path, VERSION)["properties"]
         credential: Any = connection.credential
-        if (facts.get("credentials") or {}).get("credentialsType", "None") != "None":
+        self._has_key = (facts.get("credentials") or {}).get("credentialsType", "None") != "None"
+        if self._has_key:
             body = {"expirableSecret": True, "expireAfterHours": 1}
             secrets = connection.arm.send("POST", f"{path}/listSecrets", VERSION, body=body).json()
             credential = secrets.get("sasToken") or secrets.get("key") or credential

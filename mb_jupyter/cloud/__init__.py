@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.azureml.aside import aside
 
+from .allowed import NOT_CHECKED
 from .catalogue import CATALOGUE, Size, nearest
 from .cleanup import Leftover, leftovers, remove
 from .computes import Compute, computes, require_ready
@@ -27,7 +28,7 @@ from .names import (
 from .place import Chosen, choose, chosen, forget
 from .preflight import Check, Preflight, Wanted, preflight
 from .sizes import PRIORITIES, sizes
-from .views import ComputeView, WorkspaceView, locate, subscription_of
+from .views import ABSENT, ComputeView, WorkspaceView, locate, subscription_of
 from .workspaces import DELETED_DAYS, AzureWorkspace, regions, resource_groups, subscriptions, workspaces
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml import OnCode
 
 __all__ = [
+    "ABSENT",
     "CATALOGUE",
     "DELETED_DAYS",
+    "NOT_CHECKED",
     "PRIORITIES",
     "AzureWorkspace",
     "Check",

@@ -29,6 +29,11 @@ COSTS = {
     "microsoft.containerregistry/registries": "a fixed sum a day while it is there",
 }
 """Kind of resource -> what it costs while it is only there."""
+BY_INSIGHTS = {
+    "microsoft.alertsmanagement/smartdetectoralertrules": "failure anomalies",
+    "microsoft.insights/actiongroups": "application insights smart detection",
+}
+"""What Application Insights makes by itself, without our tag, and leaves: kind -> how its name begins."""
 ORDER = ("compute", "workspace", "part", "resource group")
 
 
@@ -168,9 +173,14 @@ def _remove(each: Leftover, subscription: str, purge: bool, progress: Progress |
         service.delete_resource(arm, each.id)
         return f"{each.what} {each.name} is deleted."
     place = Place(subscription, each.resource_group)
-    left = service.resources_in(arm, place)
+    left = [str(one.get("name")) for one in service.resources_in(arm, place) if not _by_insights(one)]
     if left:
-        names = ", ".join(str(one.get("name")) for one in left[:5])
-        return f"resource group {each.name} is kept: it still holds {len(left)} things ({names})."
+        held = f"{len(left)} thing{'' if len(left) == 1 else 's'} ({', '.join(left[:5])})"
+        return f"resource group {each.name} is kept: it still holds {held}."
     service.delete_resource_group(arm, place, progress)
     return f"resource group {each.name} is deleted."
+
+
+def _by_insights(resource: dict[str, object]) -> bool:
+    begin = BY_INSIGHTS.get(str(resource.get("type", "")).casefold())
+    return begin is not None and str(resource.get("name", "")).casefold().startswith(begin)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
 
+from .allowed import if_allowed
 from .catalogue import CATALOGUE, DEFAULT, Size, find, nearest, spelt
 from .listing import Listing
 from .names import AZURE, Finding, check_compute_name, free_name, require
@@ -56,7 +58,11 @@ def computes(connection: Connection) -> Listing[ComputeFacts]:
         rows,
         said=f"{len(found)} in the workspace {connection.place.workspace}.",
         notes=[
-            f"{c.name} is in an errored state: {told_errors(c)} Mend it: %mb_compute recreate {c.name}" for c in broken
+            *(
+                f"{c.name} is in an errored state: {told_errors(c)} Mend it: %mb_compute recreate {c.name}"
+                for c in broken
+            ),
+            *(f"{c.name}: {told_node_errors(c)}" for c in found if c.node_errors),
         ],
     )
 
@@ -70,9 +76,18 @@ def told_errors(facts: ComputeFacts) -> str:
     """Return Azure's own message in full, and what its code means where that is known."""
     if not facts.errors:
         return f"Azure calls it {facts.state} and gives no reason."
+    return _told(facts.errors)
+
+
+def told_node_errors(facts: ComputeFacts) -> str:
+    """Return why the latest nodes could not be had, in Azure's own words; empty when they could."""
+    return f"Its latest nodes could not be had: {_told(facts.node_errors)}" if facts.node_errors else ""
+
+
+def _told(errors: Iterable[tuple[str, str]]) -> str:
     return " ".join(
         f"{message.rstrip('.')}. ({code}{': ' + MEANINGS[code] if code in MEANINGS else ''})"
-        for code, message in facts.errors
+        for code, message in errors
     )
 
 
@@ -171,20 +186,20 @@ class Compute:
                 f"Use it: %mb_compute use {there.name}.",
                 f"Take another name, such as {self._free()}.",
             )
-        require(self.findings(self._offered()), f"The compute {self.name}")
+        require(self.findings(self._offered(progress)), f"The compute {self.name}")
         return self._make(progress)
 
     def recreate(self, progress: Progress | None = None) -> ComputeFacts:
-        """Delete it, wait until it is gone, make it again and check its size."""
+        """Delete it, wait until it is gone, make it again and check its size; its network, identity and tags stay."""
         from mb_jupyter.azureml import computes as service
 
-        there = self.facts()
-        if there is None:
+        before = service.described(self._connected, self.name)
+        if before is None:
             raise self._absent()
-        require(self.findings(self._offered()), f"The compute {self.name}")
+        require(self.findings(self._offered(progress)), f"The compute {self.name}")
         service.delete(self._connected, self.name, progress)
         service.wait_until_gone(self._connected, self.name, progress)
-        return self._make(progress)
+        return self._make(progress, before)
 
     def delete(self, progress: Progress | None = None) -> None:
         """Delete it and wait until it is gone."""
@@ -197,7 +212,9 @@ class Compute:
 
     @classmethod
     def existing(cls, name: str, connection: Connection) -> Compute:
-        """Return the compute that is there, with its own size, priority and nodes."""
+        """Return the compute that is there, with its own size, priority, nodes and idle time."""
+        from mb_jupyter.azureml.computes import minutes_of
+
         wanted = cls(name, connection=connection)
         facts = wanted.facts()
         if facts is None:
@@ -209,6 +226,7 @@ class Compute:
             priority=facts.priority or wanted.priority,
             min_nodes=facts.min_nodes,
             max_nodes=max(facts.max_nodes, 1),
+            idle_minutes=minutes_of(facts.idle) or wanted.idle_minutes,
         )
 
     @property
@@ -217,15 +235,16 @@ class Compute:
             raise AzureError("The compute has no workspace.", "Choose one first: %mb_workspace use NAME.")
         return self.connection
 
-    def _offered(self) -> list[Size]:
+    def _offered(self, progress: Progress | None) -> list[Size] | None:
         connection = self._connected
-        return region_sizes(connection.arm, connection.place.subscription, self._region)
+        ask = partial(region_sizes, connection.arm, connection.place.subscription, self._region)
+        return if_allowed(ask, "whether the region offers the size, and the quota", progress)
 
     @property
     def _region(self) -> str:
         return self._connected.facts.region
 
-    def _make(self, progress: Progress | None) -> ComputeFacts:
+    def _make(self, progress: Progress | None, before: dict[str, Any] | None = None) -> ComputeFacts:
         from mb_jupyter.azureml import computes as service
 
         body = service.body_of(
@@ -236,6 +255,7 @@ class Compute:
             max_nodes=self.max_nodes,
             idle_seconds=round(self.idle_minutes * 60),
         )
+        body = service.body_again(body, before) if before else body
         try:
             service.create(self._connected, self.name, body, progress)
         except AzureError as error:

@@ -17,7 +17,7 @@ from mb_jupyter.display import BAD, GOOD, TEXT, WARN, Markup, card, escape, tabl
 from mb_jupyter.errors import AzureError, MBError
 
 from .catalogue import Size, find, nearest, spelt
-from .computes import QUOTA, state_of, told_errors
+from .computes import QUOTA, state_of, told_errors, told_node_errors
 from .listing import money
 from .names import free_name
 from .place import Chosen
@@ -32,6 +32,7 @@ SUBMIT = (
     "Microsoft.MachineLearningServices/workspaces/experiments/runs/write",
     "Microsoft.MachineLearningServices/workspaces/experiments/runs/submit/action",
 )
+SPARED = ("role", "provider", "size")  # a run can do without knowing
 SLOW, FAST = 10e6, 100e6  # bits a second: between them lie most lines up
 WORDS = {True: ("ok", GOOD), False: ("stop", BAD), None: ("note", WARN)}
 
@@ -156,10 +157,14 @@ class _Flight:
         try:
             return future.result(max(self.until - time.monotonic(), 0.01))
         except TooLate:
-            self.say(name, None, "Azure has not answered in time.", "Try again; the run itself waits longer.")
+            ok = None if name in SPARED else False
+            self.say(name, ok, "Azure has not answered in time.", "Try again; the run itself waits longer.")
         except MBError as error:
-            status = getattr(error, "status", None)
-            self.say(name, None if status == 403 and name != "workspace" else False, error.cause, error.fix)
+            if getattr(error, "status", None) == 403 and name in SPARED:
+                said = "not checked: the account may not ask this of the subscription"
+                self.say(name, None, said, "The run does not need it; the role Reader on the subscription would do.")
+            else:
+                self.say(name, False, error.cause, error.fix)
         return None
 
     def _signed_in(self, pool: ThreadPoolExecutor) -> Connection | None:
@@ -200,6 +205,9 @@ class _Flight:
             "" if ready else "Wait, or take another.",
         )
         self.say("region", True, self.facts.region)
+        if self.facts.datastore_auth.casefold() == "identity":
+            said = "the storage keeps no keys: needs Storage Blob Data Contributor"
+            self.say("identity", None, said, "Whoever may assign roles gives it to you, on the storage account.")
         self._compute(self.answer("compute", found), self.answer("size", sizes))
 
     def _role(self, granted: Any) -> None:
@@ -240,6 +248,8 @@ class _Flight:
             self._state(self.compute)
         if sizes is not None:
             self._size(self.compute, sizes)
+        else:  # how many GPUs a node has is known without the region
+            self.size = find(self.compute.size)
         return None
 
     def _state(self, compute: ComputeFacts) -> None:
@@ -247,6 +257,8 @@ class _Flight:
         starting = "" if compute.nodes else "; a node starts when the run comes, which takes minutes"
         ok = True if compute.ready else None
         self.say("compute", ok, f"{compute.name}, {state_of(compute)}, {nodes}{starting}")
+        if compute.node_errors:
+            self.say("nodes", None, told_node_errors(compute), "Azure tries again; the run waits in the queue.")
         if self.wanted.nodes > compute.max_nodes:
             said = f"the run wants {self.wanted.nodes} nodes, the compute has at most {compute.max_nodes}"
             self.say(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .allowed import if_allowed
 from .catalogue import CATALOGUE, COLUMNS, Size, find
 from .listing import Listing, money, shown
 
@@ -25,7 +27,11 @@ def sizes(connection: Connection | None = None, *, every: bool = False) -> Listi
     if connection is None:
         return _listing(list(CATALOGUE), "", "The catalogue; with a connection, what the region offers and costs.")
     region = connection.place.region or connection.facts.region
-    found = region_sizes(connection.arm, connection.place.subscription, region)
+    said: list[str] = []
+    ask = partial(region_sizes, connection.arm, connection.place.subscription, region)
+    found = if_allowed(ask, f"what {region} offers", said.append)
+    if found is None:
+        return _listing(list(CATALOGUE), "", f"The catalogue. {said[0]}")
     chosen = [size for size in found if every or size.gpus]
     return _listing(chosen, region, f"{len(chosen)} sizes {'' if every else 'with a GPU '}in {region}.")
 
@@ -35,9 +41,9 @@ def region_sizes(arm: Arm, subscription: str, region: str) -> list[Size]:
     from mb_jupyter.azureml.computes import OfferedSize, offered_sizes, quota_of, quotas
 
     with ThreadPoolExecutor(2) as pool:
-        asked = pool.submit(quotas, arm, subscription, region)
+        asked = pool.submit(if_allowed, lambda: quotas(arm, subscription, region), "the quota", None)
         offered = offered_sizes(arm, subscription, region)
-        known = asked.result()
+        known = asked.result() or []
 
     def size(each: OfferedSize) -> Size:
         listed = find(each.name) or Size(each.name, None, None, None, each.gpus)

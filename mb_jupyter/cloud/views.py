@@ -9,7 +9,7 @@ from mb_jupyter.display import ACCENT, BAD, GOOD, TEXT, Markup, card, escape
 from mb_jupyter.errors import AzureError
 
 from .catalogue import spelt
-from .computes import Compute, computes, state_of, told_errors
+from .computes import Compute, computes, state_of, told_errors, told_node_errors
 from .listing import Listing, pairs
 from .place import Chosen
 from .workspaces import subscriptions, workspaces
@@ -17,6 +17,8 @@ from .workspaces import subscriptions, workspaces
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Account, Connection, WorkspaceFacts
     from mb_jupyter.azureml.computes import ComputeFacts
+
+ABSENT = "WorkspaceNotFound"  # the code of our own error
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class ComputeView:
         if facts.errored:
             mend = f"{told_errors(facts)} Mend it: %mb_compute recreate {facts.name}, or make another name."
             text, page = f"{text}\n{mend}", f"{page}<div>{escape(mend)}</div>"
+        if note := told_node_errors(facts):
+            text, page = f"{text}\n{note}", f"{page}<div>{escape(note)}</div>"
         return {"text/plain": text, "text/html": card(said, page, colour=BAD if facts.errored else GOOD)}
 
 
@@ -123,4 +127,5 @@ def locate(account: Account, place: Chosen) -> Chosen:
         )
     there = ", ".join(each.name for each in found) or "none"
     what = f"There is no workspace {place.workspace} there." if place.workspace else "It is not said which workspace."
-    raise AzureError(what, f"There are: {there}.", "Make one: %mb_workspace create NAME --region REGION.")
+    make = "Make one: %mb_workspace create NAME --region REGION."
+    raise AzureError(what, f"There are: {there}.", make, code=ABSENT)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import AzureError
 
+from .allowed import if_allowed
 from .listing import Listing
 from .names import Finding, check_resource_group_name, check_workspace_name, free_name, require
 
@@ -37,9 +39,10 @@ def regions(account: Account, subscription: str) -> Listing[Region]:
     from mb_jupyter.azureml.arm import Arm
     from mb_jupyter.azureml.resources import regions as ask
 
-    found = ask(Arm(account.credential), subscription)
+    said: list[str] = []
+    found = if_allowed(lambda: ask(Arm(account.credential), subscription), "the regions", said.append) or []
     rows = [(each.name, each.label, each.area) for each in found]
-    return Listing("Regions", found, ("Region", "Name", "Area"), rows, notes=[CLOSE])
+    return Listing("Regions", found, ("Region", "Name", "Area"), rows, said="".join(said), notes=[CLOSE])
 
 
 def resource_groups(account: Account, subscription: str) -> Listing[ResourceGroup]:
@@ -109,9 +112,10 @@ class AzureWorkspace:
         require(self.findings(), f"The workspace {self.name}")
         connection = self.connection
         say("looking at regions and providers")
-        known = resources.regions(connection.arm, self.subscription)
+        known = if_allowed(lambda: resources.regions(connection.arm, self.subscription), "the region", say) or []
         require(self.findings(known), f"The workspace {self.name}")
-        region = next(r.name for r in known if self.region.casefold() in (r.name.casefold(), r.label.casefold()))
+        names = {label.casefold(): r.name for r in known for label in (r.name, r.label)}
+        region = names.get(self.region.casefold(), self.region.casefold().replace(" ", ""))
         wanted = replace(self, region=region)
         connection = wanted.connection
         group = resources.resource_group(connection.arm, connection.place)
@@ -134,7 +138,8 @@ class AzureWorkspace:
     def _register(self, connection: Connection, say: Progress) -> None:
         from mb_jupyter.azureml import resources
 
-        states = resources.provider_states(connection.arm, self.subscription)
+        ask = partial(resources.provider_states, connection.arm, self.subscription)
+        states = if_allowed(ask, "whether the providers are registered", say) or {}
         missing = tuple(name for name, state in states.items() if state != "Registered")
         if missing:
             say(f"registering {', '.join(missing)}")
@@ -157,19 +162,27 @@ class AzureWorkspace:
             other = free_name(f"{self.name}-b", [self.name], check_workspace_name)
             alternative = (
                 f"A workspace of that name that was deleted within {DELETED_DAYS} days keeps its name: "
-                f"take another, such as {other}, or delete the old one for good (portal, Recently deleted)."
+                f"take another, such as {other}, or delete the old one for good: "
+                f"%mb_workspace delete {self.name} --resource-group {self.resource_group} --purge."
             )
         cause = f"{error.cause} Made already, and left: {half}." if half else error.cause
         fix = error.fix if not half else f"{error.fix} The same command again goes on from there."
         return type(error)(cause, fix, alternative, error.details, code=error.code, status=error.status)
 
     def delete(self, progress: Progress | None = None, *, parts: bool = True, purge: bool = False) -> None:
-        """Delete it; with ``parts`` its storage, keys and logs too, with ``purge`` so that its name is free at once."""
+        """Delete it; with ``parts`` its storage, keys and logs too, with ``purge`` so that its name is free at once.
+
+        ``purge`` also frees the name of one that was deleted already.
+        """
         from mb_jupyter.azureml import resources
 
         connection = self.connection
         if resources.workspace(connection.arm, connection.place) is None:
+            if purge and resources.purge_workspace(connection, progress):
+                return
             raise AzureError(
-                f"There is no workspace {self.name} in {self.resource_group}.", "List them: %mb_workspace list."
+                f"There is no workspace {self.name} in {self.resource_group}{', nor a deleted one' if purge else ''}.",
+                "List them: %mb_workspace list.",
+                "One that was deleted goes with --purge and its resource group: --resource-group GROUP.",
             )
         resources.delete_workspace(connection, parts=parts, purge=purge, progress=progress)

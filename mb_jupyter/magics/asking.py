@@ -72,7 +72,10 @@ class AskingCommands(Commands):
         from mb_jupyter import cloud
 
         durable, begun, shown_at = Durable(), time.monotonic(), 0.0
-        said: deque[str] = deque(maxlen=1)
+        said, notes = deque[str](maxlen=1), list[str]()
+
+        def say(text: str) -> None:
+            (notes if text.startswith(cloud.NOT_CHECKED) else said).append(text)
 
         def look() -> None:
             nonlocal shown_at
@@ -82,7 +85,7 @@ class AskingCommands(Commands):
 
         durable.show(Shown(f"{what} ..."))
         try:
-            done = cloud.aside(lambda: work(said.append), look)
+            done = cloud.aside(lambda: work(say), look)
         except KeyboardInterrupt:
             durable.show(Shown(f"{what}: stopped"))
             raise MBError(
@@ -94,6 +97,8 @@ class AskingCommands(Commands):
             raise
         seconds = time.monotonic() - begun
         durable.show(Shown(f"{what}: done" + (f" in {seconds:.0f} s" if seconds >= 1 else "")))
+        for note in notes:
+            self.display(self.sentence(note))
         return done
 
     def agreed(self, args: Any, question: str) -> None:

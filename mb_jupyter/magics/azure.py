@@ -8,6 +8,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import magics_class
 from IPython.core.magic_arguments import argument
 
+from mb_jupyter.errors import AzureError
+
 from .asking import LOCAL, AskingCommands
 from .command import command
 
@@ -176,8 +178,12 @@ class AzureMagics(AskingCommands):
         if not args.name:
             raise UsageError("%mb_workspace delete needs the name of the workspace.")
         account = self.account(place)
-        found = self.telling("looking for the workspace", lambda say: cloud.locate(account, place))
-        wanted = self._wanted(args, found, account)
+        try:
+            place = self.telling("looking for the workspace", lambda say: cloud.locate(account, place))
+        except AzureError as error:
+            if not args.purge or error.code != cloud.ABSENT:  # one that was deleted is in no list
+                raise
+        wanted = self._wanted(args, place, account)
         kept = "for good" if args.purge else f"; its name stays taken for {cloud.DELETED_DAYS} days"
         self.agreed(args, f"Delete the workspace {wanted.name} with its storage, keys, logs, computes and runs {kept}?")
         self.telling(f"deleting {wanted.name}", lambda say: wanted.delete(say, purge=args.purge))

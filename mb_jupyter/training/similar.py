@@ -83,9 +83,20 @@ def _later(words: Array, colours: Array, row: int) -> Array:
     """Return the numbers after ``row`` whose hash is near its own."""
     later = words[:, row + 1 :]
     # half of the bits rules out nearly all
-    differing = np.bitwise_count(later[0] ^ words[0, row]) + np.bitwise_count(later[1] ^ words[1, row])
+    differing = _bits(later[0] ^ words[0, row]) + _bits(later[1] ^ words[1, row])
     near = np.flatnonzero(differing <= NEAR_BITS)
-    total = np.bitwise_count(later[:, near] ^ words[:, row, None]).sum(axis=0, dtype=np.int64)
+    total = _bits(later[:, near] ^ words[:, row, None]).sum(axis=0, dtype=np.int64)
     near = near[total <= NEAR_BITS] + row + 1
     alike = np.abs(colours[near] - colours[row]).max(axis=1, initial=0) <= NEAR_COLOUR
     return near[alike]
+
+
+def _bits(numbers: Array) -> Array:
+    """Return how many bits of each 64-bit number are set; environments in Azure may have numpy 1, which cannot."""
+    if hasattr(np, "bitwise_count"):
+        return np.asarray(np.bitwise_count(numbers))
+    # the sums of neighbouring bits, of pairs, of fours; then all eight bytes at once
+    pairs = numbers - ((numbers >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    fours = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    eights = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return ((eights * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.uint8)

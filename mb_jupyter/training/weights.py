@@ -82,8 +82,11 @@ def cache_folder() -> Path:
 
 def sha256_of(file: Path) -> str:
     """Return the hash of a file's content, in hex."""
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def download(url: str, folder: Path, progress: Progress | None = None) -> Path:

@@ -76,6 +76,14 @@ def refuse_reader(azure: Azure, what: str) -> None:
         raise RefusalError(403, "AuthorizationFailed", message)
 
 
+def refuse_narrow(azure: Azure, request: Request) -> None:
+    """Refuse what belongs to the whole subscription to someone whose role is of a resource group."""
+    login_check(azure, request)
+    if azure.role_of_group:
+        message = f"The client '{azure.user}' does not have authorization over scope '{request.path}'."
+        raise RefusalError(403, "AuthorizationFailed", message)
+
+
 def login_check(azure: Azure, request: Request) -> None:
     """Refuse without a token that holds, and refuse a subscription that is not the user's."""
     from .login import check
@@ -142,7 +150,7 @@ def subscription(azure: Azure, request: Request) -> Reply:
 
 def locations(azure: Azure, request: Request) -> Reply:
     """All regions of a subscription; never in pages."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     base = f"/subscriptions/{request.at['sub']}/locations"
     kind = {"regionType": "Physical", "regionCategory": "Recommended"}
     named = [{"name": name, "displayName": shown, "regionalDisplayName": shown} for name, shown in REGIONS.items()]
@@ -229,13 +237,13 @@ def _provider(azure: Azure, request: Request, name: str) -> dict[str, Any]:
 
 def providers(azure: Azure, request: Request) -> Reply:
     """All providers."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     return page(azure, request, [_provider(azure, request, name) for name in PROVIDERS])
 
 
 def provider(azure: Azure, request: Request) -> Reply:
     """One provider; one that is registering is registered at the second look."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     name = request.at["provider"]
     body = _provider(azure, request, next((known for known in PROVIDERS if known.lower() == name.lower()), name))
     if body["registrationState"] == "Registering":
@@ -245,7 +253,7 @@ def provider(azure: Azure, request: Request) -> Reply:
 
 def register(azure: Azure, request: Request) -> Reply:
     """Begin to register a provider."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     name = request.at["provider"]
     if azure.providers.get(name.lower()) != "Registered":
         azure.providers[name.lower()] = "Registering"

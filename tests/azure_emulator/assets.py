@@ -198,15 +198,21 @@ def pending_upload(azure: Azure, request: Request) -> Reply:
 # --- where a path leads -------------------------------------------------------------------------------
 
 
-def locate(azure: Azure, space: Workspace, uri: str) -> tuple[str, str]:
-    """Return container and prefix of an ``azureml://`` path, a blob's address or a data asset's id."""
+def locate(azure: Azure, space: Workspace, uri: str, *, identity: bool = True) -> tuple[str, str]:
+    """Return container and prefix of an ``azureml://`` path, a blob's address or a data asset's id.
+
+    Without an ``identity`` a datastore that has no key cannot be opened.
+    """
     if match := re.search(r"/data/([^/]+)/versions/([^/]+)$", uri) or re.match(r"azureml:([^:/]+):([^:/]+)$", uri):
         body = space.assets.get(("data", match[1], match[2]))
         if body is None:
             raise LookupError(f"the data asset {match[1]}:{match[2]} is not registered")
         uri = body["properties"]["dataUri"]
     if match := re.search(r"/datastores/([^/]+)/paths/(.*)$", uri):
-        return container_of(space, match[1]), match[2]
+        container = container_of(space, match[1])
+        if not identity and space.datastores[match[1]]["properties"]["credentials"]["credentialsType"] == "None":
+            raise LookupError(f"PermissionDenied: the datastore {match[1]} has no credentials, the job no identity")
+        return container, match[2]
     if match := re.match(rf"https://{azure.azurite.account}\.blob\.core\.windows\.net(?::443)?/([^/]+)/?(.*)$", uri):
         return match[1], match[2]
     raise LookupError(f"the stand-in cannot read {uri}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, POLL, login_check, page, refuse_reader, start, without_null
+from .arm import ML, POLL, page, refuse_narrow, refuse_reader, start, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -173,6 +173,9 @@ def put(azure: Azure, request: Request) -> Reply:
         idle=scale.get("nodeIdleTimeBeforeScaleDown", "PT5M"),
         tags=asked.get("tags"),
     )
+    kept = ("subnet", "enableNodePublicIp", "isolatedNetwork", "remoteLoginPortPublicAccess")
+    body["properties"]["properties"] |= {one: inner[one] for one in kept if one in inner}
+    body |= {"identity": asked["identity"]} if "identity" in asked else {}
     body["properties"]["provisioningState"] = "Updating" if known else "Creating"
     reply = without_null(body)
 
@@ -225,7 +228,7 @@ def nodes(azure: Azure, request: Request) -> Reply:
 
 def sizes(azure: Azure, request: Request) -> Reply:
     """What a region offers."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     return Reply(
         200,
         {
@@ -271,7 +274,7 @@ def _used(azure: Azure, sub: str, region: str) -> dict[str, int]:
 
 def usages(azure: Azure, request: Request) -> Reply:
     """How many cores are used, and how many may be."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     sub, region = request.at["sub"], request.at["region"]
     used, base = _used(azure, sub, region), f"/subscriptions/{sub}/providers/{ML}/locations/{region}"
     limits = {TOTAL: 100, LOW_PRIORITY: azure.low_priority_cores, **LIMITS, **azure.limits}
@@ -298,7 +301,7 @@ def usages(azure: Azure, request: Request) -> Reply:
 
 def quotas(azure: Azure, request: Request) -> Reply:
     """What is given to each family."""
-    login_check(azure, request)
+    refuse_narrow(azure, request)
     base = f"/subscriptions/{request.at['sub']}/providers/{ML}/locations/{request.at['region']}"
     return page(
         azure,

@@ -140,7 +140,8 @@ class Execution(threading.Thread):
         for name, one in (given.get("outputs") or {}).items():
             uri = one.get("uri") or f"azureml://datastores/workspaceblobstore/paths/azureml/{self.job.name}/{name}/"
             uri = uri.replace("${{name}}", self.job.name).replace("${{output_name}}", name)
-            container, prefix = assets.locate(azure, space, uri.replace("${{default_datastore}}", "workspaceblobstore"))
+            uri = uri.replace("${{default_datastore}}", "workspaceblobstore")
+            container, prefix = assets.locate(azure, space, uri, identity=self._identity)
             output = Output(
                 folder / "outputs" / name, container, prefix.rstrip("/") + "/", one.get("mode") == "ReadWriteMount"
             )
@@ -149,8 +150,12 @@ class Execution(threading.Thread):
                 output.known = _download(azure, container, output.prefix, output.folder)
             self._outputs[name] = output
 
+    @property
+    def _identity(self) -> bool:
+        return bool(self.job.given.get("identity"))
+
     def _bring(self, name: str, one: dict[str, Any], folder: Path) -> str:
-        container, prefix = assets.locate(self.azure, self.job.space, one["uri"])
+        container, prefix = assets.locate(self.azure, self.job.space, one["uri"], identity=self._identity)
         target = folder / "inputs" / name
         target.mkdir(parents=True)
         if one["jobInputType"] == "uri_file":
@@ -214,7 +219,7 @@ class Execution(threading.Thread):
             (work / "tmp").mkdir()
             for local in range(each):
                 rank = node * each + local
-                ranks = {"RANK": rank, "WORLD_SIZE": nodes * each, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": each,
+                ranks = {"RANK": rank, "WORLD_SIZE": nodes * each, "LOCAL_RANK": local,
                          "NODE_RANK": node, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
                 distributed = self.job.given.get("distribution") is not None
                 own = {name: str(value) for name, value in ranks.items()} if distributed else {}
@@ -289,7 +294,8 @@ class Output:
 
     def store(self, azure: Azure, final: bool = False) -> None:
         """Upload what is new; while the job runs, only what has rested for a moment."""
-        _upload(azure, (self.container, self.prefix), self.folder, self.known, settled=not final)
+        place = (self.container, self.prefix)
+        _upload(azure, place, self.folder, self.known, settled=not final, folders=self.mounted)
 
 
 class Log:
@@ -317,9 +323,13 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _upload(
-    azure: Azure, place: tuple[str, str], folder: Path, known: dict[str, tuple[int, int]], *, settled: bool = False
-) -> None:
-    """Upload the files of a folder that changed; ``settled`` leaves out what was written just now."""
+    azure: Azure, place: tuple[str, str], folder: Path, known: dict[str, tuple[int, int]], *, settled: bool = False,
+    folders: bool = False,
+) -> None:  # fmt: skip
+    """Upload the files of a folder that changed; ``settled`` leaves out what was written just now.
+
+    With ``folders`` each folder leaves an empty blob of its name, as blobfuse does.
+    """
     container, prefix = place
     if not folder.is_dir():
         return
@@ -327,6 +337,10 @@ def _upload(
         name = file.relative_to(folder).as_posix()
         try:
             stamp = _stamp(file)
+            if folders and file.is_dir() and name not in known:
+                marked = {"hdi_isfolder": "true"}
+                azure.azurite.container(container).upload_blob(prefix + name, b"", metadata=marked, overwrite=True)
+                known[name] = stamp
             if not file.is_file() or known.get(name) == stamp or (settled and time.time_ns() - stamp[1] < 2e8):
                 continue
             with file.open("rb") as stream:
@@ -339,7 +353,8 @@ def _upload(
 def _download(azure: Azure, container: str, prefix: str, folder: Path) -> dict[str, tuple[int, int]]:
     """Download what lies under a prefix and return what was found."""
     client = azure.azurite.container(container)
-    names = [blob.name for blob in client.list_blobs(name_starts_with=prefix)]
+    blobs = list(client.list_blobs(name_starts_with=prefix, include=["metadata"]))
+    names = [blob.name for blob in blobs if "hdi_isfolder" not in (blob.metadata or {})]
 
     def fetch(name: str) -> Path:
         file = folder / name[len(prefix) :]

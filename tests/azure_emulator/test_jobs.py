@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from azure.ai.ml import Input, MLClient, Output, command
+from azure.ai.ml import Input, MLClient, Output, UserIdentityConfiguration, command
 from azure.ai.ml.entities import CommandJobLimits, Data, Environment
 from azure.core.exceptions import HttpResponseError
 from azure.identity import EnvironmentCredential
@@ -208,15 +208,19 @@ def test_data_assets_downloads_and_all_kinds_of_credentials(
     (folder / "a.txt").write_text("hello")
     asset = ml.data.create_or_update(Data(name="pictures", version="1", type="uri_folder", path=str(folder)))
     assert asset.path and [one.version for one in ml.data.list("pictures")] == ["1"]
-    made = ml.jobs.create_or_update(
-        command(
-            command="cp ${{inputs.data}}/a.txt ${{outputs.model}}/b.txt; mkdir outputs; echo x > outputs/c.txt",
-            inputs={"data": Input(type="uri_folder", path="azureml:pictures:1")},
-            outputs={"model": Output(type="uri_folder")},
-            compute="gpu", environment="azureml://registries/azureml/environments/acpt/labels/latest",
-            experiment_name="flowers", properties={"azureml.git.dirty": "False"},
-        )
-    )  # fmt: skip
+    wanted: dict[str, Any] = {
+        "command": "cp ${{inputs.data}}/a.txt ${{outputs.model}}/b.txt; mkdir outputs; echo x > outputs/c.txt",
+        "inputs": {"data": Input(type="uri_folder", path="azureml:pictures:1")},
+        "outputs": {"model": Output(type="uri_folder")},
+        "compute": "gpu", "environment": "azureml://registries/azureml/environments/acpt/labels/latest",
+        "experiment_name": "flowers", "properties": {"azureml.git.dirty": "False"},
+    }  # fmt: skip
+    if credentials == "None":
+        made = ml.jobs.create_or_update(command(**wanted))
+        refused = azure.jobs[str(made.name)].wait()
+        assert refused.error and "the job no identity" in refused.error["message"]
+        wanted["identity"] = UserIdentityConfiguration()
+    made = ml.jobs.create_or_update(command(**wanted))
     job = azure.jobs[str(made.name)].wait()
     assert job.status == "Completed", job.error
     ml.jobs.download(job.name, download_path=tmp_path / "got", output_name="model")

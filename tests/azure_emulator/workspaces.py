@@ -94,6 +94,10 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         )
     host = f"{region}.api.azureml.ms"
     if "insights" in made:
+        for kind, last in BY_INSIGHTS:  # without tags, and not deleted with it
+            target = f"{group}/providers/{kind}/{last.format(made['insights'].rpartition('/')[2])}"
+            of = {"id": target, "name": target.rpartition("/")[2], "type": kind, "location": "global"}
+            azure.resources.setdefault(target.lower(), of)
         azure.resources[made["insights"].lower()]["properties"]["WorkspaceResourceId"] = made["logs"]
     properties = {
         "workspaceId": guid,
@@ -137,6 +141,11 @@ DEPENDENTS = {
     "logs": ("Microsoft.OperationalInsights/workspaces", "logalyti"),
     "insights": ("Microsoft.Insights/components", "insights"),
 }
+#: what Application Insights makes by itself
+BY_INSIGHTS = (
+    ("microsoft.alertsmanagement/smartDetectorAlertRules", "Failure Anomalies - {}"),
+    ("Microsoft.Insights/actiongroups", "Application Insights Smart Detection"),
+)
 
 
 def listing(azure: Azure, request: Request) -> Reply:
@@ -183,18 +192,22 @@ def patch(azure: Azure, request: Request) -> Reply:
 
 
 def delete(azure: Azure, request: Request) -> Reply:
-    """Delete it; without ``forceToPurge`` its name stays taken for some days."""
-    space = need(azure, request)
+    """Delete it; without ``forceToPurge`` its name stays taken for some days, until a delete with it."""
+    group = need_group(azure, request)
     key = (request.at["rg"].lower(), request.at["ws"].lower())
-    purge = request.query.get("forceToPurge", "false").lower() == "true"
+    purge, space = request.query.get("forceToPurge", "false").lower() == "true", azure.workspaces.get(key)
+    if space is None and not (purge and key in azure.soft_deleted):
+        return Reply(204)
 
     def finish() -> None:
-        if azure.workspaces.pop(key, None):
-            space.cancel()
+        azure.soft_deleted.discard(key)
+        if gone := azure.workspaces.pop(key, None):
+            gone.cancel()
             if not purge:
                 azure.soft_deleted.add(key)
 
-    region = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{space.region}"
+    where = space.region if space else group["location"]
+    region = f"https://management.azure.com/subscriptions/{request.at['sub']}/providers/{ML}/locations/{where}"
     base = f"{region}/workspaceOperationsStatus/{start(azure, finish)}"
     return Reply(
         202,

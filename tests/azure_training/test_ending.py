@@ -34,6 +34,22 @@ def test_the_program_explains_itself(azure, shell, monkeypatch):
     assert fails(shell, cell(), "weights of another network", TrainingFailed).fix == "Name the right file."
 
 
+def test_a_second_attempt_is_not_blamed_for_the_first(azure, shell, monkeypatch, tmp_path):
+    program = tmp_path / "program/training"
+    program.mkdir(parents=True)
+    (program / "__main__.py").write_text("import pathlib; exec(pathlib.Path(__file__).with_name('what').read_text())")
+    told = '{"state": "failed", "error": {"cause": "The first cause.", "fix": "The first fix."}}'
+    (program / "what").write_text(
+        f"import sys; pathlib.Path(sys.argv[-1], 'status.json').write_text({told!r}); exit(2)"
+    )
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", program)
+    fails(shell, cell(), "The first cause", TrainingFailed)
+    (program / "what").write_text("raise LookupError('the second cause')")
+    fails(shell, cell(), "LookupError: the second cause", TrainingFailed)
+    first, second = azure.jobs.values()
+    assert second.name == f"{first.name}-2"
+
+
 def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     monkeypatch.setenv("STANDIN", "die")
     error = fails(shell, cell(), "probably because the memory ran out", TrainingFailed)
@@ -42,6 +58,7 @@ def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     first, second = azure.jobs.values()
     assert (first.status, second.status) == ("Failed", "Completed") and second.name == f"{first.name}-2"
     assert "found a checkpoint" in the_run(shell).logs()
+    assert not (the_run(shell).folder / "checkpoint").exists(), "the mark that blobfuse leaves for a folder is no file"
 
 
 def test_a_node_that_dies_with_everything_on_it(azure, shell):

@@ -30,6 +30,7 @@ def test_the_same_cell_trains_there(azure, shell, datastore):
     assert done.url.startswith("https://ml.azure.com/runs/") and f"tid={azure.tenant}" in done.url
     assert {path.name for path in done.folder.iterdir()} >= FILES and len(done.metrics) == 4
     assert not list(done.folder.rglob("*.part")) and done.report.headline
+    assert job.given.get("identity") == ({"identityType": "UserIdentity"} if datastore == "None" else None)
     assert job.tags["createdBy"] == "mb_jupyter" and "trees" in job.space.experiments
     assert not any(key.startswith("mlflow.source.git") for key in job.given["properties"])
     assert "epochs: 3" not in json.dumps(job.given), "settings travel in a file of the run's folder"

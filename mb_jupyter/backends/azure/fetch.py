@@ -56,7 +56,7 @@ def _ended(folder: RunFolder, store: Store) -> Mapping[str, Any]:
 def _wanted(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return bool(name) and not hidden and name not in NOT_FETCHED and not name.startswith(STAYS)
+    return bool(name) and not hidden and name not in NOT_FETCHED and not f"{name}/".startswith(STAYS)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection, Place
 
 FACTS = "azure.json"
-OWN = (FACTS, "status.json", "metrics.jsonl", "log.txt", "ended.json", "stop", "code")
+OWN = (FACTS, "status.json", "metrics.jsonl", "log.txt", "ended.json", "stop", "code", "checkpoint")
 """Of a run's folder, what is never sent: it is made here, or comes from there."""
 
 

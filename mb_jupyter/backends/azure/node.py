@@ -1,7 +1,8 @@
 """Goes to Azure with the program and starts it there: ``python node.py --output DIR ... -- python -m training ...``.
 
-Standard library only, and nothing of ours. The program works on the node's own disk; the run's folder in the
-workspace's storage (a mount) is brought up to date every few seconds and is where a preempted node goes on from.
+Standard library only, and nothing of ours; Python 3.10 and later, because Azure's environments are older than the
+notebook's. The program works on the node's own disk; the run's folder in the workspace's storage (a mount) is brought
+up to date every few seconds and is where a preempted node goes on from.
 ``{data}`` and ``{output}`` in the command are the two folders on the disk.
 """
 
@@ -31,11 +32,22 @@ STOP_FILE, STOP_TAG, STOP_SECONDS = "stop", "mb_stop", 3.0
 SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
 LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
+OLDEST = (3, 10)  # Python that the program runs on
+
+
+class RefusedError(SystemExit):
+    """The program cannot be started here; ``cause`` and ``fix`` are what the failure card says."""
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(f"{cause} {fix}")
+        self.cause, self.fix = cause, fix
 
 
 def main() -> int:
     """Unpack, go on from what is there, run the program, keep the mount up to date; return its exit code."""
     given, command = _arguments()
+    # Azure tells the number of all processes, not that of this node's
+    os.environ.setdefault("LOCAL_WORLD_SIZE", str(given.processes))
     place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
     data = Path(given.data) if not given.manifest else place / "data"
     output = place / "run"
@@ -143,8 +155,11 @@ class Mirror:
 
 
 def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def copy(source: Path, target: Path) -> None:
@@ -188,7 +203,7 @@ def _unpack_one(packs: Path, rows: list[list[object]], target: Path) -> None:
                     out.write(piece)
                     rest -= len(piece)
             if rest or digest.hexdigest() != sha256:
-                raise SystemExit(f"{path} did not arrive as it was sent; run the cell again.")
+                raise RefusedError(f"{path} did not arrive as it was sent.", "Run the cell again.")
     finally:
         if file is not None:
             file.close()
@@ -197,7 +212,7 @@ def _unpack_one(packs: Path, rows: list[list[object]], target: Path) -> None:
 def _inside(target: Path, path: str) -> Path:
     parts = path.split("/")
     if not path or ".." in parts or "" in parts or "\\" in path:
-        raise SystemExit(f"{path!r} leads out of the folder of pictures; it is not unpacked.")
+        raise RefusedError(f"{path!r} leads out of the folder of pictures.", "It is not unpacked: rename it.")
     return target / path
 
 
@@ -206,6 +221,7 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
     try:
         shutil.rmtree(place, ignore_errors=True)
         output.mkdir(parents=True)
+        _check_python()
         _install(Path("requirements.txt"))
         if given.manifest:
             begun = time.monotonic()
@@ -214,10 +230,21 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
             say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
         _restore(given.output, output)
         (place / "ready").touch()
-    except BaseException:
+    except BaseException as error:
         place.mkdir(parents=True, exist_ok=True)
         (place / "failed").touch()
+        if isinstance(error, RefusedError):
+            told = {"state": "failed", "error": {"cause": error.cause, "fix": error.fix}}
+            (given.output / "status.json").write_text(json.dumps(told), encoding="utf-8")
         raise
+
+
+def _check_python() -> None:
+    if sys.version_info[:2] < OLDEST:
+        raise RefusedError(
+            f"The environment has Python {sys.version.split()[0]}; the program needs {OLDEST[0]}.{OLDEST[1]} or later.",
+            "Name a newer one, azure: {environment: azureml:NAME:VERSION}, or none.",
+        )
 
 
 def _leave(place: Path) -> None:
@@ -248,14 +275,23 @@ def _restore(mount: Path, output: Path) -> None:
 
 
 def _install(requirements: Path) -> None:
-    """Install what the environment does not bring, in the versions of the machine that sent the program."""
+    """Install what the environment does not bring, in the versions that were sent with the program."""
     if not requirements.exists():
         return
     lines = [line.split("#") for line in requirements.read_text(encoding="utf-8").splitlines() if "#" in line]
     missing = [wanted.strip() for wanted, module in lines if importlib.util.find_spec(module.strip()) is None]
-    if missing:
-        say(f"installing {', '.join(missing)}")
-        subprocess.run([sys.executable, "-m", "pip", "install", "--no-input", "--quiet", *missing], check=True)
+    if not missing:
+        return
+    say(f"installing {', '.join(missing)}")
+    command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", *missing]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    sys.stdout.write(done.stdout)
+    if done.returncode:
+        errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")] or ["ERROR: no reason told"]
+        raise RefusedError(
+            f"The node could not install {', '.join(missing)}: {errors[-1][len('ERROR: ') :]}",
+            "Can the node reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
+        )
 
 
 def _wait_for(ready: Path, failed: Path) -> None:
@@ -296,6 +332,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--data", default="")
     parser.add_argument("--manifest", default="")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--processes", type=int, default=1, help="on each node")
     return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
 
 

