@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mb_jupyter import Report
+from mb_jupyter.report.next_steps import WITHOUT_TUNING
 from tests.test_report_figures import table, write_run
 
 CAT, DOG, CAT_AS_DOG, DOG_AS_CAT = ("cat", "cat", 0.9), ("dog", "dog", 0.9), ("cat", "dog", 0.7), ("dog", "cat", 0.7)
@@ -33,6 +34,10 @@ def advice(report: Report, words: str) -> str:
     return found
 
 
+def left_out(reason: str) -> dict[str, Any]:
+    return {"event": "left out", "stage": "epoch", "reason": reason}
+
+
 MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
 
 
@@ -41,11 +46,11 @@ MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
     [
         (
             "features",
-            [FEATURES],
+            [FEATURES, left_out("the recipe is features")],
             "features",
             "Train with `recipe: auto`: so far only the head was trained, and 3 of 33",
         ),
-        ("auto", [FEATURES], "features", "Allow more time (max_minutes): the training ended before an epoch"),
+        ("auto", [FEATURES], "features", "Allow more time (max_minutes): it was too short for an epoch"),
         ("auto", [FEATURES, TUNED], "finetune", "Train longer: the last epoch (1) was still the best."),
         ("auto", [FEATURES, {**TUNED, "best": False}], "features", "Save the time of fine-tuning (`recipe: features`)"),
         ("auto", [FEATURES, {**TUNED, "validation_accuracy": 0.8}], "finetune", "100.0 % of 40 training pictures are"),
@@ -57,6 +62,32 @@ def test_the_training(tmp_path: Path, recipe: str, epochs: list[Any], best_phase
         reproducibility={"counts": {"train": 40, "validation": 10}},
     )  # fmt: skip
     assert advice(report, said)
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "said"),
+    [
+        (
+            "the frozen features make no mistake on the validation pictures",
+            "completed",
+            "Train with `recipe: finetune`",
+        ),
+        ("without validation pictures nothing would say whether it helps", "completed", "Give pictures to validate"),
+        ("a stop was asked for", "stopped", "Train again without a Stop"),
+        ("the time allowed is too short for an epoch", "stopped", "Allow more time (max_minutes)"),
+        ("", "stopped", "Train again without a Stop"),
+    ],
+)
+def test_more_time_is_advised_only_where_time_was_short(tmp_path: Path, reason: str, state: str, said: str) -> None:
+    told = [FEATURES, *([left_out(reason)] if reason else [])]
+    report = reported(tmp_path / "1", MIXED, *told, config={"recipe": "auto"}, status={"state": state})
+    assert advice(report, said).count("3 of 33 held-out pictures are wrong") == 1
+    assert ("max_minutes" in " ".join(report.next_steps)) == ("time allowed" in reason)
+
+
+def test_every_reason_of_the_program_has_its_advice() -> None:
+    program = (Path(__file__).parent.parent / "mb_jupyter/training/finetune.py").read_text(encoding="utf-8")
+    assert [reason for reason in WITHOUT_TUNING if f'"{reason}"' not in program] == []
 
 
 def test_the_largest_gain_comes_first(tmp_path: Path) -> None:
@@ -147,3 +178,16 @@ def test_what_made_the_run(tmp_path: Path) -> None:
     for fact in ("5793", "train 1,064, test 327", "Z80, CP/M", "python 3.11, torch 2.14", "The same bits."):
         assert fact in said
     assert "%mb_rerun local://pets/1 repeats the run and reports differences." in said
+
+
+def test_a_tendency_that_the_ece_does_not_show(tmp_path: Path) -> None:
+    rows = []
+    for place, score in enumerate((0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)):
+        right = round(20 * score) - 1 - place % 2  # one or two fewer than the score promises
+        rows += [("cat", "cat", score)] * right + [("cat", "dog", score)] * (20 - right)
+    report = reported(tmp_path / "1", rows, report={"temperature": 1.0})
+    said = report._repr_mimebundle_()["text/plain"]
+    # ECE 13 / 180, and chance makes up to 0.094
+    assert "so the ECE alone shows no fault of these scores." in said and "nothing speaks against" not in said
+    assert "surer than they are right, by more than chance explains: the mean score is 75.0 %" in said
+    assert "right 67.8 % of 180 pictures, too sure for chance" in advice(report, "Take the scores with care")

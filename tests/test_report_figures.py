@@ -272,7 +272,10 @@ def test_what_is_said_of_the_scores() -> None:
     # mean score .795 and .8 right: .005 apart, where chance alone makes .11
     assert "as sure as they are right, as far as so many pictures can tell: the mean score is 79.5 %" in said
     sure = Report.from_frame(table([("cat", "dog", 0.99)] * 20))._repr_mimebundle_()["text/plain"]
-    assert "surer than they are right: the mean score is 99.0 %, and 0.0 % are right." in sure
+    assert (
+        "surer than they are right, by more than chance explains: the mean score is 99.0 %, and 0.0 % are right."
+        in sure
+    )
     assert "so the scores are not quite right." in sure
 
 

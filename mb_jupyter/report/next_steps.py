@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mb_jupyter.display import counted, elide, near, percent
 
 from .files import PATCH, is_figure
-from .statistics import Z, paired
+from .statistics import Z, paired, tendency
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -129,24 +129,46 @@ def _are_wrong(report: Report) -> str:
     return f"{wrong:,} of {counted(report.pictures, 'held-out picture')} {'is' if wrong == 1 else 'are'} wrong"
 
 
+# what to do when a run has no epoch of fine-tuning, by the reason that the training program gave for it
+WITHOUT_TUNING = {
+    "the recipe is features": "Train with `recipe: auto`: so far only the head was trained",
+    "without validation pictures nothing would say whether it helps": (
+        "Give pictures to validate with (more of each class, or a larger `validation_fraction`): without them "
+        "nothing would say whether fine-tuning helps, so only the head was trained"
+    ),
+    "the frozen features make no mistake on the validation pictures": (
+        "Train with `recipe: finetune`: fine-tuning was left out because the frozen features make no mistake on the "
+        "validation pictures"
+    ),
+    "a stop was asked for": "Train again without a Stop: it came before an epoch of fine-tuning had ended",
+    "the time allowed is too short for an epoch": (
+        "Allow more time (max_minutes): it was too short for an epoch of fine-tuning"
+    ),
+}
+
+
+def _without_tuning(report: Report) -> str:
+    if report.not_tuned:
+        return WITHOUT_TUNING.get(report.not_tuned, "")
+    # planned, and ended within its first epoch
+    ended = {"stopped": "a stop was asked for", "completed": "the time allowed is too short for an epoch"}
+    return WITHOUT_TUNING.get(ended.get(report.state, ""), "")
+
+
 def _training(report: Report) -> Iterator[Step]:
     wrong = report.pictures - report.right
     tuned = [record for record in report.epochs if record.get("phase") == "finetune"]
     if not wrong or not report.epochs:
         return
     gain = UNTRIED * wrong / report.pictures
-    if not tuned and report.config.get("recipe") == "features":
-        yield Step(
-            gain,
-            f"Train with `recipe: auto`: so far only the head was trained, and {_are_wrong(report)}. What fine-tuning "
-            f"gains is known only once it has been tried; it is ranked as if it mended {UNTRIED * 100:.0f} % of them.",
-        )
-    elif not tuned:
-        yield Step(
-            gain,
-            "Allow more time (max_minutes): the training ended before an epoch of fine-tuning, and "
-            f"{_are_wrong(report)}. It is ranked as if fine-tuning mended {UNTRIED * 100:.0f} % of them.",
-        )
+    if not tuned:
+        advice = _without_tuning(report)
+        if advice:
+            yield Step(
+                gain,
+                f"{advice}, and {_are_wrong(report)}. What fine-tuning gains is known only once it has been tried; it "
+                f"is ranked as if it mended {UNTRIED * 100:.0f} % of them.",
+            )
     elif tuned[-1].get("best") is True:
         yield Step(
             gain,
@@ -196,16 +218,19 @@ def _unsure(report: Report) -> Iterator[Step]:
 
 
 def _calibrated(report: Report) -> Iterator[Step]:
-    most = report.ece_by_chance[1]
-    if report.ece > most:
-        counts = report.reproducibility.get("counts") or {}
-        number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
-        few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
-        yield Step(
-            1e-4,
-            f"Take the scores with care (ECE {report.ece:.3f}, by chance up to {most:.3f} on "
-            f"{counted(report.pictures, 'picture')}){few}.",
-        )
+    most, leaning = report.ece_by_chance[1], tendency(report.confidence, report.true == report.given)
+    if report.ece <= most and not leaning:
+        return
+    counts = report.reproducibility.get("counts") or {}
+    number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
+    few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
+    found = (
+        f"ECE {report.ece:.3f}, by chance up to {most:.3f} on {counted(report.pictures, 'picture')}"
+        if report.ece > most
+        else f"mean score {percent(float(report.confidence.mean()))}, right {percent(report.accuracy)} of "
+        f"{counted(report.pictures, 'picture')}, too {'sure' if leaning > 0 else 'unsure'} for chance"
+    )
+    yield Step(1e-4, f"Take the scores with care ({found}){few}.")
 
 
 def _absent(report: Report) -> Iterator[Step]:

@@ -81,7 +81,7 @@ def calibration(sheet: Sheet) -> Section:
 
 def _calibrated(report: Report) -> list[str]:
     """Say how far the scores are from what is true, and how far chance alone would put them."""
-    heat, was, scores = report.record.get("temperature"), report.ece_before, report.scores_before
+    heat, was = report.record.get("temperature"), report.ece_before
     mean, most = report.ece_by_chance
     before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
     at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
@@ -89,26 +89,37 @@ def _calibrated(report: Report) -> list[str]:
         f"Over {counted(report.pictures, 'picture')} the scores miss the share that is right by {report.ece:.3f} on "
         f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}{at}."
     )
+    leaning = tendency(report.confidence, report.true == report.given)
     verdict = "so the scores are not quite right"
-    if report.ece <= most:
+    if report.ece <= most and leaning:
+        verdict = "so the ECE alone shows no fault of these scores"
+    elif report.ece <= most:
         verdict = "so nothing speaks against these scores"
-        if was is not None and scores is not None:
-            same = was <= calibration_error_by_chance(scores[range(report.pictures), report.given])[1]
-            verdict += ", nor against those before calibration" if same else ""
+        verdict += ", nor against those before calibration" if _faultless_before(report) else ""
     chance = (
         f"Scores without fault would miss it by {mean:.3f} on average, and by up to {most:.3f} in 95 % of cases, by "
         f"chance alone, {verdict}."
     )
     word = {
-        1: "surer than they are right",
+        1: "surer than they are right, by more than chance explains",
         0: "as sure as they are right, as far as so many pictures can tell",
-        -1: "right more often than they are sure",
-    }[tendency(report.confidence, report.true == report.given)]
+        -1: "right more often than they are sure, by more than chance explains",
+    }[leaning]
     tends = (
         f"On the whole the answers are {word}: the mean score is {percent(float(report.confidence.mean()))}, and "
         f"{percent(report.accuracy)} are right."
     )
     return [miss, chance, tends]
+
+
+def _faultless_before(report: Report) -> bool:
+    """Tell whether nothing spoke against the scores before they were calibrated either."""
+    was, scores = report.ece_before, report.scores_before
+    if was is None or scores is None:
+        return False
+    confidence = scores[range(report.pictures), report.given]
+    leaning = tendency(confidence, report.true == report.given)
+    return not leaning and was <= calibration_error_by_chance(confidence)[1]
 
 
 # -- thresholds ------------------------------------------------------------------------------------------
