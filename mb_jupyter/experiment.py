@@ -110,6 +110,8 @@ class Experiment:
                     validation_fraction=config.validation_fraction,
                     test_fraction=config.test_fraction,
                 )
+            if config.labels is not None:  # the report needs it wherever the run is looked at, and as it is now
+                shutil.copyfile(Path(config.labels).expanduser(), folder / "corrections.csv")
             record = {
                 "handle": place.handle(self.name, folder.name),
                 "experiment": self.name,

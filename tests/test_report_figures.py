@@ -196,6 +196,31 @@ def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: 
     assert "trained with are in the list too" in report._repr_mimebundle_()["text/plain"]
 
 
+def test_corrections_that_are_gone_are_not_said_to_be_in_the_list(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1", config={"labels": "gone.csv"})
+    write_out_of_fold(folder)
+    said = Report.from_run(folder)._repr_mimebundle_()["text/plain"]
+    assert "trained with (gone.csv) cannot be read now, so they may be missing in the list." in said
+    assert "are in the list too" not in said
+
+
+def test_what_a_spreadsheet_saved_is_kept_and_what_is_no_list_is_left_alone(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    write_out_of_fold(folder)
+    report, path = Report.from_run(folder), tmp_path / "mine.csv"
+    text = report.write_patch(path).read_text(encoding="utf-8")
+    assert text.startswith("\ufeffImageSource,"), "a spreadsheet shows accents with the mark only"
+    rows = text.replace("40.png,cat,,", "40.png,cat,dög,") + "0.png,cat,dog,,,\n"
+    path.write_text(rows.replace(",", ";"), encoding="utf-8")
+    report.write_patch(path)
+    decided = [("40.png", "cat", "dög"), ("0.png", "cat", "dog")]
+    assert [(row.source, row.label, row.new_label) for row in read_patch(path)] == decided
+    path.write_bytes(b"Dear diary")
+    with pytest.raises(DataError, match="cannot be read as a list of labels, so it was left as it is"):
+        report.write_patch(path)
+    assert path.read_bytes() == b"Dear diary"
+
+
 def test_the_files_in_the_runs_folder(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1")
     write_out_of_fold(folder)

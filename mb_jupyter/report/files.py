@@ -159,8 +159,11 @@ class InFolder:
 
     @property
     def corrections(self) -> Path | None:
-        """The list of corrected labels that the run was trained with."""
-        return Path(str(self.config["labels"])).expanduser() if self.config.get("labels") else None
+        """The list of corrected labels that the run was trained with: the copy in its folder, or where it was."""
+        if not self.config.get("labels"):
+            return None
+        kept = self.folder / "corrections.csv" if self.folder else None
+        return kept if kept and kept.is_file() else Path(str(self.config["labels"])).expanduser()
 
     @cached_property
     def reproducibility(self) -> dict[str, Any]:

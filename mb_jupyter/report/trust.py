@@ -9,6 +9,7 @@ from .files import PATCH, is_figure, rows_of
 from .pictures import framed
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
 from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired, tendency
+from .suspects import reviewed_in
 
 GOAL = f"{TARGET * 100:g} %"
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
@@ -36,7 +37,7 @@ def suspects(sheet: Sheet) -> Section:
         f"({patch}; report.write_patch(PATH) writes it elsewhere), and train with `labels: {patch}`. Rows without "
         "NewLabel change nothing, and no file is moved."
     )
-    how += " The corrections that this run was trained with are in the list too." if report.corrections else ""
+    how += _earlier(report)
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -51,6 +52,18 @@ def suspects(sheet: Sheet) -> Section:
     text = "\n".join([sentence, text_table(SUSPECT_COLUMNS, rows[: SUSPECTS[False]], right=(2, 3)), how])
     gist = f"{len(frame):,} of {len(looked):,}"
     return Section(title, text, paragraphs(sentence) + page + paragraphs(rest, how), gist=gist)
+
+
+def _earlier(report: Report) -> str:
+    """Say whether the list holds the corrections that the run was trained with too."""
+    if report.corrections is None:
+        return ""
+    if reviewed_in(report.corrections) is not None:
+        return " The corrections that this run was trained with are in the list too."
+    return (
+        f" The corrections that this run was trained with ({elide(str(report.corrections), 100)}) cannot be read now, "
+        "so they may be missing in the list."
+    )
 
 
 # -- calibration -----------------------------------------------------------------------------------------
