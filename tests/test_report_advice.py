@@ -180,6 +180,12 @@ def test_what_made_the_run(tmp_path: Path) -> None:
     assert "%mb_rerun local://pets/1 repeats the run and reports differences." in said
 
 
+def test_a_run_from_a_dataframe_cannot_be_repeated(tmp_path: Path) -> None:
+    config = {"data": "a table of 33 pictures"}
+    said = reported(tmp_path / "1", MIXED, config=config, reproducibility={"seed": 7})._repr_mimebundle_()["text/plain"]
+    assert "The run was trained from a DataFrame, which is not kept" in said and "%mb_rerun" not in said
+
+
 def test_a_tendency_that_the_ece_does_not_show(tmp_path: Path) -> None:
     rows = []
     for place, score in enumerate((0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)):

@@ -159,6 +159,16 @@ def test_runs_are_compared_on_what_both_held_out_with_the_same_label(tmp_path: P
         compare_reports([Report.from_run(before)])
 
 
+def test_runs_without_a_common_picture_are_neither_equal_nor_not(tmp_path: Path) -> None:
+    before, after = write_run(tmp_path / "1"), write_run(tmp_path / "2")
+    frame = pd.read_csv(after / "predictions.csv")
+    frame.assign(ImageSource="new " + frame["ImageSource"]).to_csv(after / "predictions.csv", index=False)
+    report = Report.from_run(after)
+    assert report.comparison(Report.from_run(before)).equal is None
+    told = json.loads(report.to_json(tmp_path / "told.json").read_text("utf-8"))
+    assert (told["previous"]["pictures"], told["previous"]["equal"]) == (0, None)
+
+
 def write_out_of_fold(folder: Path) -> None:
     rows = [("cat", "cat", 0.97)] * 20 + [("dog", "dog", 0.97)] * 20 + [("cat", "dog", 0.99)]
     table(rows).assign(Fold=0).to_csv(folder / "out_of_fold.csv", index=False)

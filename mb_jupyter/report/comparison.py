@@ -74,9 +74,9 @@ class Comparison:
         return self.pairs[-1].test
 
     @property
-    def equal(self) -> bool:
-        """Whether the difference of ``before`` and ``after`` may well be chance."""
-        return not self.test.differ
+    def equal(self) -> bool | None:
+        """Whether the difference of ``before`` and ``after`` may be chance; None where no picture compares them."""
+        return self.pairs[-1].equal
 
     @property
     def summary(self) -> str:
@@ -134,6 +134,11 @@ class Pair:
         both = self.joined
         found = paired((both["Before"] == both["Label"]).to_numpy(), (both["After"] == both["Label"]).to_numpy())
         return found._replace(p_value=min(1.0, found.p_value * self.number))
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether the difference may be chance; None where no picture compares the two."""
+        return not self.test.differ if self.test.pictures else None
 
     @property
     def flips(self) -> pd.DataFrame:

@@ -130,6 +130,8 @@ def repeat(sheet: Sheet) -> Section:
     rows = [(name, elide(value, 100)) for name, value in _facts(report, record) if value]
     notes = [str(note) for note in record.get("notes") or []]
     again = f"%mb_rerun {report.run['handle']} repeats the run and reports differences." if report.run else ""
+    if str(report.config.get("data", "")).startswith("a table of "):
+        again = "The run was trained from a DataFrame, which is not kept: only a run from a CSV file can be repeated."
     text = "\n".join([text_table(("", ""), rows).strip("\n"), *notes, again]).strip()
     versions = record.get("versions") or {}
     page = table(("What", "Value"), rows)
