@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pandas as pd
 import pytest
 
 from mb_jupyter import Report
+from mb_jupyter.panels.state import State
+from mb_jupyter.panels.step import Step
+from mb_jupyter.panels.threshold import Threshold
 from mb_jupyter.report.next_steps import WITHOUT_TUNING
 from tests.test_report_figures import table, write_run
 
@@ -108,6 +112,32 @@ def test_a_model_that_beats_nothing_is_said_first(tmp_path: Path) -> None:
     assert report.next_steps[0].startswith(
         "First look at the data: 15 of 20 right cannot be told from always answering cat"
     )
+
+
+def test_a_good_model_with_few_pictures_of_the_other_classes_is_not_doubted(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", [CAT] * 95 + [DOG] * 5, FEATURES)
+    # five pictures one way and none the other: 2 / 2**5 = 0.0625, which nothing could make less
+    step = advice(report, "Hold out more pictures of the other classes than cat")
+    assert "the model has 5 of their 5 right, too few for any test to tell it from always answering cat" in step
+    said = report._repr_mimebundle_()["text/plain"]
+    assert "Too few pictures are right with one alone to tell whether the model is better" in said
+    assert "First look at the data" not in said and "Nothing shows" not in said
+    poor = reported(tmp_path / "2", [CAT] * 50 + [DOG] * 4 + [DOG_AS_CAT] * 46, FEATURES)
+    assert poor.next_steps[0].startswith("First look at the data: 54 of 100")
+
+
+def test_the_threshold_that_is_advised_is_the_one_that_was_counted(tmp_path: Path) -> None:
+    rows = [("cat", "cat", 0.99999995)] * 20 + [("dog", "cat", 0.99999991)] * 5
+    report = reported(tmp_path / "1", rows)
+    (number,) = re.findall(r"`unsure_below: (.+?)`: 20 of these 25", advice(report, "costs more than none"))
+    assert report.at(float(number))["Answered"].sum() == 20 and 0 < float(number) < 1
+    said = report._repr_mimebundle_()["text/plain"]
+    assert f"unsure below {number}. Then 100.0 % (20 of 20) of the answers are right" in said
+    slider = Threshold(Step(State(tmp_path / "panel.json")), report)
+    slider.recommend()
+    assert f"unsure_below: {number} " in slider.said.value and "5 of 25" in slider.said.value
+    slider.slider.value = 1.0
+    assert "unsure_below" not in slider.said.value
 
 
 def test_a_small_class_and_one_without_held_out_pictures(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def test_recommended_thresholds() -> None:
     threshold = report.recommended_threshold(0.85)  # 8 of the 9 best scores are right
     assert threshold is not None and 0.6 < threshold <= 0.7
     assert report.recommended_threshold(0.95) is None, "the surest answer is wrong"
+    # a score of 1 is above it, and no model takes 1 as its threshold
+    top = st.lowest_threshold(np.array([1.0, 0.99999994]), np.array([True, False]), 0.95)
+    assert top is not None and 0.99999994 < top < 1
     # equal scores cannot be parted
     assert st.lowest_threshold(np.array([0.9, 0.9, 0.5]), np.array([True, False, True]), 0.99) is None
 

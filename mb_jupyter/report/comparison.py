@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import counted, percent
 from mb_jupyter.errors import DataError
 
-from .statistics import Paired, paired, wilson
+from .statistics import FEWEST, Paired, paired, wilson
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .evaluation import Report
 
-FEWEST = 6  # flips that can show anything at the level of 5 %: one way all of them, p = 2 / 2**6
 FLIPS = ("ImageSource", "Label", "Before", "After")
 
 
@@ -167,7 +166,7 @@ class Pair:
         alone = f"{test.second_only:,} only {after}, {test.first_only:,} only {before}"
         if not test.first_only + test.second_only:
             alone = "the same ones"
-        elif test.first_only + test.second_only < FEWEST:
+        elif test.too_few:
             alone += f"; fewer than {FEWEST} such pictures never tell two runs apart"
         told = (
             f"{self._left_out()}Of the {counted(test.pictures, 'held-out picture')} that both have, {shares}; {alone}"

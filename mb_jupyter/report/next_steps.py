@@ -59,12 +59,22 @@ def _beats_nothing(report: Report) -> Iterator[Step]:
     name, hits = report.majority
     right = report.true == report.given
     test = paired((report.frame["Label"] == name).to_numpy(), right)
-    if not (test.differ and test.second_only > test.first_only) and report.pictures >= 20:
+    if (test.differ and test.second_only > test.first_only) or report.pictures < 20:
+        return
+    others = report.pictures - hits
+    if test.too_few and report.right > hits and test.second_only >= others / 2:
         yield Step(
-            1.0,
-            f"First look at the data: {report.right:,} of {report.pictures:,} right cannot be told from always "
-            f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the pictures.",
+            1e-4,
+            f"Hold out more pictures of the other classes than {elide(name, 40)}: the model has "
+            f"{test.second_only:,} of their {others:,} right, too few for any test to tell it from always answering "
+            f"{elide(name, 40)}.",
         )
+        return
+    yield Step(
+        1.0,
+        f"First look at the data: {report.right:,} of {report.pictures:,} right cannot be told from always "
+        f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the pictures.",
+    )
 
 
 def _confused(report: Report) -> Iterator[Step]:
@@ -211,7 +221,7 @@ def _unsure(report: Report) -> Iterator[Step]:
         answered, wrong = int(row["Answered"]), int(row["Answered"] - row["Right"])
         yield Step(
             1e-3,
-            f"Where a wrong answer costs more than none, train with `unsure_below: {found:g}`: {answered:,} of these "
+            f"Where a wrong answer costs more than none, train with `unsure_below: {found}`: {answered:,} of these "
             f"{counted(report.pictures, 'picture')} would be answered, {wrong:,} of them wrongly; now it is "
             f"{report.pictures - report.right:,} of {report.pictures:,}.",
         )

@@ -151,7 +151,7 @@ def thresholds(sheet: Sheet) -> Section:
     advice = _advice(sheet)
     text = "\n".join([intro, text_table(columns, rows), *advice])
     found = report.recommended_threshold()
-    gist = f"unsure below {found:g} for {GOAL} right" if found else ""
+    gist = f"unsure below {found} for {GOAL} right" if found else ""
     return Section("Thresholds", text, paragraphs(intro) + table(columns, rows) + paragraphs(*advice), gist=gist)
 
 
@@ -169,14 +169,14 @@ def _advice(sheet: Sheet) -> list[str]:
         row = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
         unsure = report.pictures - int(row["Answered"])
         sentence = (
-            f"Recommended for {GOAL} right: unsure below {found:g}. Then {of(row['Right'], row['Answered'])} of the "
+            f"Recommended for {GOAL} right: unsure below {found}. Then {of(row['Right'], row['Answered'])} of the "
             f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
             f"{counted(report.pictures, 'picture')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
             "on these same pictures, so expect a little less on others."
         )
     set_to = report.config.get("unsure_below")
     if is_figure(set_to):
-        model = f"The model carries the threshold {set_to:g}: below it, it answers unsure."
+        model = f"The model carries the threshold {set_to}: below it, it answers unsure."
     else:
         model = "The model carries no threshold; train with `unsure_below: NUMBER` to put one in."
     return [sentence, model]
@@ -230,6 +230,8 @@ def _beside_majority(sheet: Sheet) -> str:
     counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {test.chance}"
     if test.differ and test.second_only > test.first_only:
         return f"The model is better than {always}: {counts}."
+    if test.too_few and report.right > right:
+        return f"Too few pictures are right with one alone to tell whether the model is better than {always}: {counts}."
     return f"Nothing shows that the model is better than {always}: {counts}."
 
 
