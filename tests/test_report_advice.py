@@ -15,6 +15,7 @@ from mb_jupyter.panels.state import State
 from mb_jupyter.panels.step import Step
 from mb_jupyter.panels.threshold import Threshold
 from mb_jupyter.report.next_steps import WITHOUT_TUNING
+from mb_jupyter.report.statistics import wilson
 from tests.test_report_figures import table, write_run
 
 CAT, DOG, CAT_AS_DOG, DOG_AS_CAT = ("cat", "cat", 0.9), ("dog", "dog", 0.9), ("cat", "dog", 0.7), ("dog", "cat", 0.7)
@@ -161,10 +162,17 @@ def test_scores_that_are_not_true_and_pictures_that_are_few(tmp_path: Path) -> N
     assert "pictures): 1 validation picture set them, and more would" in advice(
         report, "Take the scores with care (ECE 0.490"
     )
-    # 1.96^2 .5 .5 / .05^2 = 384
-    assert "about 380 would tell it to within 5 points" in advice(
+    # half the width of Wilson's interval about one half is z / 2 sqrt(n + z2): (1.96 / 0.1)^2 - 1.96^2 = 380.3
+    assert "about 381 would tell it to within 5 points" in advice(
         report, "Hold out more pictures to know more: 20 leave"
     )
+
+
+def test_more_pictures_are_more_than_there_are(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", [CAT] * 39 + [DOG] * 37 + [DOG_AS_CAT] * 4)
+    (said,) = re.findall(r"about (\d+) would tell", advice(report, "Hold out more pictures to know more: 80 leave"))
+    low, high = wilson(round(76 / 80 * int(said)), int(said))
+    assert int(said) > 80 and high - low == pytest.approx(0.1, abs=0.005)
 
 
 def test_a_smaller_variant_that_is_recommended(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mb_jupyter.display import counted, elide, near, percent
 
 from .files import PATCH, is_figure
-from .statistics import Z, paired, tendency
+from .statistics import paired, pictures_for, tendency
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MOST = 7  # steps
 SURE = 0.9  # the score from which a mistake makes one look at the label
 WIDE = 0.1  # of an interval that says little
-AIM = 0.05  # half the width that is good enough
 APART = 0.1  # accuracy on training pictures above that on validation pictures
 UNTRIED = 0.3  # of the mistakes, reckoned for a step of which nothing is known before it has been tried
 
@@ -257,13 +256,11 @@ def _too_few(report: Report) -> Iterator[Step]:
     low, high = report.interval
     if high - low <= WIDE:
         return
-    share = min(max(report.accuracy, 0.5), 0.95)  # of all right too: what is unknown may be wrong
-    enough = Z**2 * share * (1 - share) / AIM**2
     yield Step(
         1e-5,
         f"Hold out more pictures to know more: {report.pictures:,} {'leaves' if report.pictures == 1 else 'leave'} the "
-        f"accuracy between {percent(low)} and {percent(high)}; about {round(enough, -1):,.0f} would tell it to within "
-        f"{AIM * 100:.0f} points.",
+        f"accuracy between {percent(low)} and {percent(high)}; about {pictures_for(report.accuracy, WIDE):,} would "
+        f"tell it to within {WIDE / 2 * 100:.0f} points.",
     )
 
 

@@ -58,6 +58,16 @@ def wilson(right: int, pictures: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
+def pictures_for(share: float, width: float) -> int:
+    """Return the smallest number of pictures whose interval (Wilson) about a share is no wider than ``width``."""
+    enough = 1
+    while True:
+        spread = share * (1 - share) / enough + Z**2 / (4 * enough**2)
+        if 2 * Z * math.sqrt(spread) / (1 + Z**2 / enough) <= width:
+            return enough
+        enough += 1
+
+
 def intervals(right: Sequence[int] | Array, pictures: Sequence[int] | Array) -> tuple[list[float], list[float]]:
     """Return the lower and the upper ends of several shares."""
     found = [wilson(r, n) for r, n in zip(right, pictures, strict=True)]
