@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import placement
+from . import __version__, placement
 from .backends import Job, RunState, open_backend
 from .errors import ConfigError, MBError
 from .history import Runs, runs
@@ -120,6 +120,8 @@ class Experiment:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
                 "config": config.shown(),
                 "identity": identity,
+                "mb_jupyter": __version__,
+                "program": program_version(),
                 "check_seconds": round(check_seconds, 3),
                 **_about(config, dataset),
             }

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from .run import Run
 
 FIGURES = ("test_accuracy", "test_loss", "ece_after", "temperature", "best_epoch")
+# what a run is made by, in its run.json and its reproducibility.json
+MADE_BY = {
+    "mb_jupyter": "mb_jupyter", "program": "The training program", "architecture": "The network",
+    "weights_sha256": "The hash of the weights", "engine": "The engine of the features",
+}  # fmt: skip
 MOST_FLIPS = 20
 
 
@@ -141,7 +146,10 @@ def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
 
 
 def _surroundings(before: Path, now: Path) -> Iterator[str]:
-    old, new = (_json(folder / "reproducibility.json") for folder in (before, now))
+    old, new = ({**_json(folder / "run.json"), **_json(folder / "reproducibility.json")} for folder in (before, now))
+    for key, name in MADE_BY.items():
+        if old.get(key) != new.get(key):
+            yield f"{name} was {old.get(key, 'not recorded')} and is {new.get(key, 'not recorded')}."
     versions, others = old.get("versions", {}), new.get("versions", {})
     for name in sorted(versions.keys() | others.keys()):
         if versions.get(name) != others.get(name):

@@ -172,6 +172,15 @@ def test_runs_without_a_common_picture_are_neither_equal_nor_not(tmp_path: Path)
     assert (told["previous"]["pictures"], told["previous"]["equal"]) == (0, None)
 
 
+def test_a_network_that_was_chosen_otherwise_is_a_change(tmp_path: Path) -> None:
+    reports = []
+    for name in ("resnet50", "efficientnet_lite0"):
+        folder = write_run(tmp_path / name, config={"architecture": "auto"})
+        (folder / "report.json").write_text(json.dumps({"architecture": name}))
+        reports.append(Report.from_run(folder))
+    assert compare_reports(reports).changes.values.tolist() == [["network", "resnet50", "efficientnet_lite0"]]
+
+
 def write_out_of_fold(folder: Path) -> None:
     rows = [("cat", "cat", 0.97)] * 20 + [("dog", "dog", 0.97)] * 20 + [("cat", "dog", 0.99)]
     table(rows).assign(Fold=0).to_csv(folder / "out_of_fold.csv", index=False)

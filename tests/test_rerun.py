@@ -9,6 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
+import mb_jupyter
 from mb_jupyter.config import resolve
 from mb_jupyter.errors import DataError
 from mb_jupyter.experiment import Experiment
@@ -86,6 +87,25 @@ def test_another_figure_with_the_same_answers_is_said(before: Run) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "test_loss": 9.0}), encoding="utf-8")
     said = found._repr_mimebundle_()["text/plain"]
     assert "Every answer is the same, not every figure, of 6" in said
+
+
+def test_what_made_the_run_before_is_compared_too(before: Run) -> None:
+    record = json.loads((before.folder / "run.json").read_text(encoding="utf-8"))
+    program = record["program"]
+    assert record["mb_jupyter"] == mb_jupyter.__version__
+    (before.folder / "run.json").write_text(json.dumps({**record, "program": "0123"}), encoding="utf-8")
+    (before.folder / "reproducibility.json").write_text(json.dumps({"weights_sha256": "ab", "engine": "torch"}))
+    found = rerun(Run(before.folder))
+    (found.again.folder / "reproducibility.json").write_text(json.dumps({"weights_sha256": "cd", "engine": "torch"}))
+    said = found._repr_mimebundle_()["text/plain"]
+    assert f"The training program was 0123 and is {program}." in said
+    assert "The hash of the weights was ab and is cd." in said and "engine" not in said
+    report = found.again.report
+    changed = report.comparison(found.before.report).changes
+    assert changed["What"].tolist() == ["training program", "weights (SHA-256)"]
+    assert (
+        f"mb_jupyter {mb_jupyter.__version__}, training program {program}" in report._repr_mimebundle_()["text/plain"]
+    )
 
 
 def test_other_pictures_are_named(before: Run, tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from .evaluation import Report
 
+# what is compared beside settings and versions: the words for it and its key in run.json, report.json and
+# reproducibility.json
+BEGUN_WITH = (("classes", "classes"), ("pictures", "counts"), ("data fingerprint", "fingerprint"),
+              ("version of mb_jupyter", "mb_jupyter"), ("training program", "program"))  # fmt: skip
+CAME_TO = (("network", "architecture"), ("best_phase", "best_phase"))
+COMPUTED_BY = (("weights (SHA-256)", "weights_sha256"), ("engine of the features", "engine"))
 FLIPS = ("ImageSource", "Label", "Before", "After")
 
 
@@ -209,15 +215,12 @@ def _changes(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
         was, now = before.config.get(key), after.config.get(key)
         if was != now:
             yield key, _said(was), _said(now)
-    facts = (("classes", "classes"), ("pictures", "counts"), ("data fingerprint", "fingerprint"))
-    for name, key in facts:
-        was, now = before.run.get(key), after.run.get(key)
-        if was != now:
-            yield name, _said(was), _said(now)
-    for name in ("architecture", "best_phase"):
-        was, now = before.record.get(name), after.record.get(name)
-        if was != now and name not in before.config.keys() & after.config.keys():
-            yield name, _said(was), _said(now)
+    kinds = ((BEGUN_WITH, "run"), (CAME_TO, "record"), (COMPUTED_BY, "reproducibility"))
+    for names, kind in kinds:
+        for name, key in names:
+            was, now = (getattr(report, kind).get(key) for report in (before, after))
+            if was != now:
+                yield name, _said(was), _said(now)
     was, now = (report.reproducibility.get("versions", {}) for report in (before, after))
     for package in sorted({*was, *now}):
         if was.get(package) != now.get(package):

@@ -147,6 +147,7 @@ def _facts(report: Report, record: dict[str, Any]) -> list[tuple[str, str]]:
     versions = record.get("versions") or {}
     return [
         ("Run", str(report.run.get("handle") or "")),
+        ("Made by", _made_by(report)),
         ("Seed", str(record.get("seed", ""))),
         ("Network", str(record.get("architecture") or "")),
         ("Weights (SHA-256)", str(record.get("weights_sha256") or "")),
@@ -160,3 +161,8 @@ def _facts(report: Report, record: dict[str, Any]) -> list[tuple[str, str]]:
             ", ".join(f"{name} {versions[name]}" for name in MAIN if name in versions),
         ),
     ]
+
+
+def _made_by(report: Report) -> str:
+    version, program = report.run.get("mb_jupyter"), report.run.get("program")
+    return f"mb_jupyter {version}, training program {program}" if version and program else ""
