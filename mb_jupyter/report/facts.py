@@ -70,7 +70,7 @@ def speed(sheet: Sheet) -> Section:
     sentences = [
         f"Measured where the model was trained{where}, from decoded pictures. First answer: with loading the model. "
         "Each picture: the median, one at a time. Same class: as the float32 model's answer.",
-        *(f"{one.get('name')} could not be made: {one['reason']}" for one in variants if one.get("reason")),
+        *(f"{one.get('name')} is missing: {one['reason']}" for one in variants if one.get("reason")),
         _recommended(report, variants),
         proof,
     ]
