@@ -70,11 +70,11 @@ class Rerun:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title = f"{self.again.handle} repeats {self.before.handle}"
         if not (self.again.folder / "predictions.csv").is_file():
-            said = (
+            nothing = (
                 f"It is {self.again.state} and has no evaluation yet, so there is nothing to compare. When it has: "
                 f"%mb_compare {self.before.handle} {self.again.handle}"
             )
-            return {"text/plain": f"{title}\n{said}", "text/html": card(title, f"<div>{escape(said)}</div>")}
+            return {"text/plain": f"{title}\n{nothing}", "text/html": card(title, f"<div>{escape(nothing)}</div>")}
         said = [self._outcome, f"The split is {'the same' if self.same_split else 'not the same'}."]
         said += self.surroundings
         columns, names = ("Figure", "Before", "Now", "Difference"), ("Picture", "Label", "Before", "Now")
