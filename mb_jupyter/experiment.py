@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import placement
+from . import __version__, placement
 from .backends import Job, RunState, open_backend
 from .errors import ConfigError, MBError
 from .history import Runs, runs
@@ -110,6 +110,8 @@ class Experiment:
                     validation_fraction=config.validation_fraction,
                     test_fraction=config.test_fraction,
                 )
+            if config.labels is not None:  # the report needs it wherever the run is looked at, and as it is now
+                shutil.copyfile(Path(config.labels).expanduser(), folder / "corrections.csv")
             record = {
                 "handle": place.handle(self.name, folder.name),
                 "experiment": self.name,
@@ -118,6 +120,8 @@ class Experiment:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
                 "config": config.shown(),
                 "identity": identity,
+                "mb_jupyter": __version__,
+                "program": program_version(),
                 "check_seconds": round(check_seconds, 3),
                 **_about(config, dataset),
             }

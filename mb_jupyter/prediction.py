@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -277,16 +277,10 @@ def _short(source: str) -> str:
 
 def _common_folder(sources: Sequence[str]) -> str:
     """Return the folder that all are in, with its slash, to be said once and not in every row."""
-    folders = {source.rpartition("/")[0] for source in sources}
-    if len(sources) < 2 or not all("/" in source and "://" not in source for source in sources):
-        return ""
-    if len(folders) == 1:
-        return f"{folders.pop()}/"
-    try:
-        common = os.path.commonpath(folders)
-    except ValueError:  # relative and absolute ones together
-        return ""
-    return f"{common.rstrip('/')}/" if common else ""
+    # part by part and as they were given: what is cut off in every row has to be the text that is said once
+    parts = [source.split("/")[:-1] for source in sources]
+    levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))
+    return "".join(f"{level[0]}/" for level in levels)
 
 
 def _in(folder: str) -> str:

@@ -13,9 +13,15 @@ from .display import card, counted, elide, escape, table, text_table
 from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from .dataset import Dataset
     from .run import Run
 
 FIGURES = ("test_accuracy", "test_loss", "ece_after", "temperature", "best_epoch")
+# what a run is made by, in its run.json and its reproducibility.json
+MADE_BY = {
+    "mb_jupyter": "mb_jupyter", "program": "The training program", "architecture": "The network",
+    "weights_sha256": "The hash of the weights", "engine": "The engine of the features",
+}  # fmt: skip
 MOST_FLIPS = 20
 
 
@@ -33,15 +39,21 @@ class Rerun:
         return [(name, old.get(name), new.get(name)) for name in FIGURES]
 
     @property
+    def answers(self) -> list[tuple[str, str, str, str]]:
+        """The held-out pictures that both have answered: ImageSource, Label, before, now.
+
+        They are known by their content where both runs kept it, so that a renamed file is the same picture.
+        """
+        old, new = (_answers(run.folder) for run in (self.before, self.again))
+        if not (old.keys() & new.keys()):  # one of them has no hashes
+            old, new = ({row["ImageSource"]: row for row in kept.values()} for kept in (old, new))
+        both = ((old[key], new[key]) for key in old if key in new)
+        return [(row["ImageSource"], row["Label"], row["Prediction"], now["Prediction"]) for row, now in both]
+
+    @property
     def flips(self) -> list[tuple[str, str, str, str]]:
         """The held-out pictures that are answered otherwise now."""
-        old, new = (_rows(run.folder / "predictions.csv") for run in (self.before, self.again))
-        now = {row["ImageSource"]: row["Prediction"] for row in new}
-        return [
-            (row["ImageSource"], row["Label"], row["Prediction"], now[row["ImageSource"]])
-            for row in old
-            if row["ImageSource"] in now and now[row["ImageSource"]] != row["Prediction"]
-        ]
+        return [answer for answer in self.answers if answer[2] != answer[3]]
 
     @property
     def same_split(self) -> bool:
@@ -56,22 +68,35 @@ class Rerun:
         return [*_surroundings(self.before.folder, self.again.folder)]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        columns, flips = ("Figure", "Before", "Now", "Difference"), self.flips
-        rows = [(name, _number(old), _number(new), _difference(old, new)) for name, old, new in self.figures]
-        exact = not flips and all(old == new for _, old, new in self.figures)
-        differ = f"{counted(len(flips), 'answer differs', 'answers differ')}."
-        same = "Every figure and every answer is the same." if exact else "Every answer is the same, not every figure."
-        said = [differ if flips else same]
-        said.append("The split is the same." if self.same_split else "The split is not the same.")
-        said += self.surroundings
-        names = ("Picture", "Label", "Before", "Now")
-        shown = [tuple(elide(cell, 60) for cell in flip) for flip in flips[:MOST_FLIPS]]
         title = f"{self.again.handle} repeats {self.before.handle}"
+        if not (self.again.folder / "predictions.csv").is_file():
+            nothing = (
+                f"It is {self.again.state} and has no evaluation yet, so there is nothing to compare. When it has: "
+                f"%mb_compare {self.before.handle} {self.again.handle}"
+            )
+            return {"text/plain": f"{title}\n{nothing}", "text/html": card(title, f"<div>{escape(nothing)}</div>")}
+        said = [self._outcome, f"The split is {'the same' if self.same_split else 'not the same'}."]
+        said += self.surroundings
+        columns, names = ("Figure", "Before", "Now", "Difference"), ("Picture", "Label", "Before", "Now")
+        rows = [(name, _number(old), _number(new), _difference(old, new)) for name, old, new in self.figures]
+        shown = [tuple(elide(cell, 60) for cell in flip) for flip in self.flips[:MOST_FLIPS]]
         text = [title, *said, "", text_table(columns, rows, right=(1, 2, 3))]
         text += ["", text_table(names, shown)] if shown else []
         page = "".join(f"<div>{escape(line)}</div>" for line in said) + table(columns, rows, right=(1, 2, 3))
         page += table(names, shown) if shown else ""
         return {"text/plain": "\n".join(text), "text/html": card(title, page)}
+
+    @property
+    def _outcome(self) -> str:
+        answers, flips = self.answers, len(self.flips)
+        if not answers:
+            return "No held-out picture is in both runs, so no answers are compared."
+        of = f"of {counted(len(answers), 'held-out picture')} that both have"
+        if flips:
+            return f"{counted(flips, 'answer differs', 'answers differ')}, {of}."
+        if all(old == new for _, old, new in self.figures):
+            return f"Every figure and every answer is the same, {of}."
+        return f"Every answer is the same, not every figure, {of}."
 
 
 def rerun(run: Run, *, say: Callable[..., None] | None = None, watch: Callable[[Run], Any] | None = None) -> Rerun:
@@ -89,17 +114,21 @@ def rerun(run: Run, *, say: Callable[..., None] | None = None, watch: Callable[[
     if str(recorded.get("data", "")).startswith("a table of "):
         raise ConfigError(f"{run.handle} was trained from a DataFrame, which is gone.", "Train from a CSV file.")
     config = resolve(recorded).config
-    dataset = Dataset(config.data, exclude=config.exclude or (), labels=config.labels)
+    if not config.is_in_azure:  # there the program itself looks at the pictures
+        _check_pictures(run, Dataset(config.data, exclude=config.exclude or (), labels=config.labels))
+    again = Experiment.local(config.experiment).start(config, fresh=True, say=say)
+    again.notes.append(f"Repeats {run.handle}.")
+    _ = watch(again) if watch is not None else again.wait()
+    return Rerun(run, again)
+
+
+def _check_pictures(run: Run, dataset: Dataset) -> None:
     if dataset.fingerprint != run.record.get("fingerprint"):
         found = {picture.path: (picture.sha256, picture.label) for picture in dataset.pictures}
         raise DataError(
             f"The pictures are not those of {run.handle}: {_differences(run.folder, found)}.",
             "Put them back as they were, or train anew with %mb_train --fresh and compare with %mb_compare.",
         )
-    again = Experiment.local(config.experiment).start(config, fresh=True, say=say)
-    again.notes.append(f"Repeats {run.handle}.")
-    _ = watch(again) if watch is not None else again.wait()
-    return Rerun(run, again)
 
 
 def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
@@ -117,7 +146,10 @@ def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
 
 
 def _surroundings(before: Path, now: Path) -> Iterator[str]:
-    old, new = (_json(folder / "reproducibility.json") for folder in (before, now))
+    old, new = ({**_json(folder / "run.json"), **_json(folder / "reproducibility.json")} for folder in (before, now))
+    for key, name in MADE_BY.items():
+        if old.get(key) != new.get(key):
+            yield f"{name} was {old.get(key, 'not recorded')} and is {new.get(key, 'not recorded')}."
     versions, others = old.get("versions", {}), new.get("versions", {})
     for name in sorted(versions.keys() | others.keys()):
         if versions.get(name) != others.get(name):
@@ -145,6 +177,15 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _answers(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the predictions of a run by the hash of their picture; by its path where none was kept."""
+    hashes = {row["ImageSource"]: row.get("Sha256") for row in _rows(folder / "split.csv")}
+    rows = _rows(folder / "predictions.csv")
+    return {hashes.get(row["ImageSource"]) or row["ImageSource"]: row for row in rows}
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():  # of a run that has not come so far
+        return []
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file))

@@ -25,6 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LONGEST_WAIT = 20.0  # seconds for one picture from the internet
 MOST_BYTES = 64 * 1024**2
 EXAMPLES = "Pass a path, a folder, a glob, the bytes of a file, a Pillow image or an array."
+LONGEST_NAME = 200  # of what is no name of a file, in an error
 
 
 class Picture(NamedTuple):
@@ -45,7 +46,10 @@ def is_single(source: Any) -> bool:
     if hasattr(source, "ImageSource") and not hasattr(source, "columns"):
         return is_single(source.ImageSource)
     if isinstance(source, str | Path):
-        return _is_url(source) or not (_is_glob(source) or at_home(source).is_dir())
+        try:
+            return _is_url(source) or not (_is_glob(source) or at_home(source).is_dir())
+        except (OSError, ValueError):  # no name of a file; the reason is told when it is opened
+            return True
     return _is_picture(source)
 
 
@@ -147,9 +151,16 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
     path = at_home(source)
     if _is_glob(source):
         yield from _matching(path)
-    elif path.is_dir():
+        return
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:  # too long for a name, or in a folder that may not be entered
+        raise PredictionError(
+            f"{_clean(source)[:LONGEST_NAME]} cannot be opened: {getattr(error, 'strerror', None) or error}.", EXAMPLES
+        ) from error
+    if is_folder:
         yield from _in_folder(path)
-    elif path.exists():
+    elif is_there:
         yield Picture(_clean(source), path)
     else:
         raise PredictionError(

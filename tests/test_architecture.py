@@ -54,7 +54,7 @@ OPEN_PROGRAM_MODULES = {
     "archive": {"preprocess"},
     "export": {"preprocess", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
-    "report": {"preprocess", "errors"},
+    "report": {"preprocess", "errors", "review"},
     "panels": {"preprocess", "errors"},
     "installation": {"weights", "errors"},
 }

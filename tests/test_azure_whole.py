@@ -110,3 +110,6 @@ def test_pictures_that_are_there_already_are_looked_at_there(azure, azure_shell,
     assert job.given["inputs"]["data"]["uri"].endswith(("/paths/land/", "/data/land/versions/1"))
     assert set(done.model.classes) == {"Forest", "Highway", "River"}
     assert len((done.folder / "split.csv").read_text().splitlines()) > 40, "the split was made on the node"
+    if data == LAND:
+        said = run(azure_shell, f"%mb_rerun {done.handle}")
+        assert "The split is the same." in said, "pictures in Azure are looked at there again"

@@ -246,6 +246,30 @@ def test_a_threshold_that_the_model_carries_is_honoured(
     assert "true below a probability of 0.45" in (made.model / "README.md").read_text("utf-8")
 
 
+def test_edited_projects_still_fit_together_after_the_export_of_another_run(
+    fresh: Environment, run: Run, tmp_path: Path
+) -> None:
+    made = run.export(tmp_path / "out", name="twice", api=True)
+    for folder in made.folders:
+        with (made.root / folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+            file.write("\n# mine\n")
+    other = write_run(tmp_path, data=str(tmp_path / "colours"))
+    record = {**other.record, "id": "20261124-101502-cd34"}
+    (other.folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    made = Run(other.folder).export(tmp_path / "out", name="twice", api=True)
+    assert len(made.kept) == 3
+    fresh.install(*(str(made.root / folder) for folder in made.folders), alone=True)
+    assert "No broken requirements" in fresh.pip("check")
+    said = fresh.json(
+        "import json, twice_model as m, twice_api as a; print(json.dumps([m.__version__, a.__version__]))"
+    )
+    assert said == ["1.0.0+20261124.101502.cd34"] * 2
+    code = "import json, importlib.metadata as m; print(json.dumps(m.requires('twice-api')))"
+    assert {"twice-model==1.0.0+20261124.101502.cd34", "fastapi>=0.115"} <= {
+        line.replace(" ", "") for line in fresh.json(code)
+    }
+
+
 # -- a model that was really trained ---------------------------------------------------------------------
 
 

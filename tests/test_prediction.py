@@ -102,6 +102,21 @@ def test_very_many_are_a_table_that_says_how_many_more() -> None:
     assert "999 × green" in bundle["text/plain"]
 
 
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        (("./photos/a/1.jpg", "./photos/b/2.jpg"), ("a/1.jpg", "b/2.jpg")),
+        (("photos//a/1.jpg", "photos/b/2.jpg"), ("/a/1.jpg", "b/2.jpg")),
+        (("/a/1.jpg", "/b/2.jpg"), ("a/1.jpg", "b/2.jpg")),
+        (("../a/1.jpg", "a/2.jpg", "/a/3.jpg"), ("../a/1.jpg", "a/2.jpg", "/a/3.jpg")),
+    ],
+)
+def test_the_common_folder_is_cut_off_as_it_was_given(given: tuple[str, ...], rows: tuple[str, ...]) -> None:
+    shown = Predictions(("a", "b"), list(given), np.full((len(given), 2), 0.5, np.float32), {}, {})
+    lines = shown._repr_mimebundle_()["text/plain"].splitlines()[-len(given) :]
+    assert [line.split()[0] for line in lines] == list(rows)
+
+
 @pytest.mark.parametrize("number", [0, 1, 24, 25])
 def test_every_number_can_be_shown(number: int) -> None:
     scores = np.full((number, 2), 0.5, np.float32)

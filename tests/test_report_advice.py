@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import pandas as pd
 import pytest
 
 from mb_jupyter import Report
+from mb_jupyter.panels.state import State
+from mb_jupyter.panels.step import Step
+from mb_jupyter.panels.threshold import Threshold
+from mb_jupyter.report.next_steps import WITHOUT_TUNING
+from mb_jupyter.report.statistics import wilson
 from tests.test_report_figures import table, write_run
 
 CAT, DOG, CAT_AS_DOG, DOG_AS_CAT = ("cat", "cat", 0.9), ("dog", "dog", 0.9), ("cat", "dog", 0.7), ("dog", "cat", 0.7)
@@ -33,6 +39,10 @@ def advice(report: Report, words: str) -> str:
     return found
 
 
+def left_out(reason: str) -> dict[str, Any]:
+    return {"event": "left out", "stage": "epoch", "reason": reason}
+
+
 MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
 
 
@@ -41,11 +51,11 @@ MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
     [
         (
             "features",
-            [FEATURES],
+            [FEATURES, left_out("the recipe is features")],
             "features",
             "Train with `recipe: auto`: so far only the head was trained, and 3 of 33",
         ),
-        ("auto", [FEATURES], "features", "Allow more time (max_minutes): the training ended before an epoch"),
+        ("auto", [FEATURES], "features", "Allow more time (max_minutes): it was too short for an epoch"),
         ("auto", [FEATURES, TUNED], "finetune", "Train longer: the last epoch (1) was still the best."),
         ("auto", [FEATURES, {**TUNED, "best": False}], "features", "Save the time of fine-tuning (`recipe: features`)"),
         ("auto", [FEATURES, {**TUNED, "validation_accuracy": 0.8}], "finetune", "100.0 % of 40 training pictures are"),
@@ -57,6 +67,32 @@ def test_the_training(tmp_path: Path, recipe: str, epochs: list[Any], best_phase
         reproducibility={"counts": {"train": 40, "validation": 10}},
     )  # fmt: skip
     assert advice(report, said)
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "said"),
+    [
+        (
+            "the frozen features make no mistake on the validation pictures",
+            "completed",
+            "Train with `recipe: finetune`",
+        ),
+        ("without validation pictures nothing would say whether it helps", "completed", "Give pictures to validate"),
+        ("a stop was asked for", "stopped", "Train again without a Stop"),
+        ("the time allowed is too short for an epoch", "stopped", "Allow more time (max_minutes)"),
+        ("", "stopped", "Train again without a Stop"),
+    ],
+)
+def test_more_time_is_advised_only_where_time_was_short(tmp_path: Path, reason: str, state: str, said: str) -> None:
+    told = [FEATURES, *([left_out(reason)] if reason else [])]
+    report = reported(tmp_path / "1", MIXED, *told, config={"recipe": "auto"}, status={"state": state})
+    assert advice(report, said).count("3 of 33 held-out pictures are wrong") == 1
+    assert ("max_minutes" in " ".join(report.next_steps)) == ("time allowed" in reason)
+
+
+def test_every_reason_of_the_program_has_its_advice() -> None:
+    program = (Path(__file__).parent.parent / "mb_jupyter/training/finetune.py").read_text(encoding="utf-8")
+    assert [reason for reason in WITHOUT_TUNING if f'"{reason}"' not in program] == []
 
 
 def test_the_largest_gain_comes_first(tmp_path: Path) -> None:
@@ -77,6 +113,32 @@ def test_a_model_that_beats_nothing_is_said_first(tmp_path: Path) -> None:
     assert report.next_steps[0].startswith(
         "First look at the data: 15 of 20 right cannot be told from always answering cat"
     )
+
+
+def test_a_good_model_with_few_pictures_of_the_other_classes_is_not_doubted(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", [CAT] * 95 + [DOG] * 5, FEATURES)
+    # five pictures one way and none the other: 2 / 2**5 = 0.0625, which nothing could make less
+    step = advice(report, "Hold out more pictures of the other classes than cat")
+    assert "the model has 5 of their 5 right, too few for any test to tell it from always answering cat" in step
+    said = report._repr_mimebundle_()["text/plain"]
+    assert "Too few pictures are right with one alone to tell whether the model is better" in said
+    assert "First look at the data" not in said and "Nothing shows" not in said
+    poor = reported(tmp_path / "2", [CAT] * 50 + [DOG] * 4 + [DOG_AS_CAT] * 46, FEATURES)
+    assert poor.next_steps[0].startswith("First look at the data: 54 of 100")
+
+
+def test_the_threshold_that_is_advised_is_the_one_that_was_counted(tmp_path: Path) -> None:
+    rows = [("cat", "cat", 0.99999995)] * 20 + [("dog", "cat", 0.99999991)] * 5
+    report = reported(tmp_path / "1", rows)
+    (number,) = re.findall(r"`unsure_below: (.+?)`: 20 of these 25", advice(report, "costs more than none"))
+    assert report.at(float(number))["Answered"].sum() == 20 and 0 < float(number) < 1
+    said = report._repr_mimebundle_()["text/plain"]
+    assert f"unsure below {number}. Then 100.0 % (20 of 20) of the answers are right" in said
+    slider = Threshold(Step(State(tmp_path / "panel.json")), report)
+    slider.recommend()
+    assert f"unsure_below: {number} " in slider.said.value and "5 of 25" in slider.said.value
+    slider.slider.value = 1.0
+    assert "unsure_below" not in slider.said.value
 
 
 def test_a_small_class_and_one_without_held_out_pictures(tmp_path: Path) -> None:
@@ -100,10 +162,17 @@ def test_scores_that_are_not_true_and_pictures_that_are_few(tmp_path: Path) -> N
     assert "pictures): 1 validation picture set them, and more would" in advice(
         report, "Take the scores with care (ECE 0.490"
     )
-    # 1.96^2 .5 .5 / .05^2 = 384
-    assert "about 380 would tell it to within 5 points" in advice(
+    # half the width of Wilson's interval about one half is z / 2 sqrt(n + z2): (1.96 / 0.1)^2 - 1.96^2 = 380.3
+    assert "about 381 would tell it to within 5 points" in advice(
         report, "Hold out more pictures to know more: 20 leave"
     )
+
+
+def test_more_pictures_are_more_than_there_are(tmp_path: Path) -> None:
+    report = reported(tmp_path / "1", [CAT] * 39 + [DOG] * 37 + [DOG_AS_CAT] * 4)
+    (said,) = re.findall(r"about (\d+) would tell", advice(report, "Hold out more pictures to know more: 80 leave"))
+    low, high = wilson(round(76 / 80 * int(said)), int(said))
+    assert int(said) > 80 and high - low == pytest.approx(0.1, abs=0.005)
 
 
 def test_a_smaller_variant_that_is_recommended(tmp_path: Path) -> None:
@@ -147,3 +216,22 @@ def test_what_made_the_run(tmp_path: Path) -> None:
     for fact in ("5793", "train 1,064, test 327", "Z80, CP/M", "python 3.11, torch 2.14", "The same bits."):
         assert fact in said
     assert "%mb_rerun local://pets/1 repeats the run and reports differences." in said
+
+
+def test_a_run_from_a_dataframe_cannot_be_repeated(tmp_path: Path) -> None:
+    config = {"data": "a table of 33 pictures"}
+    said = reported(tmp_path / "1", MIXED, config=config, reproducibility={"seed": 7})._repr_mimebundle_()["text/plain"]
+    assert "The run was trained from a DataFrame, which is not kept" in said and "%mb_rerun" not in said
+
+
+def test_a_tendency_that_the_ece_does_not_show(tmp_path: Path) -> None:
+    rows = []
+    for place, score in enumerate((0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)):
+        right = round(20 * score) - 1 - place % 2  # one or two fewer than the score promises
+        rows += [("cat", "cat", score)] * right + [("cat", "dog", score)] * (20 - right)
+    report = reported(tmp_path / "1", rows, report={"temperature": 1.0})
+    said = report._repr_mimebundle_()["text/plain"]
+    # ECE 13 / 180, and chance makes up to 0.094
+    assert "so the ECE alone shows no fault of these scores." in said and "nothing speaks against" not in said
+    assert "surer than they are right, by more than chance explains: the mean score is 75.0 %" in said
+    assert "right 67.8 % of 180 pictures, too sure for chance" in advice(report, "Take the scores with care")

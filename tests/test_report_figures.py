@@ -96,6 +96,9 @@ def test_recommended_thresholds() -> None:
     threshold = report.recommended_threshold(0.85)  # 8 of the 9 best scores are right
     assert threshold is not None and 0.6 < threshold <= 0.7
     assert report.recommended_threshold(0.95) is None, "the surest answer is wrong"
+    # a score of 1 is above it, and no model takes 1 as its threshold
+    top = st.lowest_threshold(np.array([1.0, 0.99999994]), np.array([True, False]), 0.95)
+    assert top is not None and 0.99999994 < top < 1
     # equal scores cannot be parted
     assert st.lowest_threshold(np.array([0.9, 0.9, 0.5]), np.array([True, False, True]), 0.99) is None
 
@@ -159,6 +162,25 @@ def test_runs_are_compared_on_what_both_held_out_with_the_same_label(tmp_path: P
         compare_reports([Report.from_run(before)])
 
 
+def test_runs_without_a_common_picture_are_neither_equal_nor_not(tmp_path: Path) -> None:
+    before, after = write_run(tmp_path / "1"), write_run(tmp_path / "2")
+    frame = pd.read_csv(after / "predictions.csv")
+    frame.assign(ImageSource="new " + frame["ImageSource"]).to_csv(after / "predictions.csv", index=False)
+    report = Report.from_run(after)
+    assert report.comparison(Report.from_run(before)).equal is None
+    told = json.loads(report.to_json(tmp_path / "told.json").read_text("utf-8"))
+    assert (told["previous"]["pictures"], told["previous"]["equal"]) == (0, None)
+
+
+def test_a_network_that_was_chosen_otherwise_is_a_change(tmp_path: Path) -> None:
+    reports = []
+    for name in ("resnet50", "efficientnet_lite0"):
+        folder = write_run(tmp_path / name, config={"architecture": "auto"})
+        (folder / "report.json").write_text(json.dumps({"architecture": name}))
+        reports.append(Report.from_run(folder))
+    assert compare_reports(reports).changes.values.tolist() == [["network", "resnet50", "efficientnet_lite0"]]
+
+
 def write_out_of_fold(folder: Path) -> None:
     rows = [("cat", "cat", 0.97)] * 20 + [("dog", "dog", 0.97)] * 20 + [("cat", "dog", 0.99)]
     table(rows).assign(Fold=0).to_csv(folder / "out_of_fold.csv", index=False)
@@ -194,6 +216,31 @@ def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: 
     again = report.write_patch(tmp_path / "accepted.csv", accept=["40.png"])
     assert pd.read_csv(again)[columns].values.tolist()[0] == ["40.png", "bird", "dog"], "as the data have it"
     assert "trained with are in the list too" in report._repr_mimebundle_()["text/plain"]
+
+
+def test_corrections_that_are_gone_are_not_said_to_be_in_the_list(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1", config={"labels": "gone.csv"})
+    write_out_of_fold(folder)
+    said = Report.from_run(folder)._repr_mimebundle_()["text/plain"]
+    assert "trained with (gone.csv) cannot be read now, so they may be missing in the list." in said
+    assert "are in the list too" not in said
+
+
+def test_what_a_spreadsheet_saved_is_kept_and_what_is_no_list_is_left_alone(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "1")
+    write_out_of_fold(folder)
+    report, path = Report.from_run(folder), tmp_path / "mine.csv"
+    text = report.write_patch(path).read_text(encoding="utf-8")
+    assert text.startswith("\ufeffImageSource,"), "a spreadsheet shows accents with the mark only"
+    rows = text.replace("40.png,cat,,", "40.png,cat,dög,") + "0.png,cat,dog,,,\n"
+    path.write_text(rows.replace(",", ";"), encoding="utf-8")
+    report.write_patch(path)
+    decided = [("40.png", "cat", "dög"), ("0.png", "cat", "dog")]
+    assert [(row.source, row.label, row.new_label) for row in read_patch(path)] == decided
+    path.write_bytes(b"Dear diary")
+    with pytest.raises(DataError, match="cannot be read as a list of labels, so it was left as it is"):
+        report.write_patch(path)
+    assert path.read_bytes() == b"Dear diary"
 
 
 def test_the_files_in_the_runs_folder(tmp_path: Path) -> None:
@@ -272,7 +319,10 @@ def test_what_is_said_of_the_scores() -> None:
     # mean score .795 and .8 right: .005 apart, where chance alone makes .11
     assert "as sure as they are right, as far as so many pictures can tell: the mean score is 79.5 %" in said
     sure = Report.from_frame(table([("cat", "dog", 0.99)] * 20))._repr_mimebundle_()["text/plain"]
-    assert "surer than they are right: the mean score is 99.0 %, and 0.0 % are right." in sure
+    assert (
+        "surer than they are right, by more than chance explains: the mean score is 99.0 %, and 0.0 % are right."
+        in sure
+    )
     assert "so the scores are not quite right." in sure
 
 

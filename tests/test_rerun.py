@@ -9,6 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
+import mb_jupyter
 from mb_jupyter.config import resolve
 from mb_jupyter.errors import DataError
 from mb_jupyter.experiment import Experiment
@@ -33,7 +34,39 @@ def test_the_same_again(before: Run) -> None:
     assert found.same_split and found.flips == []
     assert all(old == new for _, old, new in found.figures)
     for shown in found._repr_mimebundle_().values():
-        assert "Every figure and every answer is the same." in shown and before.handle in shown
+        assert "Every figure and every answer is the same, of 6 held-out pictures that both have." in shown
+        assert before.handle in shown
+
+
+def test_renamed_pictures_are_the_same_pictures(before: Run, tmp_path: Path) -> None:
+    for path in sorted((tmp_path / "trees").glob("*/*.png")):
+        path.rename(path.with_name(f"new-{path.name}"))
+    found = rerun(before)
+    assert len(found.answers) == 6 and found.flips == []
+    path = found.again.folder / "predictions.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",birch,birch,", ",birch,oak,"), encoding="utf-8")
+    assert [(label, was, now) for _, label, was, now in found.flips] == [("birch", "birch", "oak")] * 2
+    assert "2 answers differ, of 6 held-out pictures that both have." in found._repr_mimebundle_()["text/plain"]
+
+
+def test_runs_with_no_picture_in_common_are_not_said_to_answer_the_same(before: Run) -> None:
+    found = rerun(before)
+    (found.again.folder / "predictions.csv").write_text("ImageSource,Label,Prediction\n", encoding="utf-8")
+    said = found._repr_mimebundle_()["text/plain"]
+    assert "No held-out picture is in both runs" in said and "answer is the same" not in said
+
+
+def test_a_repetition_that_goes_on_elsewhere_has_nothing_to_compare(
+    before: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN", "deaf")
+    found = rerun(before, watch=lambda run: None)  # as when it is detached from
+    try:
+        assert found.flips == []
+        for shown in found._repr_mimebundle_().values():
+            assert "has no evaluation yet, so there is nothing to compare" in shown
+    finally:
+        found.again.cancel()
 
 
 def test_a_flipped_answer_is_named(before: Run) -> None:
@@ -45,7 +78,7 @@ def test_a_flipped_answer_is_named(before: Run) -> None:
     path.write_text("\n".join([head, ",".join(cells), *rest]), encoding="utf-8")
     assert found.flips == [(cells[0], cells[1], was, "<b>elm</b>")]
     page = found._repr_mimebundle_()["text/html"]
-    assert "1 answer differs." in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
+    assert "1 answer differs, of 6 held-out pictures" in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
 
 
 def test_another_figure_with_the_same_answers_is_said(before: Run) -> None:
@@ -53,7 +86,26 @@ def test_another_figure_with_the_same_answers_is_said(before: Run) -> None:
     path = found.again.folder / "report.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "test_loss": 9.0}), encoding="utf-8")
     said = found._repr_mimebundle_()["text/plain"]
-    assert "Every answer is the same, not every figure." in said
+    assert "Every answer is the same, not every figure, of 6" in said
+
+
+def test_what_made_the_run_before_is_compared_too(before: Run) -> None:
+    record = json.loads((before.folder / "run.json").read_text(encoding="utf-8"))
+    program = record["program"]
+    assert record["mb_jupyter"] == mb_jupyter.__version__
+    (before.folder / "run.json").write_text(json.dumps({**record, "program": "0123"}), encoding="utf-8")
+    (before.folder / "reproducibility.json").write_text(json.dumps({"weights_sha256": "ab", "engine": "torch"}))
+    found = rerun(Run(before.folder))
+    (found.again.folder / "reproducibility.json").write_text(json.dumps({"weights_sha256": "cd", "engine": "torch"}))
+    said = found._repr_mimebundle_()["text/plain"]
+    assert f"The training program was 0123 and is {program}." in said
+    assert "The hash of the weights was ab and is cd." in said and "engine" not in said
+    report = found.again.report
+    changed = report.comparison(found.before.report).changes
+    assert changed["What"].tolist() == ["training program", "weights (SHA-256)"]
+    assert (
+        f"mb_jupyter {mb_jupyter.__version__}, training program {program}" in report._repr_mimebundle_()["text/plain"]
+    )
 
 
 def test_other_pictures_are_named(before: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mb_jupyter.experiment import Experiment
 from mb_jupyter.run import Run
 from mb_jupyter.training.parts import find
 from mb_jupyter.training.record import Recorder
+from mb_jupyter.training.review import read_patch
 from mb_jupyter.training.settings import Settings
 from tests.picture_files import folder_of
 from tests.standin import PROGRAM
@@ -71,6 +72,14 @@ def test_rows_nobody_decided_change_nothing(place: Path) -> None:
     data = Dataset("flowers", labels=labels)
     assert data.fingerprint == Dataset("flowers").fingerprint
     assert not [finding for finding in data.findings if finding.kind == "relabelled"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_patch_that_a_spreadsheet_saved(place: Path, delimiter: str) -> None:
+    rows = ["ImageSource,Label,NewLabel,Suggested", "rose/003.jpg,rose,tulip,tulip", "rose/004.jpg,rose,,tulip"]
+    text = "\ufeff" + "\r\n".join(rows).replace(",", delimiter)
+    (place / "mine.csv").write_bytes(text.encode())
+    assert Dataset("flowers", labels="mine.csv").counts == {"rose": 11, "tulip": 21}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +145,15 @@ def test_they_are_part_of_the_run_and_of_what_it_is(place: Path) -> None:
     assert start(exclude="rose/001.jpg", labels=str(moved)).id == run.id  # the same decisions are the same run
     patch(place, ("rose/004.jpg", "rose", "tulip"))
     assert start(exclude=["rose/001.jpg"], labels=str(labels)).id not in (run.id, before.id)
+
+
+def test_the_corrections_stay_with_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch(place, ("rose/003.jpg", "rose", "tulip"))
+    run = start(labels="labels.patch.csv")
+    patch(place, ("rose/004.jpg", "rose", "tulip"))  # decided after the training
+    monkeypatch.chdir(place / "kept")
+    path = run.report.write_patch(place / "next.csv")
+    assert [(row.source, row.label, row.new_label) for row in read_patch(path)] == [("rose/003.jpg", "rose", "tulip")]
 
 
 def test_the_configuration_takes_a_list(place: Path) -> None:

@@ -92,6 +92,14 @@ def test_a_name_that_is_no_text_can_still_be_written(tmp_path: Path) -> None:
     assert given.encode("utf-8")
 
 
+@pytest.mark.parametrize("text", ["a" * 5000, "no/such/" + "b" * 300, "a\0b"])
+def test_a_text_that_is_no_name_of_a_file_is_an_error(text: str) -> None:
+    assert is_single(text)
+    with pytest.raises(PredictionError) as caught:
+        names(text)
+    assert caught.value.fix and len(caught.value.cause) < 400
+
+
 @pytest.mark.parametrize("missing", ["nothing.jpg", "no/such/folder/", "*.nope", "~nobody-here/x.jpg"])
 def test_what_is_missing_is_an_error(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -90,7 +90,8 @@ class Threshold:
         return f'<div role="status" style="{FONT};margin:4px 0">{escape(text)}</div>'
 
     def _how(self, value: float) -> str:
-        if not value:
+        if not 0 < value < 1:  # no model takes these
             return ""
-        how = f"To train a model that says so itself, add the line  unsure_below: {value:.2f}  to the training's cell."
+        exact = round(value, 15)  # with every digit that counts, without what a browser's arithmetic adds
+        how = f"To train a model that says so itself, add the line  unsure_below: {exact}  to the training's cell."
         return f'<div style="{FONT};opacity:.75">{escape(how)}</div>'

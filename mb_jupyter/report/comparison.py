@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import counted, percent
 from mb_jupyter.errors import DataError
 
-from .statistics import Paired, paired, wilson
+from .statistics import FEWEST, Paired, paired, wilson
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .evaluation import Report
 
-FEWEST = 6  # flips that can show anything at the level of 5 %: one way all of them, p = 2 / 2**6
+# what is compared beside settings and versions: the words for it and its key in run.json, report.json and
+# reproducibility.json
+BEGUN_WITH = (("classes", "classes"), ("pictures", "counts"), ("data fingerprint", "fingerprint"),
+              ("version of mb_jupyter", "mb_jupyter"), ("training program", "program"))  # fmt: skip
+CAME_TO = (("network", "architecture"), ("best_phase", "best_phase"))
+COMPUTED_BY = (("weights (SHA-256)", "weights_sha256"), ("engine of the features", "engine"))
 FLIPS = ("ImageSource", "Label", "Before", "After")
 
 
@@ -74,9 +79,9 @@ class Comparison:
         return self.pairs[-1].test
 
     @property
-    def equal(self) -> bool:
-        """Whether the difference of ``before`` and ``after`` may well be chance."""
-        return not self.test.differ
+    def equal(self) -> bool | None:
+        """Whether the difference of ``before`` and ``after`` may be chance; None where no picture compares them."""
+        return self.pairs[-1].equal
 
     @property
     def summary(self) -> str:
@@ -136,6 +141,11 @@ class Pair:
         return found._replace(p_value=min(1.0, found.p_value * self.number))
 
     @property
+    def equal(self) -> bool | None:
+        """Whether the difference may be chance; None where no picture compares the two."""
+        return not self.test.differ if self.test.pictures else None
+
+    @property
     def flips(self) -> pd.DataFrame:
         """The pictures that only one of the two has right."""
         both = self.joined
@@ -162,7 +172,7 @@ class Pair:
         alone = f"{test.second_only:,} only {after}, {test.first_only:,} only {before}"
         if not test.first_only + test.second_only:
             alone = "the same ones"
-        elif test.first_only + test.second_only < FEWEST:
+        elif test.too_few:
             alone += f"; fewer than {FEWEST} such pictures never tell two runs apart"
         told = (
             f"{self._left_out()}Of the {counted(test.pictures, 'held-out picture')} that both have, {shares}; {alone}"
@@ -205,15 +215,12 @@ def _changes(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
         was, now = before.config.get(key), after.config.get(key)
         if was != now:
             yield key, _said(was), _said(now)
-    facts = (("classes", "classes"), ("pictures", "counts"), ("data fingerprint", "fingerprint"))
-    for name, key in facts:
-        was, now = before.run.get(key), after.run.get(key)
-        if was != now:
-            yield name, _said(was), _said(now)
-    for name in ("architecture", "best_phase"):
-        was, now = before.record.get(name), after.record.get(name)
-        if was != now and name not in before.config.keys() & after.config.keys():
-            yield name, _said(was), _said(now)
+    kinds = ((BEGUN_WITH, "run"), (CAME_TO, "record"), (COMPUTED_BY, "reproducibility"))
+    for names, kind in kinds:
+        for name, key in names:
+            was, now = (getattr(report, kind).get(key) for report in (before, after))
+            if was != now:
+                yield name, _said(was), _said(now)
     was, now = (report.reproducibility.get("versions", {}) for report in (before, after))
     for package in sorted({*was, *now}):
         if was.get(package) != now.get(package):

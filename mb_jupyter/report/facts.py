@@ -70,7 +70,7 @@ def speed(sheet: Sheet) -> Section:
     sentences = [
         f"Measured where the model was trained{where}, from decoded pictures. First answer: with loading the model. "
         "Each picture: the median, one at a time. Same class: as the float32 model's answer.",
-        *(f"{one.get('name')} could not be made: {one['reason']}" for one in variants if one.get("reason")),
+        *(f"{one.get('name')} is missing: {one['reason']}" for one in variants if one.get("reason")),
         _recommended(report, variants),
         proof,
     ]
@@ -130,6 +130,8 @@ def repeat(sheet: Sheet) -> Section:
     rows = [(name, elide(value, 100)) for name, value in _facts(report, record) if value]
     notes = [str(note) for note in record.get("notes") or []]
     again = f"%mb_rerun {report.run['handle']} repeats the run and reports differences." if report.run else ""
+    if str(report.config.get("data", "")).startswith("a table of "):
+        again = "The run was trained from a DataFrame, which is not kept: only a run from a CSV file can be repeated."
     text = "\n".join([text_table(("", ""), rows).strip("\n"), *notes, again]).strip()
     versions = record.get("versions") or {}
     page = table(("What", "Value"), rows)
@@ -145,6 +147,7 @@ def _facts(report: Report, record: dict[str, Any]) -> list[tuple[str, str]]:
     versions = record.get("versions") or {}
     return [
         ("Run", str(report.run.get("handle") or "")),
+        ("Made by", _made_by(report)),
         ("Seed", str(record.get("seed", ""))),
         ("Network", str(record.get("architecture") or "")),
         ("Weights (SHA-256)", str(record.get("weights_sha256") or "")),
@@ -158,3 +161,8 @@ def _facts(report: Report, record: dict[str, Any]) -> list[tuple[str, str]]:
             ", ".join(f"{name} {versions[name]}" for name in MAIN if name in versions),
         ),
     ]
+
+
+def _made_by(report: Report) -> str:
+    version, program = report.run.get("mb_jupyter"), report.run.get("program")
+    return f"mb_jupyter {version}, training program {program}" if version and program else ""

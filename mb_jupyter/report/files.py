@@ -159,8 +159,11 @@ class InFolder:
 
     @property
     def corrections(self) -> Path | None:
-        """The list of corrected labels that the run was trained with."""
-        return Path(str(self.config["labels"])).expanduser() if self.config.get("labels") else None
+        """The list of corrected labels that the run was trained with: the copy in its folder, or where it was."""
+        if not self.config.get("labels"):
+            return None
+        kept = self.folder / "corrections.csv" if self.folder else None
+        return kept if kept and kept.is_file() else Path(str(self.config["labels"])).expanduser()
 
     @cached_property
     def reproducibility(self) -> dict[str, Any]:
@@ -170,8 +173,18 @@ class InFolder:
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The records of the run's epochs."""
-        records = read_records(self.folder / "metrics.jsonl") if self.folder else []
-        return [record for record in records if record.get("event") == "epoch"]
+        return [record for record in self.records if record.get("event") == "epoch"]
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """What the run told while it went on (``metrics.jsonl``)."""
+        return read_records(self.folder / "metrics.jsonl") if self.folder else []
+
+    @property
+    def not_tuned(self) -> str:
+        """Why the run has no epoch of fine-tuning, in the words of its program; nothing where it did not say."""
+        told = [record.get("reason") for record in self.records if record.get("event") == "left out"]
+        return str(told[-1] or "") if told else ""
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -224,8 +237,13 @@ class InFolder:
     @property
     def ended(self) -> bool:
         """Whether the run has ended, as far as its program has told."""
+        return self.state in ("completed", "stopped", "failed")
+
+    @property
+    def state(self) -> str:
+        """The state that the run's program has told last."""
         status = read_record(self.folder / "status.json") if self.folder else {}
-        return status.get("state") in ("completed", "stopped", "failed")
+        return str(status.get("state") or "")
 
     def path(self, image_source: str) -> Path:
         """Return where a picture is, or was when the run was begun."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mb_jupyter.display import counted, elide, near, percent
 
 from .files import PATCH, is_figure
-from .statistics import Z, paired
+from .statistics import paired, pictures_for, tendency
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MOST = 7  # steps
 SURE = 0.9  # the score from which a mistake makes one look at the label
 WIDE = 0.1  # of an interval that says little
-AIM = 0.05  # half the width that is good enough
 APART = 0.1  # accuracy on training pictures above that on validation pictures
 UNTRIED = 0.3  # of the mistakes, reckoned for a step of which nothing is known before it has been tried
 
@@ -59,12 +58,22 @@ def _beats_nothing(report: Report) -> Iterator[Step]:
     name, hits = report.majority
     right = report.true == report.given
     test = paired((report.frame["Label"] == name).to_numpy(), right)
-    if not (test.differ and test.second_only > test.first_only) and report.pictures >= 20:
+    if (test.differ and test.second_only > test.first_only) or report.pictures < 20:
+        return
+    others = report.pictures - hits
+    if test.too_few and report.right > hits and test.second_only >= others / 2:
         yield Step(
-            1.0,
-            f"First look at the data: {report.right:,} of {report.pictures:,} right cannot be told from always "
-            f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the pictures.",
+            1e-4,
+            f"Hold out more pictures of the other classes than {elide(name, 40)}: the model has "
+            f"{test.second_only:,} of their {others:,} right, too few for any test to tell it from always answering "
+            f"{elide(name, 40)}.",
         )
+        return
+    yield Step(
+        1.0,
+        f"First look at the data: {report.right:,} of {report.pictures:,} right cannot be told from always "
+        f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the pictures.",
+    )
 
 
 def _confused(report: Report) -> Iterator[Step]:
@@ -129,24 +138,46 @@ def _are_wrong(report: Report) -> str:
     return f"{wrong:,} of {counted(report.pictures, 'held-out picture')} {'is' if wrong == 1 else 'are'} wrong"
 
 
+# what to do when a run has no epoch of fine-tuning, by the reason that the training program gave for it
+WITHOUT_TUNING = {
+    "the recipe is features": "Train with `recipe: auto`: so far only the head was trained",
+    "without validation pictures nothing would say whether it helps": (
+        "Give pictures to validate with (more of each class, or a larger `validation_fraction`): without them "
+        "nothing would say whether fine-tuning helps, so only the head was trained"
+    ),
+    "the frozen features make no mistake on the validation pictures": (
+        "Train with `recipe: finetune`: fine-tuning was left out because the frozen features make no mistake on the "
+        "validation pictures"
+    ),
+    "a stop was asked for": "Train again without a Stop: it came before an epoch of fine-tuning had ended",
+    "the time allowed is too short for an epoch": (
+        "Allow more time (max_minutes): it was too short for an epoch of fine-tuning"
+    ),
+}
+
+
+def _without_tuning(report: Report) -> str:
+    if report.not_tuned:
+        return WITHOUT_TUNING.get(report.not_tuned, "")
+    # planned, and ended within its first epoch
+    ended = {"stopped": "a stop was asked for", "completed": "the time allowed is too short for an epoch"}
+    return WITHOUT_TUNING.get(ended.get(report.state, ""), "")
+
+
 def _training(report: Report) -> Iterator[Step]:
     wrong = report.pictures - report.right
     tuned = [record for record in report.epochs if record.get("phase") == "finetune"]
     if not wrong or not report.epochs:
         return
     gain = UNTRIED * wrong / report.pictures
-    if not tuned and report.config.get("recipe") == "features":
-        yield Step(
-            gain,
-            f"Train with `recipe: auto`: so far only the head was trained, and {_are_wrong(report)}. What fine-tuning "
-            f"gains is known only once it has been tried; it is ranked as if it mended {UNTRIED * 100:.0f} % of them.",
-        )
-    elif not tuned:
-        yield Step(
-            gain,
-            "Allow more time (max_minutes): the training ended before an epoch of fine-tuning, and "
-            f"{_are_wrong(report)}. It is ranked as if fine-tuning mended {UNTRIED * 100:.0f} % of them.",
-        )
+    if not tuned:
+        advice = _without_tuning(report)
+        if advice:
+            yield Step(
+                gain,
+                f"{advice}, and {_are_wrong(report)}. What fine-tuning gains is known only once it has been tried; it "
+                f"is ranked as if it mended {UNTRIED * 100:.0f} % of them.",
+            )
     elif tuned[-1].get("best") is True:
         yield Step(
             gain,
@@ -189,23 +220,26 @@ def _unsure(report: Report) -> Iterator[Step]:
         answered, wrong = int(row["Answered"]), int(row["Answered"] - row["Right"])
         yield Step(
             1e-3,
-            f"Where a wrong answer costs more than none, train with `unsure_below: {found:g}`: {answered:,} of these "
+            f"Where a wrong answer costs more than none, train with `unsure_below: {found}`: {answered:,} of these "
             f"{counted(report.pictures, 'picture')} would be answered, {wrong:,} of them wrongly; now it is "
             f"{report.pictures - report.right:,} of {report.pictures:,}.",
         )
 
 
 def _calibrated(report: Report) -> Iterator[Step]:
-    most = report.ece_by_chance[1]
-    if report.ece > most:
-        counts = report.reproducibility.get("counts") or {}
-        number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
-        few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
-        yield Step(
-            1e-4,
-            f"Take the scores with care (ECE {report.ece:.3f}, by chance up to {most:.3f} on "
-            f"{counted(report.pictures, 'picture')}){few}.",
-        )
+    most, leaning = report.ece_by_chance[1], tendency(report.confidence, report.true == report.given)
+    if report.ece <= most and not leaning:
+        return
+    counts = report.reproducibility.get("counts") or {}
+    number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
+    few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
+    found = (
+        f"ECE {report.ece:.3f}, by chance up to {most:.3f} on {counted(report.pictures, 'picture')}"
+        if report.ece > most
+        else f"mean score {percent(float(report.confidence.mean()))}, right {percent(report.accuracy)} of "
+        f"{counted(report.pictures, 'picture')}, too {'sure' if leaning > 0 else 'unsure'} for chance"
+    )
+    yield Step(1e-4, f"Take the scores with care ({found}){few}.")
 
 
 def _absent(report: Report) -> Iterator[Step]:
@@ -222,13 +256,11 @@ def _too_few(report: Report) -> Iterator[Step]:
     low, high = report.interval
     if high - low <= WIDE:
         return
-    share = min(max(report.accuracy, 0.5), 0.95)  # of all right too: what is unknown may be wrong
-    enough = Z**2 * share * (1 - share) / AIM**2
     yield Step(
         1e-5,
         f"Hold out more pictures to know more: {report.pictures:,} {'leaves' if report.pictures == 1 else 'leave'} the "
-        f"accuracy between {percent(low)} and {percent(high)}; about {round(enough, -1):,.0f} would tell it to within "
-        f"{AIM * 100:.0f} points.",
+        f"accuracy between {percent(low)} and {percent(high)}; about {pictures_for(report.accuracy, WIDE):,} would "
+        f"tell it to within {WIDE / 2 * 100:.0f} points.",
     )
 
 

@@ -107,7 +107,7 @@ def _previous(report: Report) -> dict[str, Any] | None:
     return {
         "run": report.previous.name,
         **pair.test._asdict(),
-        "equal": not pair.test.differ,
+        "equal": pair.equal,
         "changes": _rows(pair.changes),
         "flips": _rows(pair.flips.head(MOST)),
     }

@@ -24,6 +24,7 @@ BINS = 15  # of the calibration error, as the training program counts them
 DRAWS = 300  # of a model without fault, to know what error chance alone makes
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SIGNIFICANT = 0.05
+FEWEST = 6  # flips that can show anything at that level: one way all of them, p = 2 / 2**6
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ def wilson(right: int, pictures: int) -> Interval:
         return Interval(math.nan, math.nan)
     found = binomtest(int(right), int(pictures)).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(found.low), float(found.high))
+
+
+def pictures_for(share: float, width: float) -> int:
+    """Return the smallest number of pictures whose interval (Wilson) about a share is no wider than ``width``."""
+    enough = 1
+    while True:
+        spread = share * (1 - share) / enough + Z**2 / (4 * enough**2)
+        if 2 * Z * math.sqrt(spread) / (1 + Z**2 / enough) <= width:
+            return enough
+        enough += 1
 
 
 def intervals(right: Sequence[int] | Array, pictures: Sequence[int] | Array) -> tuple[list[float], list[float]]:
@@ -219,13 +230,17 @@ def lowest_threshold(confidence: Array, right: Array, precision: float) -> float
     return _between(float(score[here + 1]), float(score[here]))
 
 
-def _between(below: float, above: float) -> float:
-    """Return the number with the fewest digits that is more than ``below`` and not more than ``above``."""
+def _between(below: float, above: float) -> float | None:
+    """Return the number with the fewest digits that is more than ``below``, not more than ``above``, and not 1.
+
+    None where the two are so near that none of 15 digits is there.
+    """
+    above = min(above, math.nextafter(1, 0))  # an answer of score 1 is sure below any threshold that a model takes
     for digits in range(2, 16):
         found = round(math.floor(above * 10**digits) / 10**digits, digits)
         if below < found <= above:
             return found
-    return above
+    return None
 
 
 class Paired(NamedTuple):
@@ -242,6 +257,11 @@ class Paired(NamedTuple):
         """The test and its outcome, for a sentence."""
         figure = "< 0.0001" if self.p_value < 0.0001 else f"= {self.p_value:.2g}"
         return f"McNemar's exact test, p {figure}"
+
+    @property
+    def too_few(self) -> bool:
+        """Tell whether so few pictures are right with one alone that no test could tell the two apart."""
+        return self.first_only + self.second_only < FEWEST
 
     @property
     def differ(self) -> bool:

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import SCORE, read_text_table, replace
+from mb_jupyter.errors import DataError
+from mb_jupyter.training import review
+from mb_jupyter.training.errors import TrainingError
+
+from .files import SCORE, replace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +64,16 @@ def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), 
     ``accept`` names pictures whose suggestion is taken over into ``NewLabel``. What was reviewed in the file
     before stays as it is, and so does what the run was trained with, in the file ``earlier``: a list that
     forgot it would bring the wrong labels back. ``Label`` is always that of the data themselves.
+
+    Raises ``DataError`` when the file is there and is no such list: somebody's work is in it.
     """
-    reviewed = {**(_reviewed(earlier) if earlier else {}), **_reviewed(path)}
+    here = reviewed_in(path)
+    if here is None and path.exists():
+        raise DataError(
+            f"{path} is there and cannot be read as a list of labels, so it was left as it is.",
+            "Save it as CSV UTF-8 with the columns ImageSource, Label and NewLabel, or give another path.",
+        )
+    reviewed = {**((earlier and reviewed_in(earlier)) or {}), **(here or {})}
     rows = {row[0]: row for row in _rows(suspects, set(accept))}
     for source, row in reviewed.items():
         if source not in rows or not rows[source][2]:
@@ -72,7 +84,7 @@ def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), 
     writer = csv.writer(text)
     writer.writerow(PATCH_COLUMNS)
     writer.writerows(rows.values())
-    return replace(path, text.getvalue())
+    return replace(path, "\ufeff" + text.getvalue())  # without the mark a spreadsheet breaks letters with accents
 
 
 def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...]]:
@@ -80,11 +92,11 @@ def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...
         yield source, label, suggested if source in accepted else "", suggested, f"{own:.4f}", f"{other:.4f}"
 
 
-def _reviewed(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the rows of a list that somebody has decided, by picture."""
-    frame = read_text_table(path)
-    if frame is None or not {"ImageSource", "Label", "NewLabel"} <= {*frame.columns}:
-        return {}
-    frame = frame.reindex(columns=list(PATCH_COLUMNS), fill_value="")
-    rows = frame[frame["NewLabel"].str.strip() != ""].itertuples(index=False, name=None)
-    return {str(row[0]): tuple(map(str, row)) for row in rows}
+def reviewed_in(path: Path) -> dict[str, tuple[str, ...]] | None:
+    """Return the rows of a list that somebody has decided, by picture; None when it cannot be read as one."""
+    try:
+        rows = review.read_rows(path)
+    except TrainingError:
+        return None
+    known = (tuple(row.get(column.casefold(), "") for column in PATCH_COLUMNS) for row in rows)
+    return {row[0]: row for row in known if row[2]}

@@ -9,6 +9,7 @@ from .files import PATCH, is_figure, rows_of
 from .pictures import framed
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
 from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired, tendency
+from .suspects import reviewed_in
 
 GOAL = f"{TARGET * 100:g} %"
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
@@ -36,7 +37,7 @@ def suspects(sheet: Sheet) -> Section:
         f"({patch}; report.write_patch(PATH) writes it elsewhere), and train with `labels: {patch}`. Rows without "
         "NewLabel change nothing, and no file is moved."
     )
-    how += " The corrections that this run was trained with are in the list too." if report.corrections else ""
+    how += _earlier(report)
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -51,6 +52,18 @@ def suspects(sheet: Sheet) -> Section:
     text = "\n".join([sentence, text_table(SUSPECT_COLUMNS, rows[: SUSPECTS[False]], right=(2, 3)), how])
     gist = f"{len(frame):,} of {len(looked):,}"
     return Section(title, text, paragraphs(sentence) + page + paragraphs(rest, how), gist=gist)
+
+
+def _earlier(report: Report) -> str:
+    """Say whether the list holds the corrections that the run was trained with too."""
+    if report.corrections is None:
+        return ""
+    if reviewed_in(report.corrections) is not None:
+        return " The corrections that this run was trained with are in the list too."
+    return (
+        f" The corrections that this run was trained with ({elide(str(report.corrections), 100)}) cannot be read now, "
+        "so they may be missing in the list."
+    )
 
 
 # -- calibration -----------------------------------------------------------------------------------------
@@ -81,7 +94,7 @@ def calibration(sheet: Sheet) -> Section:
 
 def _calibrated(report: Report) -> list[str]:
     """Say how far the scores are from what is true, and how far chance alone would put them."""
-    heat, was, scores = report.record.get("temperature"), report.ece_before, report.scores_before
+    heat, was = report.record.get("temperature"), report.ece_before
     mean, most = report.ece_by_chance
     before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
     at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
@@ -89,26 +102,37 @@ def _calibrated(report: Report) -> list[str]:
         f"Over {counted(report.pictures, 'picture')} the scores miss the share that is right by {report.ece:.3f} on "
         f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}{at}."
     )
+    leaning = tendency(report.confidence, report.true == report.given)
     verdict = "so the scores are not quite right"
-    if report.ece <= most:
+    if report.ece <= most and leaning:
+        verdict = "so the ECE alone shows no fault of these scores"
+    elif report.ece <= most:
         verdict = "so nothing speaks against these scores"
-        if was is not None and scores is not None:
-            same = was <= calibration_error_by_chance(scores[range(report.pictures), report.given])[1]
-            verdict += ", nor against those before calibration" if same else ""
+        verdict += ", nor against those before calibration" if _faultless_before(report) else ""
     chance = (
         f"Scores without fault would miss it by {mean:.3f} on average, and by up to {most:.3f} in 95 % of cases, by "
         f"chance alone, {verdict}."
     )
     word = {
-        1: "surer than they are right",
+        1: "surer than they are right, by more than chance explains",
         0: "as sure as they are right, as far as so many pictures can tell",
-        -1: "right more often than they are sure",
-    }[tendency(report.confidence, report.true == report.given)]
+        -1: "right more often than they are sure, by more than chance explains",
+    }[leaning]
     tends = (
         f"On the whole the answers are {word}: the mean score is {percent(float(report.confidence.mean()))}, and "
         f"{percent(report.accuracy)} are right."
     )
     return [miss, chance, tends]
+
+
+def _faultless_before(report: Report) -> bool:
+    """Tell whether nothing spoke against the scores before they were calibrated either."""
+    was, scores = report.ece_before, report.scores_before
+    if was is None or scores is None:
+        return False
+    confidence = scores[range(report.pictures), report.given]
+    leaning = tendency(confidence, report.true == report.given)
+    return not leaning and was <= calibration_error_by_chance(confidence)[1]
 
 
 # -- thresholds ------------------------------------------------------------------------------------------
@@ -127,7 +151,7 @@ def thresholds(sheet: Sheet) -> Section:
     advice = _advice(sheet)
     text = "\n".join([intro, text_table(columns, rows), *advice])
     found = report.recommended_threshold()
-    gist = f"unsure below {found:g} for {GOAL} right" if found else ""
+    gist = f"unsure below {found} for {GOAL} right" if found else ""
     return Section("Thresholds", text, paragraphs(intro) + table(columns, rows) + paragraphs(*advice), gist=gist)
 
 
@@ -145,14 +169,14 @@ def _advice(sheet: Sheet) -> list[str]:
         row = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
         unsure = report.pictures - int(row["Answered"])
         sentence = (
-            f"Recommended for {GOAL} right: unsure below {found:g}. Then {of(row['Right'], row['Answered'])} of the "
+            f"Recommended for {GOAL} right: unsure below {found}. Then {of(row['Right'], row['Answered'])} of the "
             f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
             f"{counted(report.pictures, 'picture')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
             "on these same pictures, so expect a little less on others."
         )
     set_to = report.config.get("unsure_below")
     if is_figure(set_to):
-        model = f"The model carries the threshold {set_to:g}: below it, it answers unsure."
+        model = f"The model carries the threshold {set_to}: below it, it answers unsure."
     else:
         model = "The model carries no threshold; train with `unsure_below: NUMBER` to put one in."
     return [sentence, model]
@@ -206,6 +230,8 @@ def _beside_majority(sheet: Sheet) -> str:
     counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {test.chance}"
     if test.differ and test.second_only > test.first_only:
         return f"The model is better than {always}: {counts}."
+    if test.too_few and report.right > right:
+        return f"Too few pictures are right with one alone to tell whether the model is better than {always}: {counts}."
     return f"Nothing shows that the model is better than {always}: {counts}."
 
 

@@ -222,15 +222,18 @@ def read_rows(path: Path) -> list[Entry]:
         raise TrainingError(f"'{shown(path)}' is not a text file in UTF-8.", "Save it as CSV UTF-8.") from None
     except OSError as error:
         raise TrainingError(f"'{shown(path)}' cannot be read ({error.strerror}).", "Check its rights.") from None
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
     try:
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
     except csv.Error as error:
         raise TrainingError(f"'{shown(path)}' is not a CSV file ({error}).", "Save it as CSV UTF-8.") from None
     columns = [name.strip().casefold() for name in table[0]] if table else []
     rows = [row for row in table[1:] if any(cell.strip() for cell in row)]
     return check_rows(columns, rows, f"'{shown(path)}'")
+
+
+def delimiter_of(text: str) -> str:
+    """Return what parts the columns of a CSV file: comma, semicolon or tab, whichever its header has most of."""
+    return max(",;\t", key=text.split("\n", 1)[0].count)
 
 
 def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> list[Entry]:

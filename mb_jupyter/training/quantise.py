@@ -42,42 +42,51 @@ _Z = 1.959963984540054  # of the normal distribution, for 95 %
 
 
 def variants(session: Session, parts: Parts) -> dict[str, Any]:
-    """Make and measure the int8 model; return what ``report.json`` says of both.
+    """Measure the model, make and measure one in int8; return what ``report.json`` says of both.
 
-    ``variants``, ``recommended_variant``, and why. That int8 cannot be made of a network is no failure of the run.
+    ``variants``, ``recommended_variant``, and why. That int8 cannot be made of a network is no failure of the run:
+    then it has a ``reason`` in the place of its figures.
     """
     stopping = session.stopping()  # asked by every process: the answer is one for all
     if processes.rank():
         return {}
-    target = session.output / FILE
-    if stopping:
-        target.unlink(missing_ok=True)  # of an earlier attempt, which had another model
-        return _without("the run was stopped early")
-    session.recorder.message("Making a variant in int8 and measuring it.")
+    session.recorder.message("Measuring the model, and a variant in int8.")
     size, some = session.settings.image_size, _spread(parts.test, MOST_PICTURES)
+    labels = np.array([sample.label for sample in some])
+    machine = {"measured_on": f"{evidence.processor()}, one thread"}
+    answers, facts = _measured(session.output / export.MODEL, some, size)
+    counts = {"right": int((answers == labels).sum()), "pictures": len(labels)}
+    whole = {"name": "float32", **facts, **counts, "agreement": 1.0 if len(labels) else None}
+    made = "the run was stopped early" if stopping else _in_int8(session, parts, some)
+    if isinstance(made, str):
+        (session.output / FILE).unlink(missing_ok=True)  # also that of an earlier attempt, which had another model
+        session.recorder.say(f"There is no int8 variant: {made}.")
+        absent = {"name": "int8", "file": FILE, "reason": f"{made}."}
+        only = {"recommended_variant": "float32", "recommendation": "It is the only one."}
+        return {"variants": [whole, absent], **only, **machine}
+    in_int8, facts = made
+    counts = {"right": int((in_int8 == labels).sum()), "pictures": len(labels)}
+    small = {
+        "name": "int8",
+        **facts,
+        **counts,
+        "agreement": float((answers == in_int8).mean()) if len(labels) else None,
+    }
+    speed = whole["ms_per_picture"] / max(small["ms_per_picture"], 1e-9)
+    choice, why = recommended(answers == labels, in_int8 == labels, speed)
+    session.recorder.say(f"The {choice} model is recommended: {why}")
+    chosen = {"recommended_variant": choice, "recommendation": f"{why} {RULE}"}
+    return {"variants": [whole, small], **chosen, **machine}
+
+
+def _in_int8(session: Session, parts: Parts, some: Sequence[Sample]) -> tuple[Array, dict[str, Any]] | str:
+    """Make the model in int8 and measure it; return why there is none where onnxruntime cannot."""
+    target, size = session.output / FILE, session.settings.image_size
     try:
         write_aside(target, quantised((session.output / export.MODEL).read_bytes(), parts.train, size))
-        found = [_measured(session.output / name, some, size) for name in (export.MODEL, FILE)]
+        return _measured(target, some, size)
     except Exception as error:  # onnxruntime raises anything where a network has what it does not know
-        target.unlink(missing_ok=True)
-        reason = f"onnxruntime could not make it ({type(error).__name__}: {str(error)[:300]})"
-        session.recorder.say(f"There is no int8 variant: {reason}.")
-        return _without(reason)
-    labels = np.array([sample.label for sample in some])
-    answers = [chosen for chosen, _ in found]
-    rights = [chosen == labels for chosen in answers]
-    agreement = float((answers[0] == answers[1]).mean()) if len(labels) else None
-    told = [
-        {"name": name, **facts, "right": int(right.sum()), "pictures": len(labels), "agreement": same}
-        for name, (_, facts), right, same in zip(
-            ("float32", "int8"), found, rights, (1.0 if len(labels) else None, agreement), strict=True
-        )
-    ]
-    speed = told[0]["ms_per_picture"] / max(told[1]["ms_per_picture"], 1e-9)
-    choice, why = recommended(rights[0], rights[1], speed)
-    session.recorder.say(f"The {choice} model is recommended: {why}")
-    machine = f"{evidence.processor()}, one thread"
-    return {"variants": told, "recommended_variant": choice, "recommendation": f"{why} {RULE}", "measured_on": machine}
+        return f"onnxruntime could not make it ({type(error).__name__}: {str(error)[:300]})"
 
 
 def quantised(model: bytes, samples: Sequence[Sample], size: int) -> bytes:
@@ -153,10 +162,6 @@ def _measured(path: Path, samples: Sequence[Sample], size: int) -> tuple[Array, 
         "ms_first": round(1000 * first, 2),
         "ms_per_picture": round(1000 * statistics.median(took), 3) if took else 0.0,
     }
-
-
-def _without(reason: str) -> dict[str, Any]:
-    return {"variants": [], "recommended_variant": "float32", "recommendation": f"There is no int8 variant: {reason}."}
 
 
 def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import TrainingError
-from .listing import Candidate, Listing
+from .listing import Candidate, Listing, delimiter_of
 from .pictures import Finding, count, quoted, shown
 
 COLUMNS = ("ImageSource", "Label", "NewLabel")
@@ -30,10 +30,19 @@ class Relabel(NamedTuple):
 
 def read_patch(path: Path) -> list[Relabel]:
     """Return the rows of a ``labels.patch.csv`` that change something; one without a NewLabel was not decided."""
+    patch = [Relabel(*(row[column.casefold()] for column in COLUMNS)) for row in read_rows(path)]
+    return [row for row in patch if row.new_label and row.new_label != row.label]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return every row of a ``labels.patch.csv`` as a person or a spreadsheet saved it, by column in small letters.
+
+    Comma, semicolon or tab, as in a list of pictures. Raises :class:`TrainingError` when it is no patch.
+    """
     name = shown(path)
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        table = list(csv.reader(io.StringIO(text, newline="")))
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
     except FileNotFoundError:
         raise TrainingError(f"There is no file of labels '{name}'.", "Correct `labels`, or leave it out.") from None
     except OSError as error:
@@ -47,11 +56,9 @@ def read_patch(path: Path) -> list[Relabel]:
             f"'{name}' has no column {' and no column '.join(missing)}.",
             f"A patch of labels has the columns {', '.join(COLUMNS)}; %mb_evaluate offers one.",
         )
-    where = [columns.index(column.casefold()) for column in COLUMNS]
-    # a line that somebody cut short gets empty cells: its picture is missed below, by name
+    # a line that somebody cut short gets empty cells: its picture is missed later, by name
     rows = ((*row, *[""] * len(columns)) for row in table[1:] if any(cell.strip() for cell in row))
-    patch = [Relabel(*(row[place].strip() for place in where)) for row in rows]
-    return [row for row in patch if row.new_label and row.new_label != row.label]
+    return [{column: cell.strip() for column, cell in zip(columns, row, strict=False)} for row in rows]
 
 
 def apply(listing: Listing, exclude: Sequence[str], patch: Sequence[Relabel]) -> list[Finding]:

@@ -211,6 +211,21 @@ def test_a_variant_in_int8_is_measured_beside_the_model(finished):
     assert list(model.classes) == json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8"))
 
 
+def test_without_int8_the_model_itself_is_measured_all_the_same(finished, code, pictures, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("no such operator")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", refuse)
+    program = Program(code, pictures, tmp_path / "run", seed=5, recipe="features")
+    assert program.call(monkeypatch) == 0, program.log
+    report = json.loads((program.output / "report.json").read_text(encoding="utf-8"))
+    whole, small = report["variants"]
+    rows = table(program.output / "predictions.csv")
+    assert whole["right"] == sum(row["Label"] == row["Prediction"] for row in rows) and whole["pictures"] == len(rows)
+    assert "NotImplementedError: no such operator" in small["reason"] and "bytes" not in small
+    assert report["recommended_variant"] == "float32"
+
+
 def test_the_records_tell_the_story_in_order(finished):
     stages = [record["stage"] for record in finished.of("stage")]
     assert list(dict.fromkeys(stages)) == [
@@ -299,6 +314,9 @@ def test_a_stop_keeps_the_best_and_exports(code, pictures, tmp_path):
     assert program.status["state"] == "stopped"
     assert len(program.of("epoch")) < 20
     assert (program.output / "MLModel.zip").exists() and program.of("result")[0]["agreement"] == 1.0
+    whole, small = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["variants"]
+    assert whole["ms_per_picture"] > 0 and small["reason"] == "the run was stopped early."
+    assert not (program.output / small["file"]).exists()
 
 
 def test_notice_of_preemption_stops_as_well(code, pictures, tmp_path):
