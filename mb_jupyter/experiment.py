@@ -35,6 +35,8 @@ COMMAND = (
     "python", "-m", PROGRAM.name, "--config", "{output}/config.json", "--data", "{data}", "--output", "{output}",
 )  # fmt: skip
 
+ASKING = "asking Azure what stands in the way: sign-in, workspace, compute, quota, price"
+
 Say = Callable[..., None]  # (message, done=None, total=None)
 
 
@@ -67,7 +69,8 @@ class Experiment:
         """Return the identical run if there is one, else begin a new one; ``run.notes`` say which.
 
         A run that was killed or failed is begun again in its own folder, where it goes on from its
-        checkpoint. With ``fresh`` a new run is made in any case.
+        checkpoint. With ``fresh`` a new run is made in any case. What ``say`` raises abandons the start; it is
+        called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
         dataset = _check(config, say)
@@ -77,9 +80,12 @@ class Experiment:
         if found is not None and state is not None and state is not RunState.FAILED:
             found.notes.append(_found(found, state))
             return found
-        if say is not None and config.backend == "azure":
-            say("asking Azure what stands in the way: sign-in, workspace, compute, quota, price")
+        says = ASKING if config.backend == "azure" else _looking(config)
+        if say is not None:
+            say(says)
         place = placement.place(config, dataset)
+        if say is not None:
+            say(says)
         placement.register(config)
         if found is None:
             return self._new(config, dataset, place, identity, time.monotonic() - begun)
@@ -172,8 +178,8 @@ def train(
 def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
     """Start the training and show in ``live`` what is done until there is a run."""
     live.hint = live.hint or how_to_stop(config.backend == "azure")  # whoever shows it may have buttons instead
-    live.say(_looking(config))
     try:
+        live.say(_looking(config))
         return Experiment(config.experiment, Workspace.local()).start(config, fresh=fresh, say=live.say)
     except KeyboardInterrupt:
         live.end("Stopped while the pictures were checked; nothing was started.")
@@ -258,6 +264,7 @@ def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Place
         options=place.options,
     )
     open_backend(config.backend).submit(job, run.folder)
+    run.begun_here = True
 
 
 def program_version() -> str:
