@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import mb_jupyter
 from mb_jupyter.backends import RunState
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.train import Train
+from tests.panel_widgets import alerted, named, press, shown, until
 from tests.standin import PROGRAM, write_pictures
 
 
@@ -36,40 +36,6 @@ def opened(**chosen: Any) -> Train:
     step = Train(state)
     step.refresh()
     return step
-
-
-def widgets(top: Any) -> Iterator[Any]:
-    yield top
-    for child in getattr(top, "children", ()):
-        yield from widgets(child)
-
-
-def named(step: Train, label: str) -> Any:
-    return next(each for each in widgets(step.widget) if getattr(each, "description", "") == label)
-
-
-def press(step: Train, label: str) -> None:
-    """Press a button as a person does: once it is there and can be pressed."""
-    button = named(step, label)
-    until(lambda: not button.disabled and button.layout.display != "none")
-    button.click()
-
-
-def shown(step: Train) -> str:
-    """Return what the step shows."""
-    seen = [each for each in widgets(step.widget) if each.layout.display != "none"]
-    return "".join(str(getattr(each, "value", "")) for each in seen if type(each).__name__ == "HTML")
-
-
-def alerted(step: Train) -> str:
-    return str(step.problem._page.value) if step.problem.widget.layout.display != "none" else ""
-
-
-def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("label", ["Stop and keep", "Cancel"])
