@@ -145,6 +145,16 @@ def hide(widget: Any, hidden: bool = True) -> None:
     widget.layout.display = "none" if hidden else None
 
 
+def close(widget: Any) -> None:
+    """Let go of a widget and of all that belongs to it."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    for part in ("layout", "style"):
+        if getattr(widget, part, None) is not None:
+            getattr(widget, part).close()
+    widget.close()
+
+
 # -- what is said ----------------------------------------------------------------------------------------
 
 

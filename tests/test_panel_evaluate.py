@@ -1,0 +1,77 @@
+"""The Evaluate step without a browser: it follows the list of runs, and lets go of what it showed before."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+import mb_jupyter
+from mb_jupyter.panels.evaluate import Evaluate
+from mb_jupyter.panels.state import State
+from mb_jupyter.panels.tryit import TryIt
+from mb_jupyter.run import Run
+from tests.panel_widgets import named, shown, until
+from tests.standin import PROGRAM, write_pictures
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Run]]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    write_pictures(tmp_path / "trees")
+    one, other = (mb_jupyter.train(data="trees", experiment=name, epochs=1) for name in ("one", "other"))
+    yield one, other
+
+
+def opened(run: Run, tab: str = "") -> Evaluate:
+    state = State(Path("kept/panel.json"))
+    state.choose(run=run.handle, tab=tab)
+    step = Evaluate(state)
+    named(step, "Run")
+    until(lambda: step.run is not None)
+    return step
+
+
+def settled() -> None:
+    """Wait until every thread of the panel has ended."""
+    for thread in [each for each in threading.enumerate() if each.name == "mb panel"]:
+        thread.join(20)
+
+
+def choose(step: Evaluate, run: Run) -> None:
+    named(step, "Run").value = run.handle
+
+
+def test_an_answer_that_comes_late_is_not_of_the_chosen_run(runs):
+    one, other = runs
+    step = opened(one)
+    settled()
+    choose(step, other)
+    choose(step, one)
+    settled()
+    assert named(step, "Run").value == step.run.handle == one.handle
+    assert step.magic() == f"%mb_evaluate {one.handle}" and one.handle in shown(step)
+    choose(step, other)
+    settled()
+    assert step.run.handle == other.handle
+
+
+def test_what_was_shown_before_is_let_go(runs):
+    one, other = runs
+    step = opened(one, "Try it")
+    counts = []
+    for run in (other, one) * 3:
+        choose(step, run)
+        settled()
+        assert step.run.handle == run.handle
+        counts.append(len(_instances))
+    assert counts[1] == counts[-1]
+    gc.collect()
+    assert len([each for each in gc.get_objects() if isinstance(each, TryIt)]) == 1, "and its model with it"
