@@ -123,6 +123,7 @@ def test_an_error_of_the_training_is_short(shell, trees, monkeypatch):
     shown = captured.stdout[captured.stdout.index("TrainingFailed: ") :]
     assert len(shown.strip().splitlines()) <= 6
     assert shell.user_ns["mb_run"].state is RunState.FAILED
+    run(shell, "%mb")  # where there is no report, the panel says so: that is no error
     why = run(shell, "%mb_why")
     assert "Traceback: a bug" in why and "the last line of the log" in why and "log.txt" in why
 

@@ -58,6 +58,7 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
                 args = parser().parse_args(words)
                 return method(self, args, body) if cell else method(self, args)
             except ConfigError as error:
+                error.remember()
                 raise UsageError(f"{error.cause}\n{error.fix}") from None
 
         @functools.cache

@@ -256,6 +256,7 @@ class Problem:
 
     def show(self, error: MBError, *actions: Any) -> None:
         """Show an error; ``actions`` are buttons."""
+        error.remember()
         words = (error.cause, ""), (error.fix, "fix: "), (error.alternative, "or: ")
         lines = [f"<div>{escape(word + line)}</div>" for line, word in words if line]
         if error.details:
