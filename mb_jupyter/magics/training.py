@@ -30,6 +30,11 @@ class MBMagics(Commands):
     max_minutes = Float(None, allow_none=True, help="minutes of a whole training, at the most").tag(config=True)
     seed = Int(None, allow_none=True, help="seed of the split and of the training").tag(config=True)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings that ``%config`` gives to every training."""
+        return {key: value for key, value in self.trait_values(config=True).items() if value is not None}
+
     @command(
         argument("name", nargs="?", help="the experiment; default: the name of the data folder"),
         argument("-o", "--out", default="mb_run", help="variable for the run; default: mb_run"),
@@ -118,5 +123,4 @@ class MBMagics(Commands):
         line = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}
         if args.name is not None:
             line["experiment"] = args.name
-        defaults = {key: value for key, value in self.trait_values(config=True).items() if value is not None}
-        return resolve(line, body, args.file, defaults, self.names)
+        return resolve(line, body, args.file, self.defaults, self.names)

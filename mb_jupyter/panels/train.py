@@ -81,6 +81,7 @@ class Train(Step):
             (self._start, self.start), (self._check, self.plan), (self._stop, self.stop), (self._cancel, self.cancel),
         ):  # fmt: skip
             self.on(pressed, ask)
+        self.observe(self._fresh, lambda _: self.changed())
         self.state.observe(self._chosen, ["environment", "azure", "exclude", "data"])
         self._logs = folded("Log", self._log)
         self._build_runs()
@@ -101,7 +102,8 @@ class Train(Step):
 
     def magic(self) -> str:
         """Return the cell that trains the same."""
-        return cell(self.state)
+        fresh = self.__dict__.get("_fresh")  # there is none before build()
+        return cell(self.state, fresh is not None and fresh.value)
 
     def summary(self) -> Shown:
         """Return the run as it stands, or what is chosen."""
