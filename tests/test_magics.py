@@ -153,6 +153,8 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
     assert first.wait(20).state is RunState.STOPPED
     assert "was canceled; it is canceled" in run(shell, "%mb_cancel")
     assert second.state is RunState.CANCELED
+    for command in ("%mb_stop", "%mb_cancel"):
+        assert f"{first.handle} had already ended; it is stopped." in run(shell, f"{command} {first.id}")
     listed = run(shell, "%mb_runs")
     assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "canceled" in listed
     assert second.handle not in run(shell, "%mb_runs one")

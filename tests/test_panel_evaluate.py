@@ -17,6 +17,7 @@ from mb_jupyter.panels.tryit import TryIt
 from mb_jupyter.run import Run
 from tests.panel_widgets import named, shown, until
 from tests.standin import PROGRAM, write_pictures
+from tests.test_magics import shell  # noqa: F401 - fixture
 
 
 @pytest.fixture
@@ -63,15 +64,29 @@ def test_an_answer_that_comes_late_is_not_of_the_chosen_run(runs):
     assert step.run.handle == other.handle
 
 
+@pytest.mark.parametrize("name", ["it's.png", 'a "b" c.png', "a\\b $x `y`.png", "a;", "plain.png"])
+def test_the_cell_that_repeats_an_answer_names_the_same_picture(shell, runs, name):  # noqa: F811
+    step = opened(runs[0], "Try it")
+    step.state.picture = name
+    magic, words = step.magic().split(maxsplit=1)
+    assert magic == "%mb_predict"
+    assert shell.magics_manager.registry["MBMagics"].words(words) == ["--run", runs[0].handle, name]
+
+
 def test_what_was_shown_before_is_let_go(runs):
     one, other = runs
     step = opened(one, "Try it")
-    counts = []
+    settled()
+    counts, before = [], tried()
     for run in (other, one) * 3:
         choose(step, run)
         settled()
         assert step.run.handle == run.handle
         counts.append(len(_instances))
     assert counts[1] == counts[-1]
+    assert tried() == before, "and its model with it"
+
+
+def tried() -> int:
     gc.collect()
-    assert len([each for each in gc.get_objects() if isinstance(each, TryIt)]) == 1, "and its model with it"
+    return len([each for each in gc.get_objects() if isinstance(each, TryIt)])

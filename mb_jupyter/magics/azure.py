@@ -50,7 +50,8 @@ class AzureMagics(AskingCommands):
         Without anything the panel's step Environment opens.
         """
         place = self.place(args)
-        if args.what in ("list", "show") and not place.sign_in and args.name in (None, LOCAL):
+        here = args.name == LOCAL or (args.name is None and not place.sign_in)
+        if args.what in ("list", "show") and here:
             from mb_jupyter.workspace import Workspace
 
             return Workspace.local()

@@ -183,9 +183,13 @@ class Commands(Magics):
             if shown_at:
                 durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
 
-    def said(self, run: Run, what: str) -> Any:
-        """Return the sentence about what was done to a run."""
-        text = f"{run.handle} {what}; it is {run.state}."
+    def asked(self, run: Run, ask: Callable[[], Any], what: str) -> Any:
+        """Ask something of a run, and return the sentence about it."""
+        if run.state.is_terminal:
+            text = f"{run.handle} had already ended; it is {run.state}."
+        else:
+            ask()
+            text = f"{run.handle} {what}; it is {run.state}."
         return Shown(text, f"<div>{escape(text)}</div>")
 
     def display(self, shown: Any) -> None:

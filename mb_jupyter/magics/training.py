@@ -94,14 +94,16 @@ class MBMagics(Commands):
         """End a run early and keep the best: it still evaluates and exports."""
         from mb_jupyter.history import going_on
 
-        return self.said(going_on(args.run).stop(), "was asked to stop and to keep the best")
+        run = going_on(args.run)
+        return self.asked(run, run.stop, "was asked to stop and to keep the best")
 
     @command(RUN)
     def mb_cancel(self, args: Any) -> Any:
         """Abandon a run now; no model is kept."""
         from mb_jupyter.history import going_on
 
-        return self.said(going_on(args.run).cancel(), "was canceled")
+        run = going_on(args.run)
+        return self.asked(run, run.cancel, "was canceled")
 
     @command(RUN)
     def mb_why(self, args: Any) -> Any:

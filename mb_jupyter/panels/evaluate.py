@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from mb_jupyter.display import Shown, card, escape, near, percent
 from mb_jupyter.errors import MBError
 
 from . import parts
-from .choosing import RunChoice, opened, quoted
+from .choosing import RunChoice, opened
 from .step import Step
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Evaluate(Step):
         if self.run is None:
             return ""
         if self.state.tab == TRY_IT and self.state.picture:
-            return f"%mb_predict --run {self.run.handle} {quoted(near(Path(self.state.picture)))}"
+            return f"%mb_predict --run {self.run.handle} {shlex.quote(near(Path(self.state.picture)))}"
         return f"%mb_evaluate {self.run.handle}"
 
     def summary(self) -> Shown:
