@@ -9,7 +9,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ class Experiment:
         """Resolve everything, look at the data and ask Azure what stands in the way; change nothing."""
         config = resolved.config
         dataset = _check(config, say)
+        if say is not None and config.backend == "azure":
+            say(ASKING)
         identical = self._identical(_identity(config, dataset))
         folder = self.workspace.root / self.name
         return Plan(folder, resolved, dataset, identical, placement.preflight(config, dataset))
@@ -178,9 +181,16 @@ def train(
 def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
     """Start the training and show in ``live`` what is done until there is a run."""
     live.hint = live.hint or how_to_stop(config.backend == "azure")  # whoever shows it may have buttons instead
-    try:
+    with checking(live):
         live.say(_looking(config))
         return Experiment(config.experiment, Workspace.local()).start(config, fresh=fresh, say=live.say)
+
+
+@contextmanager
+def checking(live: Live) -> Iterator[None]:
+    """Show in ``live`` why there is no run, when it ends before there is one."""
+    try:
+        yield
     except KeyboardInterrupt:
         live.end("Stopped while the pictures were checked; nothing was started.")
         raise MBError(
@@ -191,21 +201,25 @@ def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
         raise
 
 
-def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
-    """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
+def look(config: TrainConfig, say: Say | None = None) -> Dataset:
+    """Look at the pictures of a training, as it will see them."""
     from .dataset import Dataset
-
-    if config.weights is not None and not Path(config.weights).expanduser().is_file():
-        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
-    if config.is_in_azure:
-        placement.check(config, None)
-        return None
 
     def progress(done: int, total: int | None = None) -> None:
         if say is not None:
             say(_looking(config), done, total)
 
-    dataset = Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+
+
+def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
+    """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
+    if config.weights is not None and not Path(config.weights).expanduser().is_file():
+        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
+    if config.is_in_azure:
+        placement.check(config, None)
+        return None
+    dataset = look(config, say)
     placement.check(config, dataset)
     return dataset
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,6 +232,33 @@ def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path
     assert len(run_value(shell, "%mb_predict 'two words'")) == 10
     run(shell, "%mb_predict trees --to out.csv")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody watch a machine on which everything takes seconds."""
+    monkeypatch.setattr("mb_jupyter.magics.command.somebody_there", lambda: True)
+    monkeypatch.setattr("mb_jupyter.magics.command.time", SimpleNamespace(monotonic=count().__next__))
+
+
+def test_a_dry_run_says_how_far_it_is(shell, trees, slow):
+    said = run(shell, "%%mb_train --dry-run\ndata: trees")
+    assert "looking at the pictures of trees: 30 of 30" in said and "Nothing was changed" in said
+
+
+def test_a_folder_is_scored_with_progress(shell, trees, tmp_path, slow):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/bestModel.onnx").write_bytes(members()["bestModel.onnx"])
+    assert "scoring the pictures: 7 of 30" in run(shell, "%mb_predict -m model trees")
+
+
+def test_a_repetition_says_what_it_does(shell, trees):
+    run(shell, "%%mb_train --epochs 1\ndata: trees")
+    said = run(shell, "%mb_rerun")
+    assert said.index("trees: looking at the pictures of trees") < said.index("trees: start")
+    assert "Every figure and every answer is the same." in said
+    again = shell.user_ns["_"].again
+    assert f"Repeats {shell.user_ns['mb_run'].handle}." in said and again.handle in said
 
 
 def test_the_doctor_is_called(shell):

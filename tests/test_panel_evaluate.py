@@ -15,7 +15,7 @@ from mb_jupyter.panels.evaluate import Evaluate
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.tryit import TryIt
 from mb_jupyter.run import Run
-from tests.panel_widgets import named, shown, until
+from tests.panel_widgets import alerted, named, shown, until
 from tests.standin import PROGRAM, write_pictures
 from tests.test_magics import shell  # noqa: F401 - fixture
 
@@ -71,6 +71,14 @@ def test_the_cell_that_repeats_an_answer_names_the_same_picture(shell, runs, nam
     magic, words = step.magic().split(maxsplit=1)
     assert magic == "%mb_predict"
     assert shell.magics_manager.registry["MBMagics"].words(words) == ["--run", runs[0].handle, name]
+
+
+def test_what_is_not_one_picture_is_refused_before_anything_is_scored(runs):
+    step = opened(runs[0], "Try it")
+    path = named(step, "Path")
+    for several in ("trees", "trees/oak/*.png"):
+        path.value = several  # these runs have left no model: opening it would be told
+        until(lambda several=several: f"{several} is not one picture." in alerted(step))
 
 
 def test_what_was_shown_before_is_let_go(runs):

@@ -167,15 +167,16 @@ class Commands(Magics):
         return Opened(step, **carried)
 
     def with_progress(self, what: str, work: Callable[[Callable[..., None]], Any]) -> Any:
-        """Do the work; show how far it is when it takes longer than a second."""
+        """Do the work; show how far it is when it takes longer than a second, and what it says else at once."""
         durable, begun, shown_at = Durable(), time.monotonic(), 0.0
 
-        def say(done: int, total: int | None = None) -> None:
+        def say(done: int | None = None, total: int | None = None, told: str = what) -> None:
             nonlocal shown_at
             now = time.monotonic()
-            if now - max(begun, shown_at) >= 1.0 and somebody_there():
+            if (done is None or now - max(begun, shown_at) >= 1.0) and somebody_there():
                 shown_at = now
-                durable.show(Shown(f"{what}: {done:,}" + (f" of {total:,}" if total else "")))
+                far = " ..." if done is None else f": {done:,}" + (f" of {total:,}" if total else "")
+                durable.show(Shown(f"{told}{far}"))
 
         try:
             return work(say)

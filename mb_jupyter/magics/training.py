@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import magics_class
@@ -15,6 +16,7 @@ from .command import NO_WAIT, RUN, Commands, command
 
 if TYPE_CHECKING:
     from mb_jupyter.config import Resolved
+    from mb_jupyter.plan import Plan
 
 SETTINGS = ("data", "backend", "max_minutes", "epochs", "seed")  # of TrainConfig, which are flags too
 
@@ -57,13 +59,13 @@ class MBMagics(Commands):
 
         The same cell again shows the same run; --fresh trains anew. Without anything the panel's step Train opens.
         """
-        from mb_jupyter.experiment import Experiment, begin
+        from mb_jupyter.experiment import begin
         from mb_jupyter.live import Live
 
         resolved = self.resolve(args, body or "")
         config = resolved.config
         if args.dry_run:
-            plan = Experiment.local(config.experiment).plan(resolved)
+            plan = self.with_progress("looking at the pictures", lambda say: self.plan(resolved, say))
             return plan if body is None else self.display(plan)
         live = Live(config.experiment, quiet=args.quiet)
         self.last = run = begin(config, live, fresh=args.fresh)
@@ -116,6 +118,15 @@ class MBMagics(Commands):
             text = (attach(args.run) if args.run or self.last is None else self.last).why()
         page = f'<pre style="white-space:pre-wrap">{escape(text)}</pre>'
         return Shown(text, card("Why", page))
+
+    def plan(self, resolved: Resolved, say: Callable[..., None]) -> Plan:
+        """Return what a training would do, and say how far the look at its pictures is."""
+        from mb_jupyter.experiment import Experiment
+
+        def said(message: str, done: int | None = None, total: int | None = None) -> None:
+            say(done, total, message)
+
+        return Experiment.local(resolved.config.experiment).plan(resolved, said)
 
     def resolve(self, args: Any, body: str) -> Resolved:
         """Return the configuration of a training from the line, the body, the file and ``%config``."""
