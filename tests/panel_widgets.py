@@ -9,10 +9,11 @@ from typing import Any
 from mb_jupyter.panels.step import Step
 
 
-def widgets(top: Any) -> Iterator[Any]:
-    yield top
-    for child in getattr(top, "children", ()):
-        yield from widgets(child)
+def widgets(top: Any, hidden: bool = True) -> Iterator[Any]:
+    if hidden or top.layout.display != "none":
+        yield top
+        for child in getattr(top, "children", ()):
+            yield from widgets(child, hidden)
 
 
 def named(step: Step, label: str) -> Any:
@@ -28,7 +29,7 @@ def press(step: Step, label: str) -> None:
 
 def shown(step: Step) -> str:
     """Return what the step shows."""
-    seen = [each for each in widgets(step.widget) if each.layout.display != "none"]
+    seen = widgets(step.widget, hidden=False)
     return "".join(str(getattr(each, "value", "")) for each in seen if type(each).__name__ == "HTML")
 
 

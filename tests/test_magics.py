@@ -162,6 +162,12 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
     assert second.handle not in run(shell, "%mb_runs one")
     assert run(shell, "%mb_runs one ;") == ""
     assert "1 run in experiment one" in run(shell, "%mb_experiment show one")
+    assert "The experiment three is registered" in run(shell, "%mb_experiment create three")
+    assert "three" in run(shell, "%mb_experiment list")
+    assert "needs the name of an experiment" in usage(shell, "%mb_experiment create")
+    with capture_output(), pytest.raises(MBError, match="a/b"):
+        shell.run_cell("%mb_experiment create a/b").raise_error()
+    shutil.rmtree(first.folder.parents[1] / "three")
     assert run(shell, "%mb_experiment list").count("\n") >= 3
     assert "2 experiments" in run(shell, "%mb_workspace")
     said = run(shell, f"%mb_attach {first.id} -o back")
@@ -285,6 +291,11 @@ def test_tab(shell, trees):
     assert complete(shell, "%mb_attach ") == ["wood", identity]
     assert complete(shell, "x = %mb_evaluate w") == ["wood"]
     assert complete(shell, "%mb_predict --run w") == ["wood"]
+    for command in ("%mb_export ", "%mb_rerun ", "%mb_compare ", "%mb_compare wood "):
+        assert complete(shell, command) == ["wood", identity]
+    assert complete(shell, "%mb_experiment ") == ["list", "show", "create", "wood"]
+    assert complete(shell, "%mb_experiment show ") == ["wood"]
+    assert complete(shell, "%%mb_train\nexperiment: w") == ["wood"]
     assert complete(shell, "%%mb_train\npat") == ["patience: "]
     assert complete(shell, "%%mb_train\nepochs: 3\narchitecture: resnet1") == ["resnet101", "resnet152", "resnet18"]
     assert complete(shell, "%%mb_train\nrecipe: f") == ["features", "finetune"]

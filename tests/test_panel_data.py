@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mb_jupyter.panels.data import Data
+from mb_jupyter.panels.parts import Progress
 from mb_jupyter.panels.state import State
 from tests.panel_widgets import named, press, shown, until, widgets
 from tests.standin import write_pictures
@@ -78,6 +79,19 @@ def test_a_notebook_writes_only_what_changed_in_it(place):
     assert one.settings == {"epochs": 3} and one.experiment == "wood"
     two.read()
     assert two.experiment == "wood"
+
+
+def test_only_what_goes_on_is_read_aloud_not_its_figures_and_clock(place):
+    progress = Progress()
+    progress.begin("looking")
+    said, beside = (part.value for part in progress.widget.children)
+    assert 'role="status"' in said and "looking" in said and "s)" not in said
+    assert "role" not in beside and '<span aria-hidden="true">(0 s)' in beside
+    for done in (3, 10):
+        progress.say("looking at trees", done, 10)
+    told, beside = (part.value for part in progress.widget.children)
+    assert told == said.replace("looking", "looking at trees") and "10 of 10" in beside
+    progress.end()
 
 
 def test_a_folder_that_is_typed_is_looked_at_anew(place):
