@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -78,14 +80,15 @@ def test_what_is_no_configuration(body: str, said: str):
 
 
 def test_what_python_gives_is_checked_the_same():
-    for wrong, said in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"epoch": 3}, "the line: there is no setting `epoch`; did you mean `epochs`?"),
         ({"zzz": 3}, f"the line: there is no setting `zzz`; allowed are {', '.join(TrainConfig.model_fields)}."),
         ({"exclude": [1]}, "the line: `exclude` cannot hold `1`; allowed is a list of pictures to leave out"),
         ({"azure": {"comput": "gpu"}}, "the line: there is no setting `azure.comput`; did you mean `compute`?"),
         ({"azure": {"nodes": "many"}}, "the line: `azure.nodes` cannot be `many`; allowed is a whole number of nodes"),
         ({"data": pd.DataFrame({"ImageSource": ["a.jpg"]})}, "`experiment` is missing: 1 to 128 letters"),
-    ):
+    )
+    for wrong, said in cases:
         with pytest.raises(ConfigError) as caught:
             train(**{"data": "x", **wrong})
         assert caught.value.cause.startswith(said)
