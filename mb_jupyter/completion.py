@@ -11,7 +11,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-ABOUT_RUNS = ("mb_attach", "mb_stop", "mb_cancel", "mb_evaluate", "mb_why")
+ABOUT_RUNS = ("mb_attach", "mb_stop", "mb_cancel", "mb_evaluate", "mb_why", "mb_export", "mb_compare", "mb_rerun")
 ABOUT_EXPERIMENTS = ("mb_train", "mb_runs", "mb_experiment")
 MOST_RUNS = 50
 
@@ -49,9 +49,11 @@ def _in_body(before: str) -> Iterable[str]:
 
     if re.fullmatch(r"\w*", before):
         return [f"{key}: " for key in TrainConfig.model_fields]
-    key = re.fullmatch(r"(architecture|recipe|backend):\s*[\w.-]*", before)
+    key = re.fullmatch(r"(architecture|recipe|backend|experiment):\s*[\w.-]*", before)
     if key is None:
         return ()
+    if key[1] == "experiment":
+        return _experiments()
     return CHOICES.get(key[1]) or architectures()
 
 
@@ -70,7 +72,7 @@ def _in_line(shell: InteractiveShell, command: str, words: list[str], token: str
     if previous in ("-r", "--run") or (command in ABOUT_RUNS and not previous.startswith("-")):
         return [*_experiments(), *_run_ids()]
     if command in ABOUT_EXPERIMENTS and not previous.startswith("-"):
-        words_of_it = ("list", "show") if previous == "%mb_experiment" else ()
+        words_of_it = ("list", "show", "create") if previous == "%mb_experiment" else ()
         return [*words_of_it, *_experiments()]
     return ()
 

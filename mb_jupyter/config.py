@@ -94,7 +94,7 @@ class TrainConfig(BaseModel):
     test_fraction: float = Field(0.2, gt=0, lt=1, description="a number between 0 and 1")
     min_accuracy: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, such as 0.9")
     unsure_below: float | None = Field(None, gt=0, lt=1, description="a score between 0 and 1, such as 0.6")
-    exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out: [rose/1.jpg]")
+    exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
@@ -273,22 +273,27 @@ def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[st
     """Return each of pydantic's findings as a sentence with its origin."""
     problems = []
     for found in error.errors():
-        key = ".".join(str(part) for part in found["loc"])
+        key = ".".join(part for part in found["loc"] if isinstance(part, str))  # a number: an item of a list
+        fields = AzureConfig.model_fields if "." in key else TrainConfig.model_fields
+        name = key.rpartition(".")[2]
         said = str(found.get("ctx", {}).get("error", ""))
         if not key:
             problems.append(f"{said}.")
         elif found["type"] == "missing":
-            # `data` may stand in a text that could not be read, and the name follows from it
-            if key == "data" and complete:
-                problems.append(f"`data` is missing: {TrainConfig.model_fields[key].description}.")
-        elif found["type"] == "extra_forbidden":
-            if "." in key:  # of a section that Python gave; in a text it was found before
-                problems.append(f"{merged[key][1]}: there is no setting `{key}`.")
+            # `data` may stand in a text that could not be read; the name follows from it, unless it is a table
+            if complete and (key == "data" or hasattr(merged.get("data", ("", ""))[0], "columns")):
+                problems.append(f"`{key}` is missing: {fields[name].description}.")
+        elif found["type"] == "extra_forbidden":  # given by Python; in a text it was found before
+            hint = near(name, list(fields)) or f"allowed are {', '.join(fields)}."
+            problems.append(f"{merged[key][1]}: there is no setting `{key}`; {hint}")
         else:
-            value, origin = merged[key]
-            fields = AzureConfig.model_fields if "." in key else TrainConfig.model_fields
-            allowed = fields[key.rpartition(".")[2]].description
+            value, origin = found["input"], merged[key][1]
+            if found["loc"][-1] == name:
+                wrong = f"be {short(value)}"
+            else:  # an item of a list
+                wrong = f"hold {'an empty item' if value is None else short(value)}"
             hint = f" {said}" if said else ""
             quotes = " (put it into quotes)" if found["type"] == "string_type" and value is not None else ""
-            problems.append(f"{origin}: `{key}` cannot be {short(value)};{hint} allowed is {allowed}{quotes}.")
+            allowed = fields[name].description
+            problems.append(f"{origin}: `{key}` cannot {wrong};{hint} allowed is {allowed}{quotes}.")
     return problems

@@ -26,7 +26,7 @@ MAX_LINES = 6
 class MBError(Exception):
     """An expected failure: what happened, what to do now, what else is possible.
 
-    ``latest`` is the last one raised in this process, for ``%mb_why``.
+    ``latest`` is the last one that somebody was shown in this process, for ``%mb_why``.
     """
 
     latest: ClassVar[MBError | None] = None
@@ -37,7 +37,6 @@ class MBError(Exception):
         self.fix = fix
         self.alternative = alternative
         self.details = details
-        MBError.latest = self
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.cause, self.fix, self.alternative) if part)
@@ -58,8 +57,13 @@ class MBError(Exception):
         parts = [self.cause, self.fix, self.alternative, self.details]
         return "\n\n".join(part for part in parts if part)
 
+    def remember(self) -> None:
+        """Be what ``%mb_why`` tells: called where an error is shown, since many are caught and are nobody's trouble."""
+        MBError.latest = self
+
     def _render_traceback_(self) -> list[str]:
         # IPython asks the exception itself how it wants to be shown
+        self.remember()
         return self.lines()
 
 

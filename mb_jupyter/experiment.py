@@ -9,7 +9,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ COMMAND = (
     "python", "-m", PROGRAM.name, "--config", "{output}/config.json", "--data", "{data}", "--output", "{output}",
 )  # fmt: skip
 
+ASKING = "asking Azure what stands in the way: sign-in, workspace, compute, quota, price"
+
 Say = Callable[..., None]  # (message, done=None, total=None)
 
 
@@ -59,6 +62,8 @@ class Experiment:
         """Resolve everything, look at the data and ask Azure what stands in the way; change nothing."""
         config = resolved.config
         dataset = _check(config, say)
+        if say is not None and config.backend == "azure":
+            say(ASKING)
         identical = self._identical(_identity(config, dataset))
         folder = self.workspace.root / self.name
         return Plan(folder, resolved, dataset, identical, placement.preflight(config, dataset))
@@ -67,7 +72,8 @@ class Experiment:
         """Return the identical run if there is one, else begin a new one; ``run.notes`` say which.
 
         A run that was killed or failed is begun again in its own folder, where it goes on from its
-        checkpoint. With ``fresh`` a new run is made in any case.
+        checkpoint. With ``fresh`` a new run is made in any case. What ``say`` raises abandons the start; it is
+        called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
         dataset = _check(config, say)
@@ -77,9 +83,12 @@ class Experiment:
         if found is not None and state is not None and state is not RunState.FAILED:
             found.notes.append(_found(found, state))
             return found
-        if say is not None and config.backend == "azure":
-            say("asking Azure what stands in the way: sign-in, workspace, compute, quota, price")
+        says = ASKING if config.backend == "azure" else _looking(config)
+        if say is not None:
+            say(says)
         place = placement.place(config, dataset)
+        if say is not None:
+            say(says)
         placement.register(config)
         if found is None:
             return self._new(config, dataset, place, identity, time.monotonic() - begun)
@@ -176,9 +185,16 @@ def train(
 def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
     """Start the training and show in ``live`` what is done until there is a run."""
     live.hint = live.hint or how_to_stop(config.backend == "azure")  # whoever shows it may have buttons instead
-    live.say(_looking(config))
-    try:
+    with checking(live):
+        live.say(_looking(config))
         return Experiment(config.experiment, Workspace.local()).start(config, fresh=fresh, say=live.say)
+
+
+@contextmanager
+def checking(live: Live) -> Iterator[None]:
+    """Show in ``live`` why there is no run, when it ends before there is one."""
+    try:
+        yield
     except KeyboardInterrupt:
         live.end("Stopped while the pictures were checked; nothing was started.")
         raise MBError(
@@ -189,21 +205,25 @@ def begin(config: TrainConfig, live: Live, *, fresh: bool = False) -> Run:
         raise
 
 
-def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
-    """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
+def look(config: TrainConfig, say: Say | None = None) -> Dataset:
+    """Look at the pictures of a training, as it will see them."""
     from .dataset import Dataset
-
-    if config.weights is not None and not Path(config.weights).expanduser().is_file():
-        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
-    if config.is_in_azure:
-        placement.check(config, None)
-        return None
 
     def progress(done: int, total: int | None = None) -> None:
         if say is not None:
             say(_looking(config), done, total)
 
-    dataset = Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+
+
+def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
+    """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
+    if config.weights is not None and not Path(config.weights).expanduser().is_file():
+        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
+    if config.is_in_azure:
+        placement.check(config, None)
+        return None
+    dataset = look(config, say)
     placement.check(config, dataset)
     return dataset
 
@@ -262,6 +282,7 @@ def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Place
         options=place.options,
     )
     open_backend(config.backend).submit(job, run.folder)
+    run.begun_here = True
 
 
 def program_version() -> str:

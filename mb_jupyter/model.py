@@ -112,13 +112,15 @@ class Model:
         """The fingerprint of the pictures that the model was trained on."""
         return str(self._contents.card.get("fingerprint", ""))
 
-    def predict(self, *sources: Any, urls: bool = False) -> Prediction | Predictions:
+    def predict(
+        self, *sources: Any, urls: bool = False, progress: Callable[[int, int | None], None] | None = None
+    ) -> Prediction | Predictions:
         """Return the answer for one picture, or the answers for several.
 
         ``sources``: paths, globs, folders (with all folders in them), the bytes of a file, Pillow images,
         arrays (uint8 or uint16: H x W, H x W x 3 or 4; a batch N x H x W x 3), :class:`ModelInput`, a
         DataFrame with a column ``ImageSource``, or lists of these. Addresses (http, https) are fetched only
-        with ``urls=True``.
+        with ``urls=True``. ``progress`` is called with the pictures done and how many there are.
 
         One picture gives a :class:`Prediction`; if it cannot be read, ``PredictionError``. A folder, a glob,
         a list or several sources give :class:`Predictions`, in which a picture that cannot be read has a row
@@ -129,7 +131,7 @@ class Model:
         pictures = list(expand(sources, urls=urls))
         if len(sources) == 1 and is_single(sources[0]):
             return self._one(pictures[0])
-        return self._several(pictures)
+        return self._several(pictures, progress)
 
     def predict_to(
         self,
@@ -211,7 +213,7 @@ class Model:
         unsure = is_unsure(next(iter(scores.values())), self.unsure_below)
         return Prediction(next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail, unsure=unsure)
 
-    def _several(self, pictures: list[Picture]) -> Predictions:
+    def _several(self, pictures: list[Picture], progress: Callable[[int, int | None], None] | None) -> Predictions:
         import numpy as np
 
         scores = np.full((len(pictures), len(self.classes)), np.nan, np.float32)
@@ -223,6 +225,8 @@ class Model:
                 scores[i] = answer.scores
             if answer.thumbnail:
                 thumbnails[i] = answer.thumbnail
+            if progress is not None:
+                progress(i + 1, len(pictures))
         names = [picture.name for picture in pictures]
         return Predictions(self.classes, names, scores, errors, thumbnails, unsure_below=self.unsure_below)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +32,7 @@ FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro
          "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS", "Microsoft YaHei",
          "Segoe UI Symbol", "Hiragino Sans", "Noto Sans Symbols2", "Noto Emoji")  # fmt: skip
 
+_styling = threading.Lock()
 Records: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any]]"
 
 
@@ -38,18 +40,20 @@ Records: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any]]"
 def _plain_style() -> Iterator[None]:
     """Draw in matplotlib's own style: the user's may be white on black, or send every name through LaTeX.
 
-    The parameters belong to the whole process, so only those that differ are changed and put back.
+    The parameters belong to the whole process, so only those that differ are changed and put back, by one thread
+    at a time. What the user draws in that moment in another thread, and in a style of their own, may miss that style.
     """
     from matplotlib import rcParams, rcParamsDefault
 
     # asking for the backend would choose one, and import pyplot
     names = [name for name in rcParamsDefault if not name.startswith(("backend", "interactive", "webagg", "tk."))]
-    own = {name: rcParams[name] for name in names if rcParams[name] != rcParamsDefault[name]}
-    rcParams.update({name: rcParamsDefault[name] for name in own})
-    try:
-        yield
-    finally:
-        rcParams.update(own)
+    with _styling:
+        own = {name: rcParams[name] for name in names if rcParams[name] != rcParamsDefault[name]}
+        rcParams.update({name: rcParamsDefault[name] for name in own})
+        try:
+            yield
+        finally:  # what the user has set meanwhile stays
+            rcParams.update({name: own[name] for name in own if rcParams[name] == rcParamsDefault[name]})
 
 
 # -- curves ----------------------------------------------------------------------------------------------

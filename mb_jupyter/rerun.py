@@ -99,14 +99,15 @@ class Rerun:
         return f"Every answer is the same, not every figure, {of}."
 
 
-def rerun(run: Run, *, say: Callable[..., None] | None = None, watch: Callable[[Run], Any] | None = None) -> Rerun:
-    """Train as ``run`` was trained and compare; ``DataError`` names what is no longer the same in the pictures.
+def rerun(run: Run, *, say: Callable[..., None] | None = None) -> Rerun:
+    """Train as ``run`` was trained, wait until that has ended, and compare; fails as :func:`begin_again` does."""
+    return Rerun(run, begin_again(run, say).wait())
 
-    ``watch`` shows the new run until it ends; without it is waited for in silence.
-    """
+
+def begin_again(run: Run, say: Callable[..., None] | None = None) -> Run:
+    """Begin to train as ``run`` was trained; ``DataError`` names what is no longer the same in the pictures."""
     from .config import resolve
-    from .dataset import Dataset
-    from .experiment import Experiment
+    from .experiment import Experiment, look
 
     if not (run.folder / "predictions.csv").exists():
         raise DataError(f"{run.handle} has no report to compare with: it is {run.state}.", "Choose a finished run.")
@@ -115,11 +116,10 @@ def rerun(run: Run, *, say: Callable[..., None] | None = None, watch: Callable[[
         raise ConfigError(f"{run.handle} was trained from a DataFrame, which is gone.", "Train from a CSV file.")
     config = resolve(recorded).config
     if not config.is_in_azure:  # there the program itself looks at the pictures
-        _check_pictures(run, Dataset(config.data, exclude=config.exclude or (), labels=config.labels))
+        _check_pictures(run, look(config, say))
     again = Experiment.local(config.experiment).start(config, fresh=True, say=say)
     again.notes.append(f"Repeats {run.handle}.")
-    _ = watch(again) if watch is not None else again.wait()
-    return Rerun(run, again)
+    return again
 
 
 def _check_pictures(run: Run, dataset: Dataset) -> None:

@@ -44,6 +44,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.notes: list[str] = []  # what is to be said about how we came to this run
+        self.begun_here = False  # by the call that returned it, and not found as it goes on
         self._shown_in: int | None = None  # the cell that shows it already
 
     # -- what it is ------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ MAY_IMPORT = {
         "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "report", "prediction", "export", "dataset", "workspace", "config", "cloud",
-        "training", "display", "plots", "errors",
+        "experiment", "run", "model", "sources", "report", "prediction", "export", "dataset", "workspace", "config",
+        "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {"run", "backends", "dataset", "workspace", "config", "cloud", "display", "errors"},
     "run": {"backends", "export", "model", "report", "display", "plots", "workspace", "errors"},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from mb_jupyter.config import TrainConfig, architectures, resolve
 from mb_jupyter.errors import ConfigError
+from mb_jupyter.experiment import train
 
 
 def problems(body: str, **names: object) -> list[str]:
@@ -65,11 +68,30 @@ def test_every_problem_is_told_at_once_with_its_line():
         ("data: *a", "line 2: is not YAML: found undefined alias 'a'."),
         ("data: a\x00b", "line 2: is not YAML: special characters are not allowed."),
         ("data:", "line 2: `data` cannot be empty"),
+        ("data: x\nexclude: [12]", "line 3: `exclude` cannot hold `12`; allowed is a list of pictures to leave out"),
+        ("data: x\nexclude: [12]", "such as [rose/1.jpg] (put it into quotes)."),
+        ("data: x\nexclude: [a.jpg, yes]", "line 3: `exclude` cannot hold a truth value (yes); allowed is a list"),
+        ("data: x\nexclude:\n- a.jpg\n- ", "line 3: `exclude` cannot hold an empty item; allowed is a list"),
         ("data: x\ntest_fraction: .6\nvalidation_fraction: .5", "together are 1.1"),
     ],
 )
 def test_what_is_no_configuration(body: str, said: str):
     assert said in "\n".join(problems(body))
+
+
+def test_what_python_gives_is_checked_the_same():
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"epoch": 3}, "the line: there is no setting `epoch`; did you mean `epochs`?"),
+        ({"zzz": 3}, f"the line: there is no setting `zzz`; allowed are {', '.join(TrainConfig.model_fields)}."),
+        ({"exclude": [1]}, "the line: `exclude` cannot hold `1`; allowed is a list of pictures to leave out"),
+        ({"azure": {"comput": "gpu"}}, "the line: there is no setting `azure.comput`; did you mean `compute`?"),
+        ({"azure": {"nodes": "many"}}, "the line: `azure.nodes` cannot be `many`; allowed is a whole number of nodes"),
+        ({"data": pd.DataFrame({"ImageSource": ["a.jpg"]})}, "`experiment` is missing: 1 to 128 letters"),
+    )
+    for wrong, said in cases:
+        with pytest.raises(ConfigError) as caught:
+            train(**{"data": "x", **wrong})
+        assert caught.value.cause.startswith(said)
 
 
 def test_a_bomb_of_aliases_is_never_built():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +125,7 @@ def test_an_error_of_the_training_is_short(shell, trees, monkeypatch):
     shown = captured.stdout[captured.stdout.index("TrainingFailed: ") :]
     assert len(shown.strip().splitlines()) <= 6
     assert shell.user_ns["mb_run"].state is RunState.FAILED
+    run(shell, "%mb")  # where there is no report, the panel says so: that is no error
     why = run(shell, "%mb_why")
     assert "Traceback: a bug" in why and "the last line of the log" in why and "log.txt" in why
 
@@ -152,11 +155,19 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
     assert first.wait(20).state is RunState.STOPPED
     assert "was canceled; it is canceled" in run(shell, "%mb_cancel")
     assert second.state is RunState.CANCELED
+    for command in ("%mb_stop", "%mb_cancel"):
+        assert f"{first.handle} had already ended; it is stopped." in run(shell, f"{command} {first.id}")
     listed = run(shell, "%mb_runs")
     assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "canceled" in listed
     assert second.handle not in run(shell, "%mb_runs one")
     assert run(shell, "%mb_runs one ;") == ""
     assert "1 run in experiment one" in run(shell, "%mb_experiment show one")
+    assert "The experiment three is registered" in run(shell, "%mb_experiment create three")
+    assert "three" in run(shell, "%mb_experiment list")
+    assert "needs the name of an experiment" in usage(shell, "%mb_experiment create")
+    with capture_output(), pytest.raises(MBError, match="a/b"):
+        shell.run_cell("%mb_experiment create a/b").raise_error()
+    shutil.rmtree(first.folder.parents[1] / "three")
     assert run(shell, "%mb_experiment list").count("\n") >= 3
     assert "2 experiments" in run(shell, "%mb_workspace")
     said = run(shell, f"%mb_attach {first.id} -o back")
@@ -230,6 +241,33 @@ def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
 
 
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody watch a machine on which everything takes seconds."""
+    monkeypatch.setattr("mb_jupyter.magics.command.somebody_there", lambda: True)
+    monkeypatch.setattr("mb_jupyter.magics.command.time", SimpleNamespace(monotonic=count().__next__))
+
+
+def test_a_dry_run_says_how_far_it_is(shell, trees, slow):
+    said = run(shell, "%%mb_train --dry-run\ndata: trees")
+    assert "looking at the pictures of trees: 30 of 30" in said and "Nothing was changed" in said
+
+
+def test_a_folder_is_scored_with_progress(shell, trees, tmp_path, slow):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/bestModel.onnx").write_bytes(members()["bestModel.onnx"])
+    assert "scoring the pictures: 7 of 30" in run(shell, "%mb_predict -m model trees")
+
+
+def test_a_repetition_says_what_it_does(shell, trees):
+    run(shell, "%%mb_train --epochs 1\ndata: trees")
+    said = run(shell, "%mb_rerun")
+    assert said.index("trees: looking at the pictures of trees") < said.index("trees: start")
+    assert "Every figure and every answer is the same." in said
+    again = shell.user_ns["_"].again
+    assert f"Repeats {shell.user_ns['mb_run'].handle}." in said and again.handle in said
+
+
 def test_the_doctor_is_called(shell):
     assert run_value(shell, "%mb_doctor").checks
 
@@ -254,6 +292,11 @@ def test_tab(shell, trees):
     assert complete(shell, "%mb_attach ") == ["wood", identity]
     assert complete(shell, "x = %mb_evaluate w") == ["wood"]
     assert complete(shell, "%mb_predict --run w") == ["wood"]
+    for command in ("%mb_export ", "%mb_rerun ", "%mb_compare ", "%mb_compare wood "):
+        assert complete(shell, command) == ["wood", identity]
+    assert complete(shell, "%mb_experiment ") == ["list", "show", "create", "wood"]
+    assert complete(shell, "%mb_experiment show ") == ["wood"]
+    assert complete(shell, "%%mb_train\nexperiment: w") == ["wood"]
     assert complete(shell, "%%mb_train\npat") == ["patience: "]
     assert complete(shell, "%%mb_train\nepochs: 3\narchitecture: resnet1") == ["resnet101", "resnet152", "resnet18"]
     assert complete(shell, "%%mb_train\nrecipe: f") == ["features", "finetune"]

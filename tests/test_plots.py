@@ -4,6 +4,9 @@ import io
 import math
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,6 +113,25 @@ def test_the_users_own_plots_are_left_alone() -> None:
     with mpl.rc_context({"axes.facecolor": "black", "text.color": "white", "axes.grid": True, "text.usetex": True}):
         before = dict(mpl.rcParams)
         assert plots.score_bars(["a"], [1.0]) == plain
+        assert dict(mpl.rcParams) == before
+
+
+def test_threads_that_draw_at_once_leave_the_users_style_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib as mpl
+
+    plain = plots.score_bars(["a"], [1.0])
+    make, waits = plots._figure, iter((0.1, 0.5))
+
+    def slowly(*size: float) -> Any:
+        threading.Event().wait(next(waits))  # the second would begin during the first, and draw after it has ended
+        return make(*size)
+
+    monkeypatch.setattr(plots, "_figure", slowly)
+    with mpl.rc_context({"axes.facecolor": "black", "text.color": "white", "axes.grid": True}):
+        before = dict(mpl.rcParams)
+        with ThreadPoolExecutor(2) as pool:
+            drawn = list(pool.map(lambda _: plots.score_bars(["a"], [1.0]), range(2)))
+        assert set(drawn) == {plain}
         assert dict(mpl.rcParams) == before
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.magic import magics_class
 from IPython.core.magic_arguments import argument
 
 from .command import RUN, Commands, command
-
-if TYPE_CHECKING:
-    from mb_jupyter.run import Run
 
 
 @magics_class
@@ -36,11 +33,14 @@ class AgainMagics(Commands):
     @command(RUN)
     def mb_rerun(self, args: Any) -> Any:
         """Repeat a run with its own configuration and pictures, and say what came out differently."""
-        from mb_jupyter.live import Live
-        from mb_jupyter.rerun import rerun
+        from mb_jupyter.experiment import checking
+        from mb_jupyter.live import Live, how_to_stop
+        from mb_jupyter.rerun import Rerun, begin_again
 
-        def watch(run: Run) -> None:
-            self.last = run
-            self.follow(run, Live(run.experiment), False)
-
-        return rerun(self.chosen(args.run, "predictions.csv"), watch=watch)
+        before = self.chosen(args.run, "predictions.csv")
+        live = Live(before.experiment, hint=how_to_stop(before.backend.detaches))
+        with checking(live):
+            again = begin_again(before, live.say)
+        self.last = again
+        self.follow(again, live, False)
+        return Rerun(before, again)

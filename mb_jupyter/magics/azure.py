@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -52,7 +53,8 @@ class AzureMagics(AskingCommands):
         Without anything the panel's step Environment opens.
         """
         place = self.place(args)
-        if args.what in ("list", "show") and not place.sign_in and args.name in (None, LOCAL):
+        here = args.name == LOCAL or (args.name is None and not place.sign_in)
+        if args.what in ("list", "show") and here:
             from mb_jupyter.workspace import Workspace
 
             return Workspace.local()
@@ -96,16 +98,21 @@ class AzureMagics(AskingCommands):
         return getattr(self, f"_{args.what}_compute")(args, name, connection)
 
     @command(
-        argument("what", nargs="?", choices=("list", "show"), default="list", help="list or show"),
-        argument("name", nargs="?", help="the experiment to show; default: the latest run's"),
+        argument("what", nargs="?", choices=("list", "show", "create"), default="list", help="list, show or create"),
+        argument("name", nargs="?", help="the experiment; default of show: the latest run's"),
     )
     def mb_experiment(self, args: Any) -> Any:
-        """List the experiments, or show one with its runs: those kept here and those of the chosen workspace."""
+        """List the experiments, or show one with its runs: those kept here and those of the chosen workspace.
+
+        An experiment is registered when its name is used for the first time; `create` does so without a training.
+        """
         from mb_jupyter import cloud
         from mb_jupyter.history import attach
         from mb_jupyter.workspace import Workspace
 
         place = cloud.chosen()
+        if args.what == "create":
+            return self._create_experiment(args.name, place)
         if args.what == "list" and not place.complete:
             return Workspace.local()
         name = args.name if args.name or args.what == "list" else attach().experiment
@@ -115,6 +122,16 @@ class AzureMagics(AskingCommands):
         if args.what == "list":
             return self.telling("listing the experiments", lambda say: cloud.experiments(connection))
         return self.telling(f"looking at {name}", lambda say: cloud.experiment(name, connection))
+
+    def _create_experiment(self, name: str | None, place: Chosen) -> Any:
+        from mb_jupyter import cloud
+
+        if not name:
+            raise UsageError("%mb_experiment create needs the name of an experiment.")
+        connection = self.connect(place) if place.complete else None
+        work = functools.partial(cloud.register_experiment, name, connection)
+        _ = work() if connection is None else self.telling(f"registering {name}", lambda say: work())
+        return self.sentence(f"The experiment {name} is registered: %mb_train {name} trains in it.")
 
     def _local_experiment(self, name: str) -> Any:
         from mb_jupyter.experiment import Experiment

@@ -58,6 +58,7 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
                 args = parser().parse_args(words)
                 found = method(self, args, body) if cell else method(self, args)
             except ConfigError as error:
+                error.remember()
                 raise UsageError(f"{error.cause}\n{error.fix}") from None
             # IPython's own way reads the line, or the cell, as Python, which a path or YAML need not be
             return None if line.rstrip().endswith(";") else found
@@ -167,15 +168,16 @@ class Commands(Magics):
         return Opened(step, **carried)
 
     def with_progress(self, what: str, work: Callable[[Callable[..., None]], Any]) -> Any:
-        """Do the work; show how far it is when it takes longer than a second."""
+        """Do the work; show how far it is when it takes longer than a second, and what it says else at once."""
         durable, begun, shown_at = Durable(), time.monotonic(), 0.0
 
-        def say(done: int, total: int | None = None) -> None:
+        def say(done: int | None = None, total: int | None = None, told: str = what) -> None:
             nonlocal shown_at
             now = time.monotonic()
-            if now - max(begun, shown_at) >= 1.0 and somebody_there():
+            if (done is None or now - max(begun, shown_at) >= 1.0) and somebody_there():
                 shown_at = now
-                durable.show(Shown(f"{what}: {done:,}" + (f" of {total:,}" if total else "")))
+                far = " ..." if done is None else f": {done:,}" + (f" of {total:,}" if total else "")
+                durable.show(Shown(f"{told}{far}"))
 
         try:
             return work(say)
@@ -183,9 +185,13 @@ class Commands(Magics):
             if shown_at:
                 durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
 
-    def said(self, run: Run, what: str) -> Any:
-        """Return the sentence about what was done to a run."""
-        text = f"{run.handle} {what}; it is {run.state}."
+    def asked(self, run: Run, ask: Callable[[], Any], what: str) -> Any:
+        """Ask something of a run, and return the sentence about it."""
+        if run.state.is_terminal:
+            text = f"{run.handle} had already ended; it is {run.state}."
+        else:
+            ask()
+            text = f"{run.handle} {what}; it is {run.state}."
         return Shown(text, f"<div>{escape(text)}</div>")
 
     def display(self, shown: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -62,9 +63,10 @@ class ModelMagics(Commands):
                 return self._evaluate("predictions.csv")
             raise UsageError("Say which pictures: %mb_predict PATH ...")
         model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
-        if not args.to:
-            return model.predict(*args.path, urls=args.urls)
-        return self.with_progress(
-            "scoring the pictures",
-            lambda say: model.predict_to(args.to, *args.path, progress=say, urls=args.urls),
-        )
+
+        def work(say: Callable[..., None]) -> Any:
+            if args.to:
+                return model.predict_to(args.to, *args.path, progress=say, urls=args.urls)
+            return model.predict(*args.path, progress=say, urls=args.urls)
+
+        return self.with_progress("scoring the pictures", work)

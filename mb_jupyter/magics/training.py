@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import magics_class
@@ -15,6 +16,7 @@ from .command import NO_WAIT, RUN, Commands, command
 
 if TYPE_CHECKING:
     from mb_jupyter.config import Resolved
+    from mb_jupyter.plan import Plan
 
 SETTINGS = ("data", "backend", "max_minutes", "epochs", "seed")  # of TrainConfig, which are flags too
 
@@ -29,6 +31,11 @@ class MBMagics(Commands):
     epochs = Int(None, allow_none=True, help="epochs of fine-tuning, at the most").tag(config=True)
     max_minutes = Float(None, allow_none=True, help="minutes of a whole training, at the most").tag(config=True)
     seed = Int(None, allow_none=True, help="seed of the split and of the training").tag(config=True)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings that ``%config`` gives to every training."""
+        return {key: value for key, value in self.trait_values(config=True).items() if value is not None}
 
     @command(
         argument("name", nargs="?", help="the experiment; default: the name of the data folder"),
@@ -52,13 +59,13 @@ class MBMagics(Commands):
 
         The same cell again shows the same run; --fresh trains anew. Without anything the panel's step Train opens.
         """
-        from mb_jupyter.experiment import Experiment, begin
+        from mb_jupyter.experiment import begin
         from mb_jupyter.live import Live
 
         resolved = self.resolve(args, body or "")
         config = resolved.config
         if args.dry_run:
-            plan = Experiment.local(config.experiment).plan(resolved)
+            plan = self.with_progress("looking at the pictures", lambda say: self.plan(resolved, say))
             return plan if body is None else self.display(plan)
         live = Live(config.experiment, quiet=args.quiet)
         self.last = run = begin(config, live, fresh=args.fresh)
@@ -89,14 +96,16 @@ class MBMagics(Commands):
         """End a run early and keep the best: it still evaluates and exports."""
         from mb_jupyter.history import going_on
 
-        return self.said(going_on(args.run).stop(), "was asked to stop and to keep the best")
+        run = going_on(args.run)
+        return self.asked(run, run.stop, "was asked to stop and to keep the best")
 
     @command(RUN)
     def mb_cancel(self, args: Any) -> Any:
         """Abandon a run now; no model is kept."""
         from mb_jupyter.history import going_on
 
-        return self.said(going_on(args.run).cancel(), "was canceled")
+        run = going_on(args.run)
+        return self.asked(run, run.cancel, "was canceled")
 
     @command(RUN)
     def mb_why(self, args: Any) -> Any:
@@ -110,6 +119,15 @@ class MBMagics(Commands):
         page = f'<pre style="white-space:pre-wrap">{escape(text)}</pre>'
         return Shown(text, card("Why", page))
 
+    def plan(self, resolved: Resolved, say: Callable[..., None]) -> Plan:
+        """Return what a training would do, and say how far the look at its pictures is."""
+        from mb_jupyter.experiment import Experiment
+
+        def said(message: str, done: int | None = None, total: int | None = None) -> None:
+            say(done, total, message)
+
+        return Experiment.local(resolved.config.experiment).plan(resolved, said)
+
     def resolve(self, args: Any, body: str) -> Resolved:
         """Return the configuration of a training from the line, the body, the file and ``%config``."""
         from mb_jupyter.config import resolve
@@ -118,5 +136,4 @@ class MBMagics(Commands):
         line = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}
         if args.name is not None:
             line["experiment"] = args.name
-        defaults = {key: value for key, value in self.trait_values(config=True).items() if value is not None}
-        return resolve(line, body, args.file, defaults, self.names)
+        return resolve(line, body, args.file, self.defaults, self.names)

@@ -34,7 +34,8 @@ def follow(run: Run, live: Live) -> threading.Thread:
         try:
             run.watch(live)
             said = f"{run.handle} is {run.state}."
-        except MBError:
+        except MBError as error:
+            error.remember()
             said = f"{run.handle} is {run.state}; %mb_why says more."
         finally:
             handle.update({"text/plain": said, "text/html": f"<i>{escape(said)}</i>"}, raw=True)
@@ -76,6 +77,8 @@ def _row(run: Run) -> Any:
             except Exception as error:
                 # nothing else would show it
                 said.value = str(error)
+                if isinstance(error, MBError):
+                    error.remember()
                 stop.disabled = cancel.disabled = False
 
         threading.Thread(target=act, daemon=True).start()

@@ -74,11 +74,6 @@ def opened(handle: str | None, file: str) -> Run | None:
     return run if run is not None and (run.folder / file).exists() else None
 
 
-def quoted(path: str) -> str:
-    """Return a path as one word of a magic's line."""
-    return f'"{path}"' if any(c.isspace() for c in path) or "'" in path else path
-
-
 def _label(run: Run) -> str:
     try:
         accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")

@@ -119,10 +119,11 @@ class Computing:
         self._step.work(ask, done, says="Asking Azure for computes, sizes and quota")
 
     def _list(self, computes: Any) -> None:
+        new = bool(self._known or self.name.value) and self.compute.value == NEW  # asked for: there was a choice
         self._known = {each.name: each for each in computes}
         options = [(f"{c.name} ({spelt(c.size) or c.kind}, {c.priority}, {state_of(c)})", c.name) for c in computes]
         chosen = self._step.kept("compute")
-        chosen = chosen if chosen in self._known else next(iter(self._known), NEW) if not self.name.value else NEW
+        chosen = chosen if chosen in self._known else NEW if new else next(iter(self._known), NEW)
         self._step.fill(self.compute, [*options, ("make a new one", NEW)], chosen)
 
     def _fill_sizes(self, sizes: list[Size]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import Shown, card, escape, near
 
 from . import parts
-from .choosing import RunChoice, quoted
+from .choosing import RunChoice
 from .step import Step
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Consume(Step):
         """Return the cell that exports the same."""
         if self.run is None or self.choice is None:
             return ""
-        words = ["%mb_export", self.run.handle, "--to", quoted(self.to.value.strip() or FOLDER)]
-        words += ["--name", quoted(self.called.value.strip())] if self.called.value.strip() else []
+        words = ["%mb_export", self.run.handle, "--to", shlex.quote(self.to.value.strip() or FOLDER)]
+        words += ["--name", shlex.quote(self.called.value.strip())] if self.called.value.strip() else []
         return " ".join([*words, *(["--with", "api"] if self.api.value else [])])
 
     def summary(self) -> Shown:

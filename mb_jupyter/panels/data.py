@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mb_jupyter.display import Shown, card, escape, somebody_there
+from mb_jupyter.display import Shown, card, escape
 from mb_jupyter.errors import DataError, MBError
 
 from .parts import Findings, button, completed, folded, html, row, text
@@ -67,13 +67,13 @@ class Data(Step):
         self._report = html()
         self._sheet = Sheet(lambda: list(self.state.exclude), self._leave_out, self._unsaid)
         self.state.observe(self._excluded, "exclude")
-        self.state.observe(lambda change: setattr(self._path, "value", change["new"]), "data")
+        self.state.observe(lambda change: self._moved(change["new"]), "data")
         upload = folded("Upload a few pictures", self._class, row(self._upload, add))
         return [found.widget, row(self._look), upload, self._report, self._sheet.widget]
 
     def refresh(self) -> None:
         """Look at what was chosen in another kernel."""
-        if somebody_there() and self.state.data and self.dataset is None and not self._asked:
+        if self.state.data and self.dataset is None and not self._asked:
             self.widget  # noqa: B018 - made when it is first asked for
             if not self._look.disabled:
                 self.look()
@@ -140,13 +140,18 @@ class Data(Step):
         if value != self.state.data:
             # what was ticked belongs to the other folder
             self.state.choose(data=value, exclude=[])
-            self.dataset, self._asked = None, ""
-            self._report.value = ""
-            self.problem.clear()
-            self.changed()
         background(
             lambda: list(completions(value)), lambda found: setattr(self._path, "options", found), self.show_error
         )
+
+    def _moved(self, path: str) -> None:
+        """Follow to other pictures, chosen here or in another notebook: what was seen is not of them."""
+        self._path.value = path
+        self.dataset, self._asked = None, ""
+        self._report.value = ""
+        self._sheet.clear()
+        self.problem.clear()
+        self.changed()
 
     def _leave_out(self, names: list[str]) -> None:
         self.state.exclude = sorted(names)

@@ -55,7 +55,7 @@ class Environment(Step):
     def magic(self) -> str:
         """Return the cell that chooses the same."""
         if self.state.environment != "azure":
-            return "%mb_workspace show"
+            return "%mb_workspace show local"
         kept = self.state.azure
         if not (kept.get("workspace") and kept.get("subscription") and kept.get("sign_in")):
             return ""

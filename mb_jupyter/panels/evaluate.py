@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from mb_jupyter.display import Shown, card, escape, near, percent
 from mb_jupyter.errors import MBError
 
 from . import parts
-from .choosing import RunChoice, opened, quoted
+from .choosing import RunChoice, opened
 from .step import Step
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Evaluate(Step):
         if self.run is None:
             return ""
         if self.state.tab == TRY_IT and self.state.picture:
-            return f"%mb_predict --run {self.run.handle} {quoted(near(Path(self.state.picture)))}"
+            return f"%mb_predict --run {self.run.handle} {shlex.quote(near(Path(self.state.picture)))}"
         return f"%mb_evaluate {self.run.handle}"
 
     def summary(self) -> Shown:
@@ -74,16 +75,27 @@ class Evaluate(Step):
     def _show(self, run: Run | None) -> None:
         if run is None:
             self.run = self.report = None
-            self.headline.value, self.tabs.children = card(self.title, escape(NOTHING)), ()
+            self.headline.value = card(self.title, escape(NOTHING))
+            self._put()
             self.changed()
         elif self.run is None or run.handle != self.run.handle:
             self.work(lambda: (run, run.report), lambda found: self._fill(*found), says="Reading the predictions")
 
     def _fill(self, run: Run, report: Report) -> None:
+        chosen = self.choice.run if self.choice is not None else None
+        there = self.run is not None and self.run.handle == run.handle
+        if there or chosen is None or chosen.handle != run.handle:  # another was chosen in the meantime
+            return
         self.run, self.report = run, report
         self.headline.value = card(report.summary, "")
         view, self._turn = tabs(self, run, report)
-        self.tabs.children = (view,)
+        self._put(view)
+
+    def _put(self, *views: Any) -> None:
+        """Show these in place of what was there, which would stay in the kernel for ever unless it is closed."""
+        before, self.tabs.children = self.tabs.children, views
+        for view in before:
+            parts.close(view)
 
 
 def tabs(step: Evaluate, run: Run, report: Report) -> tuple[Any, Callable[[], None]]:

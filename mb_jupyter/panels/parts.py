@@ -145,6 +145,16 @@ def hide(widget: Any, hidden: bool = True) -> None:
     widget.layout.display = "none" if hidden else None
 
 
+def close(widget: Any) -> None:
+    """Let go of a widget and of all that belongs to it."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    for part in ("layout", "style"):
+        if getattr(widget, part, None) is not None:
+            getattr(widget, part).close()
+    widget.close()
+
+
 # -- what is said ----------------------------------------------------------------------------------------
 
 
@@ -191,44 +201,54 @@ def said(findings: Iterable[Saying]) -> str:
 
 
 class Progress:
-    """The line that says what goes on, with its clock."""
+    """The line that says what goes on, with its clock.
+
+    Only what goes on is read aloud when it changes; figures and a clock that change all the time stand beside it.
+    """
 
     def __init__(self) -> None:
-        self.widget = html()
-        self._what, self._begun, self._ended = "", 0.0, threading.Event()
+        self._said, self._beside = html(), html()
+        for part in (self._said, self._beside):
+            part.layout.width = "auto"
+        self.widget = row(self._said, self._beside)
+        self._count, self._share = "", ""
+        self._begun, self._shown, self._ended = 0.0, 0.0, threading.Event()
         hide(self.widget)
 
     def begin(self, what: str) -> None:
         """Show ``what`` and a clock until :meth:`end`."""
         self._ended.set()
-        self._what, self._begun, self._ended = what, time.monotonic(), threading.Event()
+        self._begun, self._ended = time.monotonic(), threading.Event()
+        self._tell(what)
         self._show()
         threading.Thread(target=self._tick, args=(self._ended,), daemon=True).start()
 
     def say(self, message: str, done: int | None = None, total: int | None = None) -> None:
         """Say how far it is; it may come often."""
-        count = f" {done:,}" + (f" of {total:,}" if total else "") if done is not None else ""
-        self._what = message + count
-        now = time.monotonic()
-        if done is None or done == total or now - getattr(self, "_shown", 0.0) > 0.2:
-            self._show(done / total if done is not None and total else None)
+        self._tell(message, done, total)
+        if done is None or done == total or time.monotonic() - self._shown > 0.2:
+            self._show()
 
     def end(self) -> None:
         """Take the line away."""
         self._ended.set()
         hide(self.widget)
 
+    def _tell(self, what: str, done: int | None = None, total: int | None = None) -> None:
+        self._said.value = f'<div role="status" style="{FONT}">{escape(what)}</div>'
+        self._count = f"{done:,}" + (f" of {total:,}" if total else "") if done is not None else ""
+        self._share = str(bar(done / total)) if done is not None and total else ""
+
     def _tick(self, ended: threading.Event) -> None:
         while not ended.wait(1.0):
             self._show()
 
-    def _show(self, share: float | None = None) -> None:
+    def _show(self) -> None:
         if self._ended.is_set():
             return
         self._shown = time.monotonic()
-        clock = duration(time.monotonic() - self._begun)
-        filled = f"{bar(share)} " if share is not None else ""
-        self.widget.value = f'<div role="status" style="{FONT}">{filled}{escape(self._what)} ({clock})</div>'
+        clock = f'<span aria-hidden="true">({duration(self._shown - self._begun)})</span>'
+        self._beside.value = f'<div style="{FONT}">{self._count} {self._share} {clock}</div>'
         hide(self.widget, False)
 
 
@@ -246,6 +266,7 @@ class Problem:
 
     def show(self, error: MBError, *actions: Any) -> None:
         """Show an error; ``actions`` are buttons."""
+        error.remember()
         words = (error.cause, ""), (error.fix, "fix: "), (error.alternative, "or: ")
         lines = [f"<div>{escape(word + line)}</div>" for line, word in words if line]
         if error.details:
@@ -270,7 +291,8 @@ class Repeat:
     """The text of the cell that repeats a step, with a button that inserts it below.
 
     The button is one of JupyterLab's own command links (``data-commandlinker-command``), so it works in
-    JupyterLab and Notebook without any script of ours; elsewhere one click marks the whole text for Ctrl+C.
+    JupyterLab and Notebook without any script of ours; elsewhere (``.style`` hides it there) one click marks the
+    whole text for Ctrl+C.
     """
 
     def __init__(self) -> None:

@@ -46,6 +46,7 @@ class Settings:
 
     def check(self) -> Resolved | None:
         """Say what is wrong; return the configuration if nothing is."""
+        self._renew_usual()
         if not self._state.data:
             self._line.value = said([Remark("info", "Choose the pictures in the step Data first.")])
             hide(self._line, False)
@@ -73,19 +74,32 @@ class Settings:
         label, hint = LABELS.get(key, key.replace("_", " ").capitalize()), about.description or ""
         value = self._state.settings.get(key)
         if key == "recipe":
-            field = choice(label, RECIPES, value if value in RECIPE_VALUES else "auto", hint=hint)
+            field = choice(label, RECIPES, self._recipe(), hint=hint)
         elif key == "architecture":
-            field = completed(label, _written(value), options=architectures(), placeholder="auto", hint=hint)
+            field = completed(label, _written(value), options=architectures(), hint=hint)
         else:
-            field = text(label, _written(value), placeholder=_usual(key, about.default), hint=hint)
+            field = text(label, _written(value), hint=hint)
         field.observe(lambda change: self._typed(key, change["new"]), "value")
         self._fields[key] = field
         return field
 
+    def _recipe(self) -> str:
+        """Return the recipe to show: the chosen one, else the usual one."""
+        wanted = self._state.settings.get("recipe"), _usual("recipe")
+        return next((each for each in wanted if each in RECIPE_VALUES), "auto")
+
+    def _renew_usual(self) -> None:
+        """Show what an empty field means; ``%config`` may have changed it."""
+        for key, field in self._fields.items():
+            if key == "recipe":
+                field.value = self._recipe()
+            else:
+                field.placeholder = _usual(key)
+
     def _typed(self, key: str, value: str) -> None:
         settings = {name: each for name, each in self._state.settings.items() if name != key}
         meant = _read(value)
-        if meant is not None and not (key == "recipe" and meant == "auto"):
+        if meant is not None and not (key == "recipe" and meant == _usual(key)):
             settings[key] = meant
         if settings != self._state.settings:
             self._state.settings = settings
@@ -100,7 +114,7 @@ class Settings:
         for key, field in self._fields.items():
             value = self._state.settings.get(key)
             if key == "recipe":
-                field.value = value if value in RECIPE_VALUES else "auto"
+                field.value = self._recipe()
             elif _read(field.value) != value:
                 field.value = _written(value)
         self.check()
@@ -120,7 +134,16 @@ def configuration(state: State) -> Resolved:
     """Return what the cell of :func:`cell` would ask for; a ``ConfigError`` has every problem."""
     from mb_jupyter.config import resolve
 
-    return resolve({"experiment": state.experiment} if state.experiment else {}, body(state))
+    return resolve({"experiment": state.experiment} if state.experiment else {}, body(state), defaults=defaults())
+
+
+def defaults() -> dict[str, Any]:
+    """Return what ``%config MBMagics.*`` gives to every training, those of cells too."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    magics = shell.magics_manager.registry.get("MBMagics") if shell is not None else None
+    return dict(magics.defaults) if magics is not None else {}
 
 
 def body(state: State) -> str:
@@ -128,8 +151,9 @@ def body(state: State) -> str:
     import yaml
 
     values: dict[str, Any] = {"data": state.data}
-    if state.environment != "local":
+    if state.environment != "local" or defaults().get("backend", "local") != "local":
         values["backend"] = state.environment
+    if state.environment != "local":
         places = {key: state.azure[key] for key in PLACES if state.azure.get(key)}
         values |= {"azure": places} if places else {}
     values |= state.settings
@@ -138,19 +162,25 @@ def body(state: State) -> str:
     return str(yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=100))
 
 
-def cell(state: State) -> str:
+def cell(state: State, fresh: bool = False) -> str:
     """Return the cell that trains what is chosen."""
-    return f"%%mb_train {state.experiment}".rstrip() + f"\n{body(state)}".rstrip() if state.data else ""
+    if not state.data:
+        return ""
+    words = ["%%mb_train", *([state.experiment] if state.experiment else []), *(["--fresh"] if fresh else [])]
+    return f"{' '.join(words)}\n{body(state)}".rstrip()
 
 
 def _written(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _usual(key: str, default: Any) -> str:
+def _usual(key: str) -> str:
+    """Return what is taken for a setting that nobody has chosen."""
+    from mb_jupyter.config import TrainConfig
     from mb_jupyter.experiment import UNSET
 
-    return f"{default}" if default is not None else UNSET.get(key, "none")
+    usual = defaults().get(key, TrainConfig.model_fields[key].default)
+    return f"{usual}" if usual is not None else UNSET.get(key, "none")
 
 
 def _read(value: str) -> Any:

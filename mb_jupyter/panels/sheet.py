@@ -12,6 +12,8 @@ from .parts import button, choice, column, hide, html, row
 from .tables import Pager
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mb_jupyter.dataset import Dataset
 
 PAGE = 12
@@ -64,6 +66,12 @@ class Sheet:
         self._begin()
         self.renew()
 
+    def clear(self) -> None:
+        """Show no pictures any more."""
+        self._asked += 1  # a page that is on its way comes too late
+        self._dataset, self._groups, self._page_names = None, {}, []
+        hide(self.widget)
+
     def renew(self) -> None:
         """Show again which pictures are left out."""
         out = self._left_out()
@@ -97,7 +105,9 @@ class Sheet:
         self._pager.begin(len(self._groups.get(self._which.value, [])))
 
     def _page(self, first: int, last: int) -> None:
-        assert self._dataset is not None or not self._groups
+        if self._dataset is None:
+            return
+        root = self._dataset.root
         names = self._groups.get(self._which.value, [])[first:last]
         self._asked += 1
         mine = self._asked
@@ -106,7 +116,7 @@ class Sheet:
             if mine == self._asked:  # else another page was asked for in the meantime
                 self._fill(names, pictures)
 
-        self._work(lambda: [self._picture(name) for name in names], done)
+        self._work(lambda: [_picture(root, name) for name in names], done)
 
     def _fill(self, names: list[str], pictures: list[str]) -> None:
         out = self._left_out()
@@ -120,15 +130,15 @@ class Sheet:
                 tick.value = names[number] in out
         self._filling = False
 
-    def _picture(self, name: str) -> str:
-        from mb_jupyter.training.errors import PictureError
 
-        assert self._dataset is not None
-        try:
-            return image(thumbnail(self._dataset.root / name), f"The picture {name}", style=FRAME)
-        except (OSError, PictureError):
-            gone = f"{FRAME};display:flex;align-items:center;justify-content:center;text-align:center"
-            return f'<div style="{gone}">It cannot be read.</div>'
+def _picture(root: Path, name: str) -> str:
+    from mb_jupyter.training.errors import PictureError
+
+    try:
+        return image(thumbnail(root / name), f"The picture {name}", style=FRAME)
+    except (OSError, PictureError):
+        gone = f"{FRAME};display:flex;align-items:center;justify-content:center;text-align:center"
+        return f'<div style="{gone}">It cannot be read.</div>'
 
 
 def _groups(dataset: Dataset, suspects: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -15,13 +15,14 @@ from traitlets import Dict, HasTraits, List, TraitError, Unicode
 from mb_jupyter.workspace import Workspace
 
 VERSION = 1
+TOGETHER = ("data", "exclude")  # one without the other says something else
 
 
 class State(HasTraits):
     """The choices. Assign whole values: ``state.settings = {**state.settings, "epochs": 5}``.
 
-    One object for a kernel and a workspace (:meth:`of`); every change is written to ``panel.json`` there.
-    Nothing secret belongs here. ``read()`` tells whether another kernel has changed the file.
+    One object for a kernel and a workspace (:meth:`of`); what changes is written to ``panel.json`` there, and
+    what other notebooks have written is left as it is. Nothing secret belongs here.
     """
 
     step = Unicode("environment", help="the step in front")
@@ -31,7 +32,8 @@ class State(HasTraits):
     exclude = List(Unicode(), help="pictures to leave out, relative to the data")
     experiment = Unicode("", help="name; empty: that of the data")
     settings = Dict(help="settings of TrainConfig that were changed from their defaults")
-    run = Unicode("", help="handle of the run that Train, Evaluate and Consume are about")
+    training = Unicode("", help="handle of the run in Train: the last that was started or opened there")
+    run = Unicode("", help="handle of the run that Evaluate and Consume are about")
     tab = Unicode("", help="the view of Evaluate in front: Classes, Confusions ... Try it")
     picture = Unicode("", help="the picture last tried")
     export = Unicode("", help="folder of the last export")
@@ -40,7 +42,8 @@ class State(HasTraits):
         super().__init__()
         self._file = file
         self._lock = threading.RLock()
-        self._known = b""
+        self._known = b""  # the file, while it says the same as this object
+        self._kept = self.choices()  # as they were last read or written
         self._reading = False
         self.read()
         self.observe(lambda _: self.write(), names=list(self.choices()))
@@ -65,38 +68,48 @@ class State(HasTraits):
     def read(self) -> None:
         """Take in what the file says; one that is lost or damaged says nothing."""
         with self._lock:
-            try:
-                text = self._file.read_bytes()
-                if text == self._known:
-                    return
-                stored = json.loads(text)
-                values = {name: stored[name] for name in self.trait_names() if name in stored}
-            except (OSError, ValueError, TypeError):
+            text, stored = self._stored()
+            if text == self._known:
                 return
             self._known, self._reading = text, True
             try:
-                for name, value in values.items():
-                    with suppress(TraitError):  # written by another version
-                        setattr(self, name, value)
+                with self.hold_trait_notifications():  # nobody is told of a half: other pictures, the old exclude
+                    for name, value in stored.items():
+                        with suppress(TraitError):  # written by another version
+                            setattr(self, name, value)
+                            self._kept[name] = getattr(self, name)
             finally:
                 self._reading = False
 
     def write(self) -> None:
-        """Write the choices aside and rename, so that two kernels never see half a file."""
+        """Write what has changed aside and rename, so that two kernels never see half a file."""
         with self._lock:
-            if self._reading:
+            choices = self.choices()
+            changed = {name for name, value in choices.items() if value != self._kept[name]}
+            if self._reading or not changed:
                 return
-            text = json.dumps({"version": VERSION, **self.choices()}, ensure_ascii=False, indent=1).encode()
-            if text == self._known:
-                return
+            if not changed.isdisjoint(TOGETHER):
+                changed.update(TOGETHER)
+            after = {**choices, **self._stored()[1], **{name: choices[name] for name in changed}}
+            text = json.dumps({"version": VERSION, **after}, ensure_ascii=False, indent=1).encode()
             aside = self._file.with_name(f".{self._file.name}.{secrets.token_hex(4)}")
+            self._kept = choices
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 aside.write_bytes(text)
                 aside.replace(self._file)
-                self._known = text
+                self._known = text if after == choices else b""
             except OSError:  # a folder without write permission: the panel works, the next kernel does not know
                 aside.unlink(missing_ok=True)
+
+    def _stored(self) -> tuple[bytes, dict[str, Any]]:
+        """Return the file, and the choices in it."""
+        try:
+            text = self._file.read_bytes()
+            stored = json.loads(text)
+            return text, {name: stored[name] for name in self.trait_names() if name in stored}
+        except (OSError, ValueError, TypeError):
+            return self._known, {}
 
 
 @cache

@@ -26,6 +26,8 @@ PANEL = (
     # where the keyboard is; some widgets show it by a shade of their border only, tabs not at all
     ".mb-panel :is(button,input,select,textarea,summary,a,[tabindex]):focus-visible"
     "{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}"
+    # the button that only JupyterLab and Notebook obey
+    ".mb-insert:not(.jp-Notebook *){display:none}"
     # a part that folds
     ".mb-fold:not(:has(> .mb-html details[open])) > :not(.mb-html:first-child){display:none!important}"
     # tabs; JupyterLab writes those that are not in front too faintly

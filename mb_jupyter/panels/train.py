@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import FAINT, FONT, Durable, Shown, card, duration, escape
 from mb_jupyter.errors import MBError
+from mb_jupyter.live import Live
 
 from .parts import button, choice, folded, hide, html, row, tick
 from .settings import Settings, cell, configuration
@@ -17,7 +18,6 @@ from .step import Step, background
 
 if TYPE_CHECKING:
     from mb_jupyter.config import Resolved
-    from mb_jupyter.live import Live
     from mb_jupyter.run import Run
 
 LINES = 14  # of the log
@@ -38,6 +38,18 @@ class Into(Durable):
         self._into(shown)
 
 
+class Front(Live):
+    """Shows a run from its first check on; as long as nothing has begun, the start can be abandoned."""
+
+    abandoned = False
+
+    def say(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Show what goes on before there is a run; raise when there shall be none."""
+        if self.abandoned:
+            raise MBError("The start was abandoned; nothing was started.")
+        super().say(message, done, total)
+
+
 class Train(Step):
     """Settings with their defaults, and the run they make."""
 
@@ -51,7 +63,9 @@ class Train(Step):
         self._shown: Shown | None = None
         self._said_at = 0.0
         self._goes_on = False
-        self._current: Live | None = None  # what shows the run in front
+        self._current: Front | None = None  # what shows the run in front
+        self._starting: Front | None = None  # between Start and the run that it makes
+        self._begins = threading.Lock()  # is there a run, or is the start abandoned?
 
     def build(self) -> list[Any]:
         """Return settings, buttons, the run and the earlier runs."""
@@ -67,6 +81,7 @@ class Train(Step):
             (self._start, self.start), (self._check, self.plan), (self._stop, self.stop), (self._cancel, self.cancel),
         ):  # fmt: skip
             self.on(pressed, ask)
+        self.observe(self._fresh, lambda _: self.changed())
         self.state.observe(self._chosen, ["environment", "azure", "exclude", "data"])
         self._logs = folded("Log", self._log)
         self._build_runs()
@@ -82,22 +97,23 @@ class Train(Step):
         self.widget  # noqa: B018 - made when it is first asked for
         self._chosen()
         self._list_runs()
-        if self.state.run and self._watched != self.state.run:
-            self._open(self.state.run)
+        if self.state.training and self._watched != self.state.training and not self._goes_on:
+            self._open(self.state.training)
 
     def magic(self) -> str:
         """Return the cell that trains the same."""
-        return cell(self.state)
+        fresh = self.__dict__.get("_fresh")  # there is none before build()
+        return cell(self.state, fresh is not None and fresh.value)
 
     def summary(self) -> Shown:
         """Return the run as it stands, or what is chosen."""
         said = self.magic()
-        if self._shown is not None and self._watched == self.state.run:
+        if self._shown is not None and (self._goes_on or self._watched == self.state.training):
             shown = self._shown
-        elif self.state.run:
+        elif self.state.training:
             from mb_jupyter.history import attach
 
-            shown = Shown(**_named(attach(self.state.run)._repr_mimebundle_()))
+            shown = Shown(**_named(attach(self.state.training)._repr_mimebundle_()))
         else:
             return Shown(f"Train\n{said}".rstrip(), card("Train", f"<pre>{escape(said)}</pre>" if said else "Not yet."))
         page = f'<pre style="background:{FAINT};padding:6px 8px">{escape(said)}</pre>{shown.html}'
@@ -110,17 +126,41 @@ class Train(Step):
         from mb_jupyter.experiment import begin
 
         config, fresh = configuration(self.state).config, self._fresh.value
-        live = self._live(config.experiment)
-        self._running(True)
+        with self._begins:
+            live = self._starting = self._live(config.experiment)
+            self._running(True)
         self._plan.value = self._log.value = ""
 
-        def begun(run: Run) -> None:
-            self._watched = run.handle
-            self.state.run = run.handle
+        def work() -> Run | None:
+            try:
+                return begin(config, live, fresh=fresh)
+            except MBError:
+                if live.abandoned:  # which its view says already
+                    return None
+                raise
+
+        def begun(run: Run | None) -> None:
+            with self._begins:
+                self._starting = None
+                self._watched = run.handle if run is not None else self._watched
+            self.progress.end()
+            if run is None:
+                self._running(False)
+                return
+            if live.abandoned and run.begun_here:
+                live.notes.append("It had begun when it was abandoned, and is canceled.")
+                self._ask(run.cancel, "canceling")
+            self.state.choose(training=run.handle, run=run.handle)
             self._fresh.value = False
             self._follow(run, live)
 
-        self.work(lambda: begin(config, live, fresh=fresh), begun, failed=lambda _: self._running(False))
+        def failed(_: Exception) -> None:
+            if self._starting is live:
+                self._starting = None
+                self.progress.end()
+            self._in_front(live, False)
+
+        self.work(work, begun, failed=failed)
 
     def plan(self) -> None:
         """Show what a training would do: every value with its origin, the split, the identical run."""
@@ -138,19 +178,42 @@ class Train(Step):
         self.progress.say(message, done, total)
 
     def stop(self) -> None:
-        """Ask the run to end early and to keep the best."""
+        """Ask the run to end early and to keep the best; while there is none yet, abandon the start."""
+        if self._abandon():
+            return
         self._stop.disabled = True  # Cancel stays: whoever does not want to wait may still abandon
         self._ask(self._run().stop, "stopping: the batch is finished, then the best is evaluated and exported")
 
     def cancel(self) -> None:
-        """Abandon the run."""
+        """Abandon the run, or the start."""
+        if self._abandon():
+            return
         self._stop.disabled = self._cancel.disabled = True
         self._ask(self._run().cancel, "canceling")
 
     def _ask(self, what: Callable[[], Any], word: str) -> None:
         """Ask the run, and say so until it has ended."""
-        self.work(what, failed=lambda _: self.progress.end())
+
+        def asked(run: Run) -> None:
+            if run.state.is_terminal:  # then nobody else would take the line away
+                self.progress.end()
+
+        def failed(_: Exception) -> None:
+            self.progress.end()
+            self._running(self._goes_on)
+
         self.progress.begin(word)
+        self.work(what, asked, failed=failed)
+
+    def _abandon(self) -> bool:
+        """Give a start up; False when there is a run to be asked."""
+        with self._begins:
+            if self._starting is None:
+                return False
+            self._starting.abandoned = True
+            self._stop.disabled = self._cancel.disabled = True
+            self.progress.begin("abandoning the start")
+            return True
 
     def _run(self) -> Run:
         from mb_jupyter.history import attach
@@ -164,22 +227,24 @@ class Train(Step):
         from mb_jupyter.history import attach
 
         self._watched = handle
+        self.progress.end()
 
         def opened(run: Run) -> None:
-            if self._watched == handle:
-                self.state.run = handle
-                self._follow(run, self._live(run.experiment))
+            with self._begins:
+                if self._watched != handle or self._starting is not None:
+                    return  # something else was asked for meanwhile
+                live = self._live(run.experiment)
+            self.state.training = handle
+            self._follow(run, live)
 
         self.work(lambda: attach(handle), opened)
 
-    def _live(self, title: str) -> Live:
-        from mb_jupyter.live import Live
-
-        live = Live(title, Into(lambda shown: self._show(shown, live)), watched=True, hint=HINT, cell=None)
+    def _live(self, title: str) -> Front:
+        live = Front(title, Into(lambda shown: self._show(shown, live)), watched=True, hint=HINT, cell=None)
         self._current = live
         return live
 
-    def _show(self, shown: Shown, live: Live) -> None:
+    def _show(self, shown: Shown, live: Front) -> None:
         if live is not self._current:
             return  # another run is in front
         self._shown = shown
@@ -188,17 +253,19 @@ class Train(Step):
             self._said_at = time.monotonic()
             self.changed()
 
-    def _follow(self, run: Run, live: Live) -> None:
+    def _follow(self, run: Run, live: Front) -> None:
         """Follow a run until it ends, in the thread that this is called in."""
-        self._running(not run.state.is_terminal)
+        self._in_front(live, not run.state.is_terminal)
         ended = threading.Event()
         background(lambda: self._tail(run, ended), None, self.show_error)
         try:
             run.watch(live)
+        except MBError:
+            if live is self._current:  # else it is no news about the run in front
+                raise
         finally:
             ended.set()
-            if live is self._current:
-                self._running(False)
+            if self._in_front(live, False):
                 self.progress.end()
                 self._said_at = 0.0
                 self._chosen()
@@ -216,6 +283,13 @@ class Train(Step):
                 style = f"white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;background:{FAINT};padding:6px"
                 self._log.value = f'<pre style="{style}">{escape(lines)}</pre>'
 
+    def _in_front(self, live: Front, running: bool) -> bool:
+        """Tell whether a run is the one in front; if so, set the buttons for one that runs or not."""
+        with self._begins:
+            if live is self._current:
+                self._running(running)
+            return live is self._current
+
     def _running(self, running: bool) -> None:
         for each in (self._stop, self._cancel):
             hide(each, not running)
@@ -227,6 +301,7 @@ class Train(Step):
     def _able(self) -> None:
         self._start.disabled = self._goes_on or self._settings.check() is None
         self._check.disabled = self._start.disabled
+        self._reopens.disabled = self._starting is not None
 
     # -- what is chosen --------------------------------------------------------------------------------
 
@@ -268,9 +343,11 @@ class Train(Step):
         self._table, self._compared = html(), html()
         self._one = choice("Run", [], hint="An earlier run of this experiment")
         self._other = choice("Compare with", [], hint="Another run, on the same held-out pictures")
-        show = self.on(button("Open", "Show this run above, and in Evaluate", icon="folder-open"), self._reopen)
+        self._reopens = button("Open", "Show this run above, and in Evaluate", icon="folder-open")
+        self.on(self._reopens, self._reopen)
         compare = self.on(button("Compare", "What changed, and by how much", icon="exchange"), self._compare)
-        self._runs = folded("Earlier runs", self._table, self._one, self._other, row(show, compare), self._compared)
+        asks = row(self._reopens, compare)
+        self._runs = folded("Earlier runs", self._table, self._one, self._other, asks, self._compared)
 
     def _list_runs(self) -> None:
         from mb_jupyter.history import Runs, runs
@@ -296,6 +373,7 @@ class Train(Step):
 
     def _reopen(self) -> None:
         if self._one.value:
+            self.state.run = self._one.value
             self._open(self._one.value)
 
     def _compare(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import BAD, FONT, GOOD, TEXT, escape
 from mb_jupyter.errors import PredictionError
+from mb_jupyter.sources import is_single
 
 from . import parts
 
@@ -91,12 +92,11 @@ class TryIt:
             self._step.state.picture = source
 
         def predict() -> Prediction:
+            if not is_single(source):  # before a whole folder is scored
+                raise PredictionError(f"{name} is not one picture.", "Use %mb_predict for a folder or a glob.")
             if self._model is None:
                 self._model = self._run.model
-            found = self._model.predict(source)
-            if not hasattr(found, "Prediction"):
-                raise PredictionError(f"{name} is not one picture.", "Use %mb_predict for a folder or a glob.")
-            answer: Prediction = dataclasses.replace(found, source=name)
+            answer: Prediction = dataclasses.replace(self._model.predict(source), source=name)
             return answer
 
         def done(answer: Prediction) -> None:

@@ -34,7 +34,7 @@ def panel(lab: Lab, place: Path) -> Locator:
 
 def test_exported_by_mouse_and_the_snippet_runs(lab: Lab, panel: Locator, place: Path) -> None:
     panel.get_by_role("textbox", name="Folder").fill("taken away")
-    expect(panel).to_contain_text(f'%mb_export {HANDLE} --to "taken away"')
+    expect(panel).to_contain_text(f"%mb_export {HANDLE} --to 'taken away'")
     press(panel, "Export")
     expect(panel.get_by_text("HuesModel/README.md")).to_be_visible()
     assert (place / "taken away" / "HuesConsoleApp" / "pyproject.toml").is_file()
@@ -65,7 +65,7 @@ def test_by_keyboard_alone(lab: Lab, panel: Locator, place: Path) -> None:
     lab.page.keyboard.press("Tab")
     lab.page.keyboard.press("Space")  # the web service
     lab.page.keyboard.press("Tab")
-    expect(panel).to_contain_text('--name "Élan 2" --with api')
+    expect(panel).to_contain_text("--name 'Élan 2' --with api")
     lab.page.keyboard.press("Enter")
     expect(panel.get_by_text(re.compile("Api/README.md"))).to_be_visible()
 

@@ -80,6 +80,22 @@ def test_each_step_opens_alone(lab: Lab, place: Path) -> None:
         expect(panel(lab, index).get_by_role("alert")).to_have_count(0)
 
 
+def test_the_button_that_inserts_is_hidden_where_nothing_obeys_it(lab: Lab, place: Path) -> None:
+    step = opened(lab, "insert.ipynb", "%mb_data")
+    step.get_by_label("Folder or CSV file").fill("trees")
+    expect(step.get_by_role("button", name="Insert below")).to_be_visible()
+    elsewhere = lab.page.evaluate(
+        """() => {
+            const copy = document.querySelector('.mb-insert').cloneNode(true);
+            document.body.append(copy);
+            const shown = getComputedStyle(copy).display;
+            copy.remove();
+            return shown;
+        }"""
+    )
+    assert elsewhere == "none"
+
+
 def test_a_press_waits_for_what_was_typed_before_it(lab: Lab, place: Path) -> None:
     """Also while another cell runs, when the page holds back all but the first letter."""
     step = opened(lab, "press.ipynb", "%mb_data", "import time; time.sleep(3); print('other work')")
