@@ -13,7 +13,7 @@ import mb_jupyter
 from mb_jupyter.config import resolve
 from mb_jupyter.errors import DataError
 from mb_jupyter.experiment import Experiment
-from mb_jupyter.rerun import rerun
+from mb_jupyter.rerun import Rerun, begin_again, rerun
 from mb_jupyter.run import Run
 from tests.standin import PROGRAM, write_pictures
 
@@ -60,7 +60,7 @@ def test_a_repetition_that_goes_on_elsewhere_has_nothing_to_compare(
     before: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STANDIN", "deaf")
-    found = rerun(before, watch=lambda run: None)  # as when it is detached from
+    found = Rerun(before, begin_again(before))  # as when it is detached from
     try:
         assert found.flips == []
         for shown in found._repr_mimebundle_().values():
