@@ -36,7 +36,8 @@ def opened(run: Run, tab: str = "") -> Evaluate:
     state.choose(run=run.handle, tab=tab)
     step = Evaluate(state)
     named(step, "Run")
-    until(lambda: step.run is not None)
+    settled()
+    assert shown_run(step) == run.handle
     return step
 
 
@@ -57,7 +58,6 @@ def choose(step: Evaluate, run: Run) -> None:
 def test_an_answer_that_comes_late_is_not_of_the_chosen_run(runs):
     one, other = runs
     step = opened(one)
-    settled()
     choose(step, other)
     choose(step, one)
     settled()
@@ -89,7 +89,6 @@ def test_what_is_not_one_picture_is_refused_before_anything_is_scored(runs):
 def test_what_was_shown_before_is_let_go(runs):
     one, other = runs
     step = opened(one, "Try it")
-    settled()
     counts, before = [], tried()
     for run in (other, one) * 3:
         choose(step, run)
