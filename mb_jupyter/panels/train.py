@@ -143,7 +143,7 @@ class Train(Step):
             with self._begins:
                 self._starting = None
                 self._watched = run.handle if run is not None else self._watched
-            self.progress.end()
+                self.progress.end()
             if run is None:
                 self._running(False)
                 return
