@@ -72,7 +72,7 @@ def _in_line(shell: InteractiveShell, command: str, words: list[str], token: str
     if previous in ("-r", "--run") or (command in ABOUT_RUNS and not previous.startswith("-")):
         return [*_experiments(), *_run_ids()]
     if command in ABOUT_EXPERIMENTS and not previous.startswith("-"):
-        words_of_it = ("list", "show", "create") if previous == "%mb_experiment" else ()
+        words_of_it = ("list", "show", "use", "create", "delete") if previous == "%mb_experiment" else ()
         return [*words_of_it, *_experiments()]
     return ()
 

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,10 +53,24 @@ class Workspace:
             raise self._unreadable(error) from error
         return sorted(name for name in names if (self.root / name / "experiment.json").is_file())
 
-    def experiment(self, name: str) -> Path:
-        """Return the folder of an experiment; its name is registered when it is used for the first time."""
+    @staticmethod
+    def check(name: str) -> None:
+        """Raise ``WorkspaceError`` where this cannot be the name of an experiment."""
         if not NAME.fullmatch(name):
             raise WorkspaceError(f"{name!r} cannot be the name of an experiment.", f"Allowed are {NAME_RULE}.")
+
+    def delete(self, name: str) -> None:
+        """Delete an experiment with all its runs; put aside first, so that nobody ever sees a half of it."""
+        aside = self.root / f".deleted-{secrets.token_hex(4)}"
+        try:
+            (self.root / name).rename(aside)
+            shutil.rmtree(aside)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def experiment(self, name: str) -> Path:
+        """Return the folder of an experiment; its name is registered when it is used for the first time."""
+        self.check(name)
         folder = self.root / name
         record = folder / "experiment.json"
         try:

@@ -177,6 +177,27 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
     assert "100.0" in run(shell, f"%mb_evaluate {first.handle}")
 
 
+def test_an_experiment_is_used_and_deleted(shell, trees, monkeypatch):
+    run(shell, "%mb_experiment use later")
+    run(shell, "%%mb_train\ndata: trees\nepochs: 1")
+    assert shell.user_ns["mb_run"].experiment == "later"
+    kept = shell.user_ns["mb_run"].folder
+    run(shell, "%%mb_train named\ndata: trees\nepochs: 1")
+    assert shell.user_ns["mb_run"].experiment == "named"
+    with capture_output(), pytest.raises(MBError, match="Nobody is there"):
+        shell.run_cell("%mb_experiment delete later").raise_error()
+    assert kept.exists()
+    assert "deleted, with 1 run." in run(shell, "%mb_experiment delete later -y")
+    assert not kept.parent.exists() and [path.name for path in kept.parents[1].iterdir()] == ["named"]
+    with capture_output(), pytest.raises(WorkspaceError, match="no experiment later"):
+        shell.run_cell("%mb_experiment delete later -y").raise_error()
+    monkeypatch.setenv("STANDIN", "slow")
+    run(shell, "import mb_jupyter\nmb_run = mb_jupyter.train(data='trees', experiment='named', fresh=True, wait=False)")
+    with capture_output(), pytest.raises(WorkspaceError, match="goes on"):
+        shell.run_cell("%mb_experiment delete named -y").raise_error()
+    shell.user_ns["mb_run"].cancel()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -263,7 +284,7 @@ def test_a_repetition_says_what_it_does(shell, trees):
     run(shell, "%%mb_train --epochs 1\ndata: trees")
     said = run(shell, "%mb_rerun")
     assert said.index("trees: looking at the pictures of trees") < said.index("trees: start")
-    assert "Every figure and every answer is the same." in said
+    assert "Every figure and every answer is the same, of " in said
     again = shell.user_ns["_"].again
     assert f"Repeats {shell.user_ns['mb_run'].handle}." in said and again.handle in said
 
@@ -294,7 +315,7 @@ def test_tab(shell, trees):
     assert complete(shell, "%mb_predict --run w") == ["wood"]
     for command in ("%mb_export ", "%mb_rerun ", "%mb_compare ", "%mb_compare wood "):
         assert complete(shell, command) == ["wood", identity]
-    assert complete(shell, "%mb_experiment ") == ["list", "show", "create", "wood"]
+    assert complete(shell, "%mb_experiment ") == ["list", "show", "use", "create", "delete", "wood"]
     assert complete(shell, "%mb_experiment show ") == ["wood"]
     assert complete(shell, "%%mb_train\nexperiment: w") == ["wood"]
     assert complete(shell, "%%mb_train\npat") == ["patience: "]

@@ -9,7 +9,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import magics_class
 from IPython.core.magic_arguments import argument
 
-from mb_jupyter.errors import AzureError
+from mb_jupyter.display import counted
+from mb_jupyter.errors import AzureError, WorkspaceError
 
 from .asking import LOCAL, AskingCommands
 from .command import command
@@ -98,21 +99,25 @@ class AzureMagics(AskingCommands):
         return getattr(self, f"_{args.what}_compute")(args, name, connection)
 
     @command(
-        argument("what", nargs="?", choices=("list", "show", "create"), default="list", help="list, show or create"),
+        argument("what", nargs="?", default="list", choices=("list", "show", "use", "create", "delete")),
         argument("name", nargs="?", help="the experiment; default of show: the latest run's"),
+        YES,
     )
     def mb_experiment(self, args: Any) -> Any:
         """List the experiments, or show one with its runs: those kept here and those of the chosen workspace.
 
         An experiment is registered when its name is used for the first time; `create` does so without a training.
+        `use` makes it the one that trainings without a name join, in this kernel. `delete` deletes the runs kept here.
         """
         from mb_jupyter import cloud
         from mb_jupyter.history import attach
         from mb_jupyter.workspace import Workspace
 
         place = cloud.chosen()
-        if args.what == "create":
-            return self._create_experiment(args.name, place)
+        if args.what in ("use", "create", "delete"):
+            if not args.name:
+                raise UsageError(f"%mb_experiment {args.what} needs the name of an experiment.")
+            return getattr(self, f"_{args.what}_experiment")(args, place)
         if args.what == "list" and not place.complete:
             return Workspace.local()
         name = args.name if args.name or args.what == "list" else attach().experiment
@@ -123,11 +128,36 @@ class AzureMagics(AskingCommands):
             return self.telling("listing the experiments", lambda say: cloud.experiments(connection))
         return self.telling(f"looking at {name}", lambda say: cloud.experiment(name, connection))
 
-    def _create_experiment(self, name: str | None, place: Chosen) -> Any:
+    def _use_experiment(self, args: Any, place: Chosen) -> Any:
+        from mb_jupyter.workspace import Workspace
+
+        Workspace.local().check(args.name)
+        assert self.shell is not None
+        self.shell.magics_manager.registry["MBMagics"].experiment = args.name
+        return self.sentence(f"In this kernel, a training without a name joins the experiment {args.name}.")
+
+    def _delete_experiment(self, args: Any, place: Chosen) -> Any:
+        from mb_jupyter.history import runs
+        from mb_jupyter.workspace import Workspace
+
+        local = Workspace.local()
+        if args.name not in local.experiments():
+            raise WorkspaceError(
+                f"There is no experiment {args.name} in {local.root.name}.", "See %mb_experiment list."
+            )
+        kept = runs(args.name, local)
+        if going := [run.handle for run in kept if not run.state.is_terminal]:
+            raise WorkspaceError(f"{going[0]} goes on.", f"End it first: %mb_stop {going[0]} or %mb_cancel {going[0]}.")
+        there = counted(len(kept), "run")
+        self.agreed(args, f"Delete the experiment {args.name} with {there} kept here, models and reports included?")
+        local.delete(args.name)
+        elsewhere = f" In the workspace {place.workspace} it stays as it is." if place.complete else ""
+        return self.sentence(f"The experiment {args.name} is deleted, with {there}.{elsewhere}")
+
+    def _create_experiment(self, args: Any, place: Chosen) -> Any:
         from mb_jupyter import cloud
 
-        if not name:
-            raise UsageError("%mb_experiment create needs the name of an experiment.")
+        name = args.name
         connection = self.connect(place) if place.complete else None
         work = functools.partial(cloud.register_experiment, name, connection)
         _ = work() if connection is None else self.telling(f"registering {name}", lambda say: work())

@@ -25,6 +25,7 @@ SETTINGS = ("data", "backend", "max_minutes", "epochs", "seed")  # of TrainConfi
 class MBMagics(Commands):
     """Model Builder's commands. ``%config MBMagics.epochs = 5`` sets a default for every training."""
 
+    experiment = Unicode(None, allow_none=True, help="name of the experiment of trainings without one").tag(config=True)
     backend = Unicode(None, allow_none=True, help="where to train: local or azure").tag(config=True)
     architecture = Unicode(None, allow_none=True, help="network: auto, resnet50 ...").tag(config=True)
     recipe = Unicode(None, allow_none=True, help="auto, features or finetune").tag(config=True)
