@@ -300,8 +300,9 @@ class Run:
     def _failure(self, status: Status) -> TrainingFailed:
         error = dict(status.error or {})
         if error.get("kind") == "killed":
-            told = [record["batch_size"] for record in self.backend.metrics(self.folder) if record.get("batch_size")]
-            batch = self.config.get("batch_size") or (told[-1] if told else USUAL_BATCH)
+            records = self.backend.metrics(self.folder)
+            told = [record.get("at_once", record["batch_size"]) for record in records if record.get("batch_size")]
+            batch = told[-1] if told else self.config.get("batch_size") or USUAL_BATCH
             error["fix"] = f"Set `batch_size: {max(1, int(batch) // 2)}`, or close other programs, and train again."
         tail = self._log_tail()
         traceback = error.get("traceback", "").strip()

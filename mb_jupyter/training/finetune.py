@@ -64,11 +64,13 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
         session.recorder.say(f"Fine-tuning is left out: {reason}.")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
+    at_once = memory.at_once(plan.batch, session.device.type)
     session.recorder.event(
-        "plan", batch_size=plan.batch, cut=plan.cut, epochs=plan.epochs, learning_rate=plan.learning_rate
-    )
+        "plan", batch_size=plan.batch, at_once=at_once, cut=plan.cut, epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+    )  # fmt: skip
     session.recorder.say(plan.sentence(len(classifier.backbone.parts)))
-    with memory.named(plan.batch):
+    with memory.named(plan.batch, session.device.type):
         return _Epochs(session, classifier, open_sources, plan).run(reserve)
 
 

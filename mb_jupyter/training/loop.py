@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from . import processes
+from . import memory, processes
 
 Batch = tuple[tuple[torch.Tensor, ...], torch.Tensor, int]  # inputs, labels, pictures in all processes' batches
 FLAG_EVERY = 8  # steps between two questions to the first process whether to stop
@@ -130,23 +130,50 @@ def train_one_epoch(
     world = processes.world()
     sums = torch.zeros(3, dtype=torch.float64)
     for number, (inputs, labels, together) in enumerate(batches):
-        with precision.autocast():
-            logits = model(*inputs).float()
-        # the sum over all processes of this, divided by their number (DDP), is the mean over all pictures
-        loss = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") * world / together
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+
+        def loss_of(logits: torch.Tensor, truth: torch.Tensor, together: int = together) -> torch.Tensor:
+            # the sum over all processes of this, divided by their number (DDP), is the mean over all pictures
+            loss = cross_entropy(logits, truth, label_smoothing=smoothing, reduction="sum") * world / together
+            return scaler.scale(loss)
+
+        logits = backward(model, inputs, labels, loss_of, precision)
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), LONGEST_STEP)
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
         average.update()
-        sums += torch.stack(_sums(logits.detach(), labels)).cpu()
+        sums += torch.stack(_sums(logits, labels)).cpu()
         progress(number + 1)
         if (world == 1 or number % FLAG_EVERY == 0) and processes.tell(stop()):
             return None
     return _means(sums)
+
+
+def backward(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    labels: torch.Tensor,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    precision: Precision,
+) -> torch.Tensor:
+    """Add a batch's gradient to that of the weights, on a processor in pieces; return the logits.
+
+    The loss is a sum and BatchNorm keeps its statistics, so the pieces add up to the batch.
+    """
+    size = memory.at_once(len(labels), precision.device)
+    found = []
+    for start in range(0, max(1, len(labels)), size):
+        piece, last = slice(start, start + size), start + size >= len(labels)
+        several = isinstance(model, nn.parallel.DistributedDataParallel)
+        # the processes exchange gradients once for a batch: their shares may have different numbers of pieces
+        with model.no_sync() if several and not last else contextlib.nullcontext():  # type: ignore[operator]
+            with precision.autocast():
+                logits = model(*(part[piece] for part in inputs)).float()
+            loss_of(logits, labels[piece]).backward()
+        found.append(logits.detach())
+    return torch.cat(found)
 
 
 @torch.no_grad()

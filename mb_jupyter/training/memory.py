@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import parallel
 from .errors import TrainingError
 
+PER_CORE = 2  # pictures of a batch that a core trains on at once: more leave its caches and fill the memory
 SHARE = 0.5  # of the free memory that a step may take: the estimate below is rough
 _NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -53,23 +55,28 @@ def step_bytes(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
     return 3 * total  # every output, its gradient, and what happens between modules
 
 
+def at_once(batch: int, device: str) -> int:
+    """Return how many pictures of a batch are trained on at once: a GPU takes all, a processor a few."""
+    return max(1, min(batch, PER_CORE * parallel.cores()) if device == "cpu" else batch)
+
+
 def fitting(batch: int, each: int, device: torch.device) -> int:
     """Return the batch, halved until a step of so many bytes per picture fits into memory."""
     room = SHARE * free(device)
-    while batch > 1 and batch * each > room:
+    while batch > 1 and at_once(batch, device.type) * each > room:
         batch //= 2
     return batch
 
 
 @contextlib.contextmanager
-def named(batch: int) -> Iterator[None]:
+def named(batch: int, device: str) -> Iterator[None]:
     """Turn "out of memory" into an error that names the batch size to try."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
-        smaller = max(1, batch // 2)
+        smaller = max(1, at_once(batch, device) // 2)
         raise TrainingError(
             f"There was not enough memory for batches of {batch} pictures.",
             f"Try batch_size: {smaller}." if smaller < batch else "Try a smaller image_size.",

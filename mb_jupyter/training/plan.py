@@ -141,12 +141,10 @@ def _epoch_seconds(tail: Tail, train: Source, validation: Source, batch: int, pr
         whole = data.steps(len(train.pictures), batch, seed=0, epoch=0, rank=processes.rank(), world=processes.world())
         steps = list(itertools.islice(itertools.cycle(whole), TIMED_BATCHES))
     ends = []
-    with memory.named(batch):
+    with memory.named(batch, precision.device):
         for inputs, labels, _ in train.batches(steps):
-            with precision.autocast():
-                loss = cross_entropy(tail(*inputs).float(), labels)
-            loss.backward()
-            float(loss.detach())  # a GPU computes until somebody looks
+            logits = loop.backward(tail, inputs, labels, cross_entropy, precision)
+            float(logits.sum())  # a GPU computes until somebody looks
             tail.zero_grad(set_to_none=True)
             ends.append(time.monotonic())
     each = (ends[-1] - ends[0]) / max(1, sum(len(step.indices) for step in steps[1:]))

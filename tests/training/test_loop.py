@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mb_jupyter.training import loop, memory
+from mb_jupyter.training import loop, memory, parallel
 from mb_jupyter.training.anatomy import Anatomy
 from mb_jupyter.training.errors import TrainingError
 from mb_jupyter.training.network import Backbone, Classifier
@@ -146,17 +146,42 @@ def test_the_batch_is_halved_until_it_fits(classifier, monkeypatch):
     each = memory.step_bytes(classifier, (torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8),))
     assert each > 4 * 8 * 8 * 8  # at least the first block's output
     monkeypatch.setattr(memory, "free", lambda device: int(each * 10 / memory.SHARE))
-    assert memory.fitting(32, each, torch.device("cpu")) == 8
-    assert memory.fitting(8, each, torch.device("cpu")) == 8
+    assert memory.fitting(32, each, torch.device("cuda")) == 8
+    assert memory.fitting(8, each, torch.device("cuda")) == 8
+    monkeypatch.setattr(parallel, "cores", lambda: 4)
+    assert memory.fitting(32, each, torch.device("cpu")) == 32, "a processor takes it in pieces"
+    monkeypatch.setattr(memory, "free", lambda device: int(each * 5 / memory.SHARE))
+    assert memory.fitting(32, each, torch.device("cpu")) == 4
     monkeypatch.setattr(memory, "free", lambda device: 0)
     assert memory.fitting(32, each, torch.device("cpu")) == 1
 
 
-def test_no_memory_names_the_batch_size_to_try():
-    with pytest.raises(TrainingError) as refused, memory.named(64):
+@pytest.mark.parametrize(("device", "smaller"), [("cuda", 32), ("cpu", 4)])
+def test_no_memory_names_the_batch_size_to_try(device, smaller, monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: 4)
+    with pytest.raises(TrainingError) as refused, memory.named(64, device):
         torch.empty(1 << 50)
     assert refused.value.cause == "There was not enough memory for batches of 64 pictures."
-    assert refused.value.fix == "Try batch_size: 32."
+    assert refused.value.fix == f"Try batch_size: {smaller}."
+
+
+@pytest.mark.parametrize("piece", [1, 3, 8])
+def test_pieces_add_up_to_the_batch(classifier, monkeypatch, piece):
+    tail, seen = Tail(classifier, 0), []
+    tail.register_forward_hook(lambda module, given, logits: seen.append(len(logits)))
+    ((images,), labels, _) = batches(1)[0]
+    whole = nn.functional.cross_entropy(tail(images), labels, reduction="sum")
+    expected = torch.autograd.grad(whole, [weight for weight in tail.parameters() if weight.requires_grad])
+    monkeypatch.setattr(memory, "PER_CORE", piece)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
+    seen.clear()
+    logits = loop.backward(
+        tail, (images,), labels, nn.CrossEntropyLoss(reduction="sum"), loop.Precision("cpu", "float32")
+    )
+    assert max(seen) == piece and sum(seen) == len(labels) == len(logits)
+    for weight, gradient in zip((w for w in tail.parameters() if w.requires_grad), expected, strict=True):
+        assert weight.grad is not None
+        torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("said", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `create`"])
@@ -165,5 +190,5 @@ def test_a_gpu_that_others_have_filled_is_no_bug(said):
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match=r"size mismatch|must match"), memory.named(64):
+    with pytest.raises(RuntimeError, match=r"size mismatch|must match"), memory.named(64, "cpu"):
         torch.ones(2) + torch.ones(3)
