@@ -13,7 +13,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import platform
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import parallel
+from . import parallel, processes
 from .graph import FEATURES, INPUT, features_graph, user_cache, write_aside
 from .network import Classifier
 
@@ -73,7 +72,7 @@ def bf16() -> bool:
 
 def _threads() -> int:
     """Return this process's share of the cores."""
-    return max(1, parallel.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, parallel.cores() // processes.on_this_machine())
 
 
 def _openvino(classifier: Classifier, precision: str) -> Engine:
