@@ -20,15 +20,12 @@ from mb_jupyter.errors import ConfigError, DataError, MBError, TrainingFailed
 from mb_jupyter.experiment import Experiment, program_version
 from mb_jupyter.run import Run
 from mb_jupyter.workspace import Workspace
-from tests.standin import PROGRAM, write_pictures
+from tests.standin import PROGRAM, move_in, write_pictures
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    move_in(tmp_path, monkeypatch)
     write_pictures(tmp_path / "trees")
     return tmp_path
 

@@ -19,17 +19,14 @@ from traitlets.config import Config
 
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
-from tests.standin import PROGRAM, write_pictures
+from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
 
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    move_in(tmp_path, monkeypatch)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
     monkeypatch.setattr(MBError, "latest", None)
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.run_line_magic("load_ext", "mb_jupyter")

@@ -16,16 +16,13 @@ from mb_jupyter.panels.state import State
 from mb_jupyter.panels.tryit import TryIt
 from mb_jupyter.run import Run
 from tests.panel_widgets import alerted, named, shown, until
-from tests.standin import PROGRAM, write_pictures
+from tests.standin import move_in, write_pictures
 from tests.test_magics import shell  # noqa: F401 - fixture
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Run]]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    move_in(tmp_path, monkeypatch)
     write_pictures(tmp_path / "trees")
     one, other = (mb_jupyter.train(data="trees", experiment=name, epochs=1) for name in ("one", "other"))
     yield one, other

@@ -14,15 +14,12 @@ from mb_jupyter.backends import RunState
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.train import Train
 from tests.panel_widgets import alerted, named, press, shown, until
-from tests.standin import PROGRAM, write_pictures
+from tests.standin import move_in, write_pictures
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    move_in(tmp_path, monkeypatch)
     write_pictures(tmp_path / "trees")
     yield tmp_path
     for run in mb_jupyter.runs():

@@ -15,15 +15,12 @@ from mb_jupyter.errors import DataError
 from mb_jupyter.experiment import Experiment
 from mb_jupyter.rerun import Rerun, begin_again, rerun
 from mb_jupyter.run import Run
-from tests.standin import PROGRAM, write_pictures
+from tests.standin import move_in, write_pictures
 
 
 @pytest.fixture
 def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    move_in(tmp_path, monkeypatch)
     write_pictures(tmp_path / "trees")
     return Experiment.local("trees").start(resolve({"data": "trees", "epochs": 1, "seed": 3}).config).wait()
 

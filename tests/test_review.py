@@ -20,17 +20,14 @@ from mb_jupyter.training.record import Recorder
 from mb_jupyter.training.review import read_patch
 from mb_jupyter.training.settings import Settings
 from tests.picture_files import folder_of
-from tests.standin import PROGRAM
+from tests.standin import move_in
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
+    move_in(tmp_path, monkeypatch)
     folder_of(tmp_path / "flowers", {"rose": 12, "tulip": 20})
     return tmp_path
 

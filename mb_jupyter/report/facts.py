@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import counted, details, elide, largest_difference, percent, table, text_table
 
 from .comparison import Pair
-from .files import is_figure, rows_of
+from .files import is_figure, is_table, rows_of
 from .sections import Section, Sheet, ends, of, paragraphs, said
 from .statistics import wilson
 
@@ -130,7 +130,7 @@ def repeat(sheet: Sheet) -> Section:
     rows = [(name, elide(value, 100)) for name, value in _facts(report, record) if value]
     notes = [str(note) for note in record.get("notes") or []]
     again = f"%mb_rerun {report.run['handle']} repeats the run and reports differences." if report.run else ""
-    if str(report.config.get("data", "")).startswith("a table of "):
+    if is_table(report.config.get("data")):
         again = "The run was trained from a DataFrame, which is not kept: only a run from a CSV file can be repeated."
     text = "\n".join([text_table(("", ""), rows).strip("\n"), *notes, again]).strip()
     versions = record.get("versions") or {}

@@ -106,12 +106,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def is_table(data: object) -> bool:
+    """Tell whether a run's ``data`` was a DataFrame, of which only a description is kept."""
+    return str(data or "").startswith("a table of ")
+
+
 def data_root(run: dict[str, Any]) -> Path | None:
     """Return the folder that a run's paths begin at, as ``run.json`` tells it."""
     if run.get("root"):
         return Path(str(run["root"]))
     data = str(run.get("data") or "")
-    if not data or data.startswith("a table of "):
+    if not data or is_table(data):
         return None
     path = Path(data).expanduser().absolute()
     return path.parent if path.suffix.casefold() in (".csv", ".tsv") else path

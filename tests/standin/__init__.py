@@ -9,11 +9,20 @@ from queue import Empty
 from typing import Any
 
 import numpy as np
+import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from PIL import Image
 
 PROGRAM = Path(__file__).parent / "training"
 USE = f"import pathlib, mb_jupyter.experiment; mb_jupyter.experiment.PROGRAM = pathlib.Path({str(PROGRAM)!r})"
+
+
+def move_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder, with a workspace and a cache there, and train with the stand-in."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MB_WORKSPACE", str(folder / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
 
 
 def write_pictures(folder: Path, classes: tuple[str, ...] = ("birch", "oak", "pine"), each: int = 10) -> Path:
