@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.errors import TrainingError
     from .training.manifest import Finding, Picture
 
-INDEX_VERSION = 1  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 2  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -220,7 +220,15 @@ def _remembered(index: Path) -> dict[str, Picture]:
 
 
 def _sound(picture: Picture) -> bool:
-    texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group)
+    texts = (
+        picture.path,
+        picture.label,
+        picture.split,
+        picture.sha256,
+        picture.format,
+        picture.group,
+        picture.thumbnail,
+    )
     numbers = (picture.width, picture.height, picture.size, picture.mtime_ns, picture.phash or 0)
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 

@@ -23,7 +23,7 @@ from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries
 from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
-from .similar import SMALL, group, perceptual_hash
+from .similar import SMALL, group, marks
 from .split import SplitRow, fingerprint, read_split, split, write_split
 
 __all__ = [
@@ -152,6 +152,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | 
             return None
         data = read_bytes(path)
         opened = open_bytes(data, at_least=SMALL)
+        phash, thumbnail = marks(opened.image)
         return Picture(
             path=candidate.path,
             label=candidate.label,
@@ -160,9 +161,10 @@ def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | 
             width=opened.width,
             height=opened.height,
             format=opened.format,
-            phash=perceptual_hash(opened.image),
+            phash=phash,
             size=candidate.size,
             mtime_ns=candidate.mtime_ns,
+            thumbnail=thumbnail,
         )
     except PictureError as error:
         return error

@@ -19,7 +19,8 @@ class Picture:
 
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
     ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. Pictures of one
-    ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash.
+    ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash and
+    ``thumbnail`` a tiny copy, both to find near copies with.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Picture:
     size: int
     mtime_ns: int
     group: str = ""
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
