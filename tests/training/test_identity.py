@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ sys.addaudithook(_Opened.hook)
 
 @contextlib.contextmanager
 def opened() -> Iterator[list[str]]:
-    _Opened.names = names = []
+    names: list[str] = []
+    _Opened.names = names
     try:
         yield names
     finally:
@@ -54,7 +56,7 @@ def known(root: Path, **options: Any) -> dict[str, Picture]:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an hour pass between writing the files of a test and looking at them."""
-    real = identity.time_ns
+    real = time.time_ns
     monkeypatch.setattr(identity, "time_ns", lambda: real() + HOUR)
 
 

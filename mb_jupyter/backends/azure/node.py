@@ -138,7 +138,7 @@ class Mirror:
 
     def files(self) -> list[tuple[str, tuple[int, ...]]]:
         """Return every file with what changes when it does; one that was renamed over another has a new inode."""
-        found = []
+        found: list[tuple[str, tuple[int, ...]]] = []
         for folder, inside, names in os.walk(self.here):
             inside[:] = [name for name in inside if not name.startswith(".") and name != "__pycache__"]
             for name in names:
