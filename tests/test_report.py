@@ -68,8 +68,8 @@ def test_confusion(report: Report) -> None:
 
 def test_in_words(report: Report) -> None:
     assert report.summary == (
-        "Accuracy 70.0 % (95 % interval 39.7 to 89.2 %), balanced accuracy 51.7 %: 7 of 10 test images of 4 classes are "
-        "right; the weakest class is bird (0 of 1 found, never answered, F1 0.00). "
+        "Accuracy 70.0 % (95 % interval 39.7 to 89.2 %), balanced accuracy 51.7 %: 7 of 10 test images of 4 classes "
+        "are right; the weakest class is bird (0 of 1 found, never answered, F1 0.00). "
         "Too few test images to judge bird (1), cat (4), fish (0)."
     )
     text = report._repr_mimebundle_()["text/plain"]
