@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, placement
 from .backends import Job, RunState, open_backend
+from .backends.locks import starting
 from .errors import ConfigError, MBError
 from .history import Runs, runs
 from .live import Live, how_to_stop
@@ -78,10 +79,7 @@ class Experiment:
         begun = time.monotonic()
         dataset = _check(config, say)
         identity = _identity(config, dataset)
-        found = None if fresh else self._identical(identity)
-        state = None if found is None else found.state
-        if found is not None and state is not None and state is not RunState.FAILED:
-            found.notes.append(_found(found, state))
+        if not fresh and (found := self._standing(identity)) is not None:
             return found
         says = ASKING if config.backend == "azure" else _looking(config)
         if say is not None:
@@ -90,11 +88,21 @@ class Experiment:
         if say is not None:
             say(says)
         placement.register(config)
-        if found is None:
-            return self._new(config, dataset, place, identity, time.monotonic() - begun)
-        found.notes.append(f"Found the identical run {found.handle}, which failed; it goes on from its checkpoint.")
-        _submit(found, config, dataset, place)
-        return found
+        with starting(self.workspace.experiment(self.name)):  # of several starts at once one begins, the others find it
+            found = None if fresh else self._identical(identity)
+            if found is None:
+                return self._new(config, dataset, place, identity, time.monotonic() - begun)
+            if found.state is RunState.FAILED and _submit(found, config, dataset, place):
+                found.notes.append(
+                    f"Found the identical run {found.handle}, which failed; resuming from its checkpoint."
+                )
+                return found
+            return _as_it_stands(found)
+
+    def _standing(self, identity: str) -> Run | None:
+        """Return the identical run that there is nothing to begin for: it goes on, or has ended with its result."""
+        found = self._identical(identity)
+        return None if found is None or found.state is RunState.FAILED else _as_it_stands(found)
 
     def _identical(self, identity: str) -> Run | None:
         """Return the latest run with this identity that was not canceled."""
@@ -266,7 +274,8 @@ def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Placement) -> None:
+def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Placement) -> bool:
+    """Hand the run over; False where somebody else has begun it in the meantime."""
     fingerprint = "" if dataset is None else dataset.fingerprint
     settings = {**placement.settings_there(config, place), "run": run.handle, "fingerprint": fingerprint}
     job = Job(
@@ -281,8 +290,8 @@ def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Place
         attachments=placement.sent_files(config) if config.backend == "azure" else {},
         options=place.options,
     )
-    open_backend(config.backend).submit(job, run.folder)
-    run.begun_here = True
+    run.begun_here = open_backend(config.backend).submit(job, run.folder)
+    return run.begun_here
 
 
 def program_version() -> str:
@@ -291,6 +300,11 @@ def program_version() -> str:
     for file in sorted(PROGRAM.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _as_it_stands(run: Run) -> Run:
+    run.notes.append(_found(run, run.state))
+    return run
 
 
 def _found(run: Run, state: RunState) -> str:

@@ -18,18 +18,15 @@ from mb_jupyter.errors import DataError, WorkspaceError
 
 from . import files, statistics
 from .comparison import Comparison, compare_reports
-from .statistics import BINS, THRESHOLDS, Confusion, Interval
+from .confidence import Confidence
 from .suspects import COLUMNS, find_suspects, write_patch
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-
-TARGET = 0.95  # precision that a recommended threshold is to give
 
 
 @dataclass(frozen=True, repr=False)
-class Report(files.InFolder):
+class Report(Confidence):
     """The evaluation of a model on its held-out pictures.
 
     ``frame`` has the columns ``ImageSource, Label, Prediction`` and ``Score.<class>`` for every class;
@@ -73,26 +70,6 @@ class Report(files.InFolder):
     # -- the whole ---------------------------------------------------------------------------------------
 
     @property
-    def pictures(self) -> int:
-        """How many held-out pictures there are."""
-        return len(self.frame)
-
-    @cached_property
-    def right(self) -> int:
-        """How many of them the model has right."""
-        return int((self.frame["Label"] == self.frame["Prediction"]).sum())
-
-    @property
-    def accuracy(self) -> float:
-        """The share of pictures that the model has right."""
-        return self.right / self.pictures
-
-    @cached_property
-    def interval(self) -> Interval:
-        """The 95 % confidence interval of the accuracy, after Wilson."""
-        return statistics.wilson(self.right, self.pictures)
-
-    @property
     def headline(self) -> str:
         """The accuracy in one sentence."""
         low, high = (f"{end * 100:.1f}" for end in self.interval)
@@ -122,158 +99,7 @@ class Report(files.InFolder):
         found = f"{right:,} of {support:,} found, {precision}"
         return f"; {which} is {elide(str(worst.name), 40)} ({found}, F1 {worst['F1']:.2f})"
 
-    # -- classes and mistakes ----------------------------------------------------------------------------
-
-    @cached_property
-    def true(self) -> np.ndarray[Any, Any]:
-        """The true class of every picture, by number."""
-        return self._codes("Label")
-
-    @cached_property
-    def given(self) -> np.ndarray[Any, Any]:
-        """The class that was answered, by number."""
-        return self._codes("Prediction")
-
-    def _codes(self, column: str) -> np.ndarray[Any, Any]:
-        import pandas as pd
-
-        return pd.Categorical(self.frame[column], categories=list(self.classes)).codes.astype(int)
-
-    @cached_property
-    def scores(self) -> np.ndarray[Any, Any]:
-        """One row a picture, one column a class."""
-        return self.frame[[f"{files.SCORE}{name}" for name in self.classes]].to_numpy(float)
-
-    @cached_property
-    def confidence(self) -> np.ndarray[Any, Any]:
-        """The score of the class that was answered."""
-        import numpy as np
-
-        found: np.ndarray[Any, Any] = self.scores[np.arange(self.pictures), self.given]
-        return found
-
-    @cached_property
-    def per_class(self) -> pd.DataFrame:
-        """Support, precision, recall with its 95 % interval, F1 and average precision of every class.
-
-        NaN where a figure does not exist: recall and F1 of a class without held-out pictures, precision of a
-        class that was never answered. ``Right`` and ``Answered`` are the counts behind the shares.
-        """
-        return statistics.per_class(self.true, self.given, self.scores, self.classes)
-
-    @cached_property
-    def confusion(self) -> pd.DataFrame:
-        """How many pictures of each true class (rows) were given each class (columns)."""
-        import pandas as pd
-        from sklearn.metrics import confusion_matrix
-
-        counts = confusion_matrix(self.true, self.given, labels=range(len(self.classes)))
-        index, columns = pd.Index(self.classes, name="Label"), pd.Index(self.classes, name="Prediction")
-        return pd.DataFrame(counts, index=index, columns=columns)
-
-    @cached_property
-    def confusions(self) -> list[Confusion]:
-        """Every pair of classes that was mixed up, the most frequent first."""
-        counts = self.confusion.to_numpy()
-        support = counts.sum(axis=1)
-        pairs = [
-            Confusion(self.classes[i], self.classes[j], int(counts[i, j]), int(support[i]))
-            for i, j in zip(*counts.nonzero(), strict=True)
-            if i != j
-        ]
-        return sorted(pairs, key=lambda pair: (-pair.count, -pair.count / pair.support))
-
-    @cached_property
-    def answers(self) -> pd.DataFrame:
-        """Every held-out picture: ImageSource, Label, Prediction, Score, LabelScore (of the true class)."""
-        import numpy as np
-
-        own = self.scores[np.arange(self.pictures), self.true]
-        return self.frame[["ImageSource", "Label", "Prediction"]].assign(Score=self.confidence, LabelScore=own)
-
-    @cached_property
-    def mistakes(self) -> pd.DataFrame:
-        """The wrong answers, the surest first."""
-        wrong = self.answers[self.true != self.given]
-        return wrong.sort_values(["Score", "LabelScore"], ascending=[False, True], kind="stable", ignore_index=True)
-
-    def pictures_in(self, true: str, predicted: str) -> pd.DataFrame:
-        """Return the pictures in one cell of the confusion matrix, the surest answers first."""
-        answers = self.answers
-        cell = answers[(answers["Label"] == true) & (answers["Prediction"] == predicted)]
-        return cell.sort_values("Score", ascending=False, kind="stable", ignore_index=True)
-
-    # -- how far its scores can be trusted ---------------------------------------------------------------
-
-    @cached_property
-    def calibration(self) -> pd.DataFrame:
-        """Bins of the score with the share that is right in each: a reliability diagram as a table."""
-        return statistics.reliability(self.confidence, self.true == self.given, BINS)
-
-    @cached_property
-    def scores_before(self) -> np.ndarray[Any, Any] | None:
-        """The scores before the temperature was set; None when it is not known."""
-        heat = self.record.get("temperature")
-        return statistics.heated(self.scores, heat) if files.is_figure(heat) and heat > 0 else None
-
-    @cached_property
-    def calibration_before(self) -> pd.DataFrame | None:
-        """The reliability diagram before the temperature was set; None when it is not known."""
-        if self.scores_before is None:
-            return None
-        confidence = self.scores_before[range(self.pictures), self.given]
-        return statistics.reliability(confidence, self.true == self.given, BINS)
-
-    @property
-    def ece(self) -> float:
-        """The expected calibration error, over 15 equal bins of the score."""
-        return statistics.calibration_error(self.calibration)
-
-    @property
-    def ece_before(self) -> float | None:
-        """The same before the temperature was set; None when it is not known."""
-        before = self.calibration_before
-        return None if before is None else statistics.calibration_error(before)
-
-    @cached_property
-    def ece_by_chance(self) -> tuple[float, float]:
-        """The mean, and the end of 95 %, of the error that chance alone makes of scores without fault."""
-        return statistics.calibration_error_by_chance(self.confidence)
-
-    @property
-    def log_loss(self) -> float:
-        """The mean of -ln of the true class's score: what a temperature makes small, and less of a lottery than ECE."""
-        return statistics.log_loss(self.scores, self.true)
-
-    @property
-    def log_loss_before(self) -> float | None:
-        """The same before the temperature was set; None when it is not known."""
-        return None if self.scores_before is None else statistics.log_loss(self.scores_before, self.true)
-
-    @cached_property
-    def thresholds(self) -> pd.DataFrame:
-        """What remains, and how right it is, when answers with a score below a threshold are ``unsure``."""
-        return statistics.at_thresholds(self.confidence, self.true == self.given, THRESHOLDS)
-
-    def at(self, threshold: float) -> pd.DataFrame:
-        """Return the figures of every class when answers below ``threshold`` are ``unsure``.
-
-        Answered counts the answers that name the class; its unsure pictures count as not found in Recall.
-        """
-        import numpy as np
-        import pandas as pd
-
-        sure, number = self.confidence >= threshold, len(self.classes)
-        support = np.bincount(self.true, minlength=number)
-        answered = np.bincount(self.given[sure], minlength=number)
-        right = np.bincount(self.true[sure & (self.true == self.given)], minlength=number)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, as in per_class
-            columns = {"Support": support, "Answered": answered, "Precision": right / answered}
-            return pd.DataFrame({**columns, "Recall": right / support, "Right": right}, index=self.per_class.index)
-
-    def recommended_threshold(self, precision: float = TARGET) -> float | None:
-        """Return the lowest threshold above which that share of the answers is right; None if there is none."""
-        return statistics.lowest_threshold(self.confidence, self.true == self.given, precision)
+    # -- labels ------------------------------------------------------------------------------------------
 
     @cached_property
     def suspects(self) -> pd.DataFrame:

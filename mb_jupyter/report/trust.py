@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
 
-from .evaluation import TARGET, Report
+from .confidence import TARGET
+from .evaluation import Report
 from .files import PATCH, is_figure, rows_of
 from .pictures import framed
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
