@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 TAG = "tag:yaml.org,2002:"
 # https://yaml.org/spec/1.2.2/#1032-tag-resolution, in its order
@@ -31,8 +31,9 @@ def loader_class() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+        pass
 
+    Loader.yaml_implicit_resolvers = {}  # those of 1.1 are inherited
     for kind, (pattern, first) in _CORE.items():
         Loader.add_implicit_resolver(TAG + kind, re.compile(rf"(?:{pattern.pattern})\Z"), list(first) or None)
     Loader.yaml_implicit_resolvers.setdefault("", []).append((TAG + "null", re.compile(r"\Z")))
