@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "config": {"backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
-    "azureml": {"errors"},
+    "azureml": {"training", "errors"},
     "cloud": {"azureml", "workspace", "run", "display", "errors"},
     "records": {"errors"},
     "backends": {"errors"},
@@ -58,6 +58,7 @@ OPEN_PROGRAM_MODULES = {
     "report": {"preprocess", "errors", "review"},
     "panels": {"preprocess", "errors"},
     "installation": {"weights", "errors"},
+    "azureml": {"identity"},
 }
 
 
