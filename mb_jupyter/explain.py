@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .display import Markup, card, elide, escape, image, percent, table, text_table
 from .errors import PredictionError
 from .prediction import ModelOutput, is_unsure, ordered
-from .sources import URL, expand, fetch
+from .sources import content_of, expand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,14 +210,12 @@ def explain(model: Model, source: Any, *, label: str | None = None, urls: bool =
 def _pixels(model: Model, source: Any, urls: bool) -> tuple[str, np.ndarray[Any, Any]]:
     """Return the name and the pixels of the one picture, as the network sees it."""
     from .training.errors import PictureError
-    from .training.preprocess import fit
 
     picture, *others = expand([source], urls=urls)
     if others:
-        raise PredictionError("More than one picture was given.", "Pass a single one.")
+        raise PredictionError("More than one image was given.", "Pass a single one.")
     try:
-        content = fetch(picture.content) if isinstance(picture.content, URL) else picture.content
-        return picture.name, fit(model.opened(content), model.size)
+        return picture.name, model.squared(model.opened(content_of(picture)))
     except (PictureError, OSError) as error:
         raise PredictionError(
             f"{picture.name} cannot be explained: {getattr(error, 'strerror', None) or error}.",

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "run": {"backends", "export", "model", "report", "display", "plots", "workspace", "errors"},
     "model": {"archive", "sources", "prediction", "training", "display", "errors"},
     "archive": {"training", "errors"},
-    "sources": {"errors"},
+    "sources": {"training", "errors"},
     "prediction": {"plots", "display"},
     "export": {"archive", "model", "report", "run", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
@@ -51,11 +51,12 @@ MAY_IMPORT = {
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
-    "archive": {"preprocess"},
-    "export": {"preprocess", "errors"},
+    "sources": {"formats", "inputs", "errors"},
+    "archive": {"described"},
+    "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
     "report": {"preprocess", "errors", "review"},
-    "panels": {"preprocess", "errors"},
+    "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
 }
 

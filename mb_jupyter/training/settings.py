@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .described import FITS
 from .errors import TrainingError
 
 RECIPES = ("auto", "features", "finetune")
@@ -24,7 +25,8 @@ class Settings:
     is the global one: several processes share it. ``run`` and ``fingerprint`` are only passed on, into the
     model's card. ``cache`` is a folder that several runs may share. ``exclude`` names pictures to leave out, and
     ``labels`` is a CSV file of corrected labels; both count where the program itself makes the split.
-    ``unsure_below`` is the score under which the model says that it is unsure.
+    ``unsure_below`` is the score under which the model says that it is unsure. ``fit`` is how an image that is not
+    square becomes one: its centre (crop), the whole on grey (pad), or the whole squeezed (stretch).
     """
 
     architecture: str = "auto"
@@ -34,6 +36,7 @@ class Settings:
     max_minutes: float | None = None
     batch_size: int | None = None
     image_size: int = 224
+    fit: str = "crop"
     learning_rate: float | None = None
     patience: int = 4
     seed: int = 0
@@ -134,6 +137,7 @@ _RULES: dict[str, tuple[str, Any]] = {
         f"a whole number from {SMALLEST_PICTURE} to {LARGEST_PICTURE}",
         lambda v: _is_whole(v) and SMALLEST_PICTURE <= v <= LARGEST_PICTURE,
     ),
+    "fit": (f"one of {', '.join(FITS)}", lambda v: v in FITS),
     "learning_rate": (
         "a number above 0 and at most 10, or null",
         lambda v: v is None or (_is_number(v) and 0 < v <= 10),
