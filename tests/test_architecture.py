@@ -18,25 +18,30 @@ PACKAGE = Path(mb_jupyter.__file__).parent
 MAY_IMPORT = {
     "__init__": {"magics"},  # inside load_ipython_extension only; the lazy names are strings
     "errors": set(),
+    "when": set(),
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
-        "errors", "cloud",
+        "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
+        "installation", "display", "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "sources", "report", "prediction", "export", "dataset", "workspace", "config",
-        "cloud", "training", "display", "plots", "errors",
+        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
-    "experiment": {"run", "backends", "dataset", "workspace", "config", "cloud", "display", "errors"},
-    "run": {"backends", "export", "model", "report", "display", "plots", "workspace", "errors"},
-    "model": {"archive", "sources", "prediction", "training", "display", "errors"},
+    "experiment": {"run", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors"},
+    "run": {
+        "backends", "export", "model", "report", "standing", "display", "plots", "workspace", "when", "errors",
+    },
+    "seen": set(),
+    "standing": {"backends", "display", "when", "errors"},
+    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"training", "errors"},
     "sources": {"errors"},
-    "prediction": {"plots", "display"},
-    "export": {"archive", "model", "report", "run", "training", "display", "errors"},
+    "prediction": {"plots", "seen", "display"},
+    "export": {"archive", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
-    "report": {"plots", "training", "display", "errors"},
+    "report": {"plots", "standing", "training", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
@@ -112,7 +117,7 @@ def test_imports_go_one_way(path: Path) -> None:
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "placement": "experiment", "plan": "experiment", "datareport": "dataset", "live": "run",
-    "history": "run", "completion": "magics", "explain": "model", "rerun": "experiment",
+    "history": "run", "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

@@ -329,12 +329,11 @@ class Report(files.InFolder):
         """The report on the run before this one in its experiment that was evaluated; None without."""
         if self.folder is None:
             return None
-        for folder in sorted(self.folder.parent.glob("*/predictions.csv"), reverse=True):
-            if folder.parent.name < self.folder.name and (folder.parent / "run.json").is_file():
-                try:
-                    return Report.from_run(folder.parent)
-                except DataError:  # a damaged one, or one without held-out pictures
-                    continue
+        for folder in files.evaluated_before(self.folder):
+            try:
+                return Report.from_run(folder)
+            except DataError:  # a damaged one, or one without test images
+                continue
         return None
 
     @cached_property
