@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "config": {"backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
-    "azureml": {"errors"},
+    "azureml": {"training", "errors"},
     "cloud": {"azureml", "workspace", "run", "display", "errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "errors"},
@@ -62,6 +62,7 @@ OPEN_PROGRAM_MODULES = {
     "report": {"preprocess", "errors", "review"},
     "panels": {"preprocess", "errors"},
     "installation": {"weights", "errors"},
+    "azureml": {"identity"},
 }
 
 

@@ -1,12 +1,14 @@
 """This machine: a process of its own that outlives the notebook's kernel, and its folder.
 
-Files beside the program's own: ``process.json`` (the supervisor's process id and its start, so that an
-id the system has given to another process is never mistaken for ours), ``exit.json`` (how the program
-ended), ``canceled`` and ``stop`` (what was asked), ``log.txt``, ``code/``.
+Files beside the program's own: ``owner.lock`` (held by the supervisor for as long as it lives), ``process.json``
+(the process ids, which mean something only while that lock is held), ``exit.json`` (how the program ended),
+``canceled`` and ``stop`` (what was asked), ``log.txt``, ``code/``. Starting, stopping and ending a run happen under
+``start.lock``, one at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import WorkspaceError
 
-from . import Job, RunState, Status, supervise
+from . import Job, RunState, Status, locks, supervise
 
 if TYPE_CHECKING:
     import psutil
@@ -45,6 +47,11 @@ NEVER_STARTED = {
     "cause": "The training was never started: the kernel ended before it could be.",
     "fix": "Run the cell again.",
 }
+DELETED = {
+    "kind": "deleted",
+    "cause": "The run's folder is missing: it was deleted or moved.",
+    "fix": "Restore the folder, or train again.",
+}
 
 
 def open_backend() -> LocalBackend:
@@ -57,8 +64,15 @@ class LocalBackend:
 
     detaches = False
 
-    def submit(self, job: Job, folder: Path) -> None:
-        """Start the job in a session of its own, with its output in ``folder``."""
+    def submit(self, job: Job, folder: Path) -> bool:
+        """Start the job in a session of its own, with its output in ``folder``; False where it runs already."""
+        with locks.starting(folder):
+            if locks.is_owned(folder):
+                return False
+            self._start(job, folder)
+        return True
+
+    def _start(self, job: Job, folder: Path) -> None:
         for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
             (folder / stale).unlink(missing_ok=True)
         code = folder / "code"
@@ -81,11 +95,10 @@ class LocalBackend:
                 f"The training of {job.name} could not be started: {started.stderr.strip()[-300:]}",
                 "Run %mb_doctor to see whether this Python installation is whole.",
             )
-        _remember(int(started.stdout), folder)
 
     def status(self, folder: Path) -> Status:
         """Tell what the program says of itself, corrected by what its process says."""
-        alive = not (folder / "exit.json").exists() and _supervisor(folder) is not None
+        alive = not (folder / "exit.json").exists() and locks.is_owned(folder)
         # read after the process was looked at: it may have ended in between
         ended = read_json(folder / "exit.json")
         told = read_json(folder / "status.json") or {}
@@ -137,25 +150,19 @@ class LocalBackend:
 
     def stop(self, folder: Path) -> None:
         """Leave the file that the program looks for between two batches."""
-        (folder / "stop").touch()
+        with locks.starting(folder):
+            if locks.is_owned(folder):
+                (folder / "stop").touch()
 
     def cancel(self, folder: Path) -> None:
         """End the program, and every process it has started, now."""
-        import psutil
-
-        if _supervisor(folder) is None or (folder / "exit.json").exists():
+        if not folder.is_dir():
             return
-        (folder / "canceled").touch()
-        until = time.monotonic() + CANCEL_SECONDS
-        while (supervisor := _supervisor(folder)) is not None:
-            try:
-                family = supervisor.children(recursive=True)  # none yet, just after it was launched
-                # the supervisor lives on to write exit.json, unless it does not come to that
-                for process in family if time.monotonic() < until else [*family, supervisor]:
-                    process.kill()
-            except psutil.NoSuchProcess:
-                continue
-            psutil.wait_procs([supervisor], timeout=0.1)
+        with locks.starting(folder):
+            if (folder / "exit.json").exists() or not locks.is_owned(folder):
+                return
+            (folder / "canceled").touch()
+            _end(folder)
 
     def fetch(self, folder: Path) -> None:
         """Do nothing: the program has written its files here."""
@@ -182,34 +189,46 @@ def _command(job: Job, folder: Path) -> list[str]:
 
 def _environment(job: Job, code: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(code), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
+    # whatever the system's code page: a name in a log line must never end a training
+    text = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    return {**os.environ, **text, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
 
 
-def _remember(pid: int, folder: Path) -> None:
+def _end(folder: Path) -> None:
+    """End the processes of a run whose folder is owned, until it no longer is."""
+    import psutil
+
+    until = time.monotonic() + CANCEL_SECONDS
+    while locks.is_owned(folder):
+        # unknown just after the launch; only while the lock is held do the numbers belong to these processes
+        told = read_json(folder / "process.json") or {}
+        supervisor, program = (_process(told.get(name)) for name in ("pid", "program"))
+        family = [one for one in (program, *_children(program), *_children(supervisor)) if one is not None]
+        # the supervisor lives on to write exit.json, unless it does not come to that
+        if supervisor is not None and time.monotonic() > until:
+            family.append(supervisor)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=0.1)
+
+
+def _process(pid: Any) -> psutil.Process | None:
     import psutil
 
     try:
-        created = psutil.Process(pid).create_time()
+        return psutil.Process(pid) if isinstance(pid, int) and pid > 0 else None
     except psutil.NoSuchProcess:
-        created = 0.0  # already over: exit.json tells the rest
-    aside = folder / "process.json.new"
-    aside.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
-    aside.replace(folder / "process.json")
+        return None
 
 
-def _supervisor(folder: Path) -> psutil.Process | None:
-    """Return the living supervisor of this run, None when it is gone or its id belongs to another now."""
+def _children(process: psutil.Process | None) -> list[psutil.Process]:
     import psutil
 
-    told = read_json(folder / "process.json")
-    if told is None:
-        return None
     try:
-        process = psutil.Process(told["pid"])
-        ours = abs(process.create_time() - told["created"]) < 1.0
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+        return [] if process is None else process.children(recursive=True)
     except psutil.NoSuchProcess:
-        return None
+        return []
 
 
 def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
@@ -218,11 +237,14 @@ def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
         return _status(RunState.CANCELED, told)
     if (folder / "process.json").exists():
         return _status(RunState.FAILED, told, GONE)
+    if not folder.is_dir():
+        return _status(RunState.FAILED, told, DELETED)
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
         young = False
-    return _status(RunState.STARTING, told) if young else _status(RunState.FAILED, told, NEVER_STARTED)
+    begins = young or locks.is_starting(folder)
+    return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
 
 
 def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str, str]:

@@ -60,7 +60,7 @@ def checked(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     if "Split" in frame.columns:
         frame = frame[frame["Split"] == "test"]
     if frame.empty:
-        raise DataError("There are no held-out pictures to report on.", "Give test_fraction more than 0.")
+        raise DataError("There are no test images to report on.", "Give test_fraction more than 0.")
     strange = sorted({*frame["Label"], *frame["Prediction"]} - {*classes}, key=str)
     if strange:
         raise DataError(f"The class {strange[0]!r} in the predictions has no scores.", "Export the run again.")
@@ -207,14 +207,14 @@ class InFolder:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row an epoch: phase, epoch, losses and accuracies on training and validation pictures, best."""
+        """One row an epoch: phase, epoch, losses and accuracies on training and validation images, best."""
         import pandas as pd
 
         return pd.DataFrame(self.epochs).drop(columns=["event", "time"], errors="ignore")
 
     @property
     def variants(self) -> pd.DataFrame:
-        """The model in float32 and in int8: name, file, bytes, times in ms, right of how many pictures."""
+        """The model in float32 and in int8: name, file, bytes, times in ms, right of how many images."""
         import pandas as pd
 
         return pd.DataFrame([one for one in self.record.get("variants") or [] if isinstance(one, dict)])
@@ -232,21 +232,37 @@ class InFolder:
 
     @property
     def has_hashes(self) -> bool:
-        """Whether the pictures are known by their content."""
+        """Whether the images are known by their content."""
         return self.split is not None and "Sha256" in self.split.columns
+
+    def told(self, column: str) -> pd.Series[str] | None:
+        """Return what ``split.csv`` tells of every test image in a column, empty where nothing; None without it."""
+        if self.split is None or column not in self.split.columns:
+            return None
+        known = self.split.drop_duplicates("ImageSource").set_index("ImageSource")[column]
+        return self.frame["ImageSource"].map(known).fillna("")
 
     @cached_property
     def identified(self) -> pd.DataFrame:
-        """The predictions with a column ``Key``: the picture's hash where the run kept it, else its path."""
-        frame = self.frame[["ImageSource", "Label", "Prediction"]]
-        if self.split is None or not self.has_hashes:
+        """The predictions with the columns ``Key``, the image's hash where the run kept it, else its path, and
+        ``Group``.
+        """
+        frame = self.frame[["ImageSource", "Label", "Prediction"]].assign(Group=self.group_names)
+        hashes = self.told("Sha256")
+        if hashes is None:
             return frame.assign(Key=frame["ImageSource"])
-        hashes = self.split.drop_duplicates("ImageSource").set_index("ImageSource")["Sha256"]
-        return frame.assign(Key=frame["ImageSource"].map(hashes).fillna(frame["ImageSource"]))
+        return frame.assign(Key=hashes.where(hashes != "", frame["ImageSource"]))
+
+    @cached_property
+    def group_names(self) -> pd.Series[str]:
+        """The group of every test image: that of ``split.csv``; an image of which none is known is one of its own."""
+        own = self.frame["ImageSource"].str.cat(self.frame.index.astype(str), sep="\0")
+        names = self.frame["Group"] if "Group" in self.frame.columns else self.told("Group")
+        return own if names is None else names.where(names != "", own)
 
     @cached_property
     def leaked(self) -> int | None:
-        """How many held-out pictures have a copy or near copy in another part; None where no groups are kept."""
+        """How many test images have a copy or near copy in another part; None where no groups are kept."""
         split = self.split
         if split is None or "Group" not in split.columns:
             return None
@@ -265,7 +281,7 @@ class InFolder:
         return str(status.get("state") or "")
 
     def path(self, image_source: str) -> Path:
-        """Return where a picture is, or was when the run was begun."""
+        """Return where an image is, or was when the run was begun."""
         root = data_root(self.run)
         return root / image_source if root else Path(image_source)
 

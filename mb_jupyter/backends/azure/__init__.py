@@ -54,7 +54,7 @@ class AzureBackend(LocalBackend):
 
     detaches = True
 
-    def submit(self, job: Job, folder: Path) -> None:
+    def submit(self, job: Job, folder: Path) -> bool:
         """Begin to send the job, from a thread; :meth:`status` tells how far that is."""
         here, options = RunFolder(folder), dict(job.options)
         before = here.facts
@@ -82,6 +82,7 @@ class AzureBackend(LocalBackend):
         with _lock:
             _followers[folder] = follower = Follower(folder, job)
         follower.start()
+        return True
 
     def status(self, folder: Path) -> Status:
         """Tell what is known, and see to it that somebody looks; waits some seconds for a first look."""
