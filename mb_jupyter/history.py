@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +9,7 @@ from . import when
 from .backends import RunState
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
+from .records import REPORT, read_fields
 from .run import Run
 from .standing import Use
 from .workspace import NAME, RUN_ID, Workspace
@@ -71,11 +71,8 @@ def _row(run: Run) -> tuple[str, ...]:
     except WorkspaceError:  # one that was damaged does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
     state = run.state
-    try:
-        report = json.loads((run.folder / "report.json").read_bytes()) if state is not RunState.CANCELED else {}
-        accuracy, network = report.get("test_accuracy"), report.get("architecture")
-    except (OSError, ValueError, AttributeError):
-        accuracy = network = None
+    report = read_fields(run.folder, REPORT) if state is not RunState.CANCELED else {}
+    accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (
         run.handle,
         state.word,

@@ -6,7 +6,6 @@ its first model may be used, once the program has recorded that it is whole; who
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from . import when
 from .backends import RunState, Status, open_backend
 from .display import percent
 from .errors import ModelError
+from .records import REPORT, RUN, read_fields
 
 Use = Literal["model", "report"]
 FILES: dict[Use, str] = {"model": "bestModel.onnx", "report": "predictions.csv"}
@@ -66,7 +66,7 @@ class Standing:
     @cached_property
     def record(self) -> dict[str, Any]:
         """``run.json``, empty where it cannot be read."""
-        return _json(self.folder / "run.json")
+        return read_fields(self.folder, RUN)
 
     @cached_property
     def status(self) -> Status:
@@ -121,7 +121,7 @@ class Standing:
     @property
     def origin(self) -> Origin:
         """The name of its model for people."""
-        report, record = _json(self.folder / "report.json"), self.record
+        report, record = read_fields(self.folder, REPORT), self.record
         accuracy, tests = report.get("test_accuracy"), (report.get("counts") or {}).get("test")
         stage: Literal["", "first", "unproved"] = ""
         if not self.state.is_terminal:
@@ -175,11 +175,3 @@ def in_card(card: dict[str, Any]) -> Origin:
 
 def _share(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
