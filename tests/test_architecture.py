@@ -121,9 +121,9 @@ def test_imports_go_one_way(path: Path) -> None:
 
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
-    "configtext": "config", "placement": "experiment", "plan": "experiment", "datareport": "dataset", "live": "run",
-    "history": "run", "recordshapes": "records", "completion": "magics", "explain": "model", "written": "model",
-    "rerun": "experiment",
+    "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
+    "datareport": "dataset", "live": "run", "history": "run", "recordshapes": "records", "completion": "magics",
+    "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 
