@@ -37,6 +37,11 @@ class RunState(StrEnum):
         """Tell whether the run ended with a model that was evaluated and proved."""
         return self in (RunState.COMPLETED, RunState.STOPPED)
 
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return "cancelled" if self is RunState.CANCELED else str(self)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -58,7 +63,7 @@ class Job:
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
-    needs: tuple[str, ...] | None = None
+    needs: Mapping[str, str] | None = None
     attachments: Mapping[str, Path] = field(default_factory=dict)
     minutes: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
