@@ -4,7 +4,7 @@
 
     listing    which files there are, and their classes     similar   copies and near copies
     review     what a person left out or relabelled         split     train, validation, test
-    findings   what to know about them, in sentences
+    groups     which images belong together                 findings  what to know about them, in sentences
 
 The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
 """
@@ -15,8 +15,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from . import review
+from . import groups, review
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
@@ -24,20 +25,23 @@ from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
 from .similar import SMALL, group, perceptual_hash
-from .split import SplitRow, fingerprint, read_split, split, write_split
+from .split import SplitRow, columns_of, fingerprint, read_split, rows_of, split, write_split
 
 __all__ = [
     "SPLITS",
+    "Entry",
     "Finding",
     "Picture",
     "Scan",
     "SplitRow",
     "check_rows",
+    "columns_of",
     "count",
     "fingerprint",
     "quoted",
     "read_rows",
     "read_split",
+    "rows_of",
     "scan",
     "shown",
     "split",
@@ -54,31 +58,37 @@ EXTENSIONS = {
 }
 PICTURE_EXTENSIONS = frozenset(extension for every in EXTENSIONS.values() for extension in every)
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+GIVEN = ("label", "split", "user_group", "slices")  # what the user says of an image, whatever its file holds
 BATCH = 16  # files that a thread takes at a time
 
 
 def scan(
     root: str | Path,
     *,
-    entries: Iterable[Entry] | None = None,
+    entries: Iterable[tuple[Any, ...]] | None = None,
     progress: Progress | None = None,
     known: Mapping[str, Picture] | None = None,
     exclude: Sequence[str] = (),
     labels: Path | None = None,
+    group_by: str | None = None,
 ) -> Scan:
     """Read every picture once, on all cores, and say what was found.
 
     ``root`` is a folder with one folder per class, perhaps inside ``train/``, ``val/`` and ``test/``. With
-    ``entries``, rows of (ImageSource, Label, Split or ""), the files are those, and relative paths begin at
+    ``entries``, rows as in :class:`~.listing.Entry`, the files are those, and relative paths begin at
     ``root``. ``progress(done, total)`` is called as files are read. ``known`` has pictures of an earlier scan
     by path: a file of the same size and time of change is not read again. ``exclude`` names pictures to leave
-    out, and the CSV file ``labels`` (ImageSource, Label, NewLabel) gives some another class.
+    out, and the CSV file ``labels`` (ImageSource, Label, NewLabel) gives some another class. ``group_by`` says which
+    images belong together: ``folder``, ``column: NAME``, or a regular expression for the path, whose first capture
+    group, or whole match, names the group. Without it the column Group of a list decides.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
     """
     root = _checked(Path(root))
-    listing = list_folder(root) if entries is None else list_entries(root, entries)
+    rule = groups.read_rule(group_by)
+    listing = list_folder(root, nested=rule.nested) if entries is None else list_entries(root, entries)
+    rule = groups.apply(listing, rule, is_list=entries is not None)
     reviewed = review.apply(listing, exclude, review.read_patch(labels) if labels else ())
     read, reused = _read_all(root, listing, known or {}, progress)
     consistent, contradictions = conflicting_labels(read)
@@ -88,6 +98,7 @@ def scan(
     findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
     _check_trainable(root, listing, used, findings)
     findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    findings += groups.findings(used, rule)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
 
@@ -143,9 +154,9 @@ def _read_all(
 def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | PictureError | None:
     """Return the picture, or why it cannot be used, or None when the file does not claim to be one."""
     if known and (known.size, known.mtime_ns) == (candidate.size, candidate.mtime_ns):
-        if (known.label, known.split) != (candidate.label, candidate.split):
-            return replace(known, label=candidate.label, split=candidate.split, group="")
-        return known
+        given = {name: getattr(candidate, name) for name in GIVEN}
+        same = all(getattr(known, name) == value for name, value in given.items())
+        return known if same else replace(known, **given, group="", copies="")
     path = root / candidate.path
     try:
         if PurePosixPath(candidate.path).suffix.casefold() not in PICTURE_EXTENSIONS and not _begins_like(path):
@@ -154,8 +165,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | 
         opened = open_bytes(data, at_least=SMALL)
         return Picture(
             path=candidate.path,
-            label=candidate.label,
-            split=candidate.split,
+            **{name: getattr(candidate, name) for name in GIVEN},
             sha256=hashlib.sha256(data).hexdigest(),
             width=opened.width,
             height=opened.height,
