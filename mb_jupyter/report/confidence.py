@@ -22,7 +22,7 @@ class Confidence(Figures):
     @cached_property
     def calibration(self) -> pd.DataFrame:
         """Bins of the score with the share that is right in each: a reliability diagram as a table."""
-        return statistics.reliability(self.confidence, self.true == self.given, BINS)
+        return statistics.reliability(self.confidence, self.true == self.given, self.groups, BINS)
 
     @cached_property
     def scores_before(self) -> np.ndarray[Any, Any] | None:
@@ -36,7 +36,7 @@ class Confidence(Figures):
         if self.scores_before is None:
             return None
         confidence = self.scores_before[range(self.pictures), self.given]
-        return statistics.reliability(confidence, self.true == self.given, BINS)
+        return statistics.reliability(confidence, self.true == self.given, self.groups, BINS)
 
     @property
     def ece(self) -> float:
@@ -67,12 +67,12 @@ class Confidence(Figures):
     @cached_property
     def thresholds(self) -> pd.DataFrame:
         """What remains, and how right it is, when answers with a score below a threshold are ``unsure``."""
-        return statistics.at_thresholds(self.confidence, self.true == self.given, THRESHOLDS)
+        return statistics.at_thresholds(self.confidence, self.true == self.given, self.groups, THRESHOLDS)
 
     def at(self, threshold: float) -> pd.DataFrame:
         """Return the figures of every class when answers below ``threshold`` are ``unsure``.
 
-        Answered counts the answers that name the class; its unsure pictures count as not found in Recall.
+        Answered counts the answers that name the class; its unsure images count as not found in Recall.
         """
         import numpy as np
         import pandas as pd

@@ -1,24 +1,24 @@
-"""What the held-out pictures say about a model: how often it is right, where it is wrong, how sure one may be.
+"""What the test images say about a model: how often it is right, where it is wrong, how sure one may be.
 
-Everything here is counted on pictures that training never saw, and read from the files of the run, so that
+Everything here is counted on images that training never saw, and read from the files of the run, so that
 the same report can be made again at any time, by anybody. Each figure is made when it is first asked for.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import counted, elide, percent
 from mb_jupyter.errors import DataError, WorkspaceError
+from mb_jupyter.records import REPORT, read_fields
 
-from . import files, statistics
+from . import files, headline, intervals
 from .comparison import Comparison, compare_reports
 from .confidence import Confidence
+from .paired import paired
 from .suspects import COLUMNS, find_suspects, write_patch
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Report(Confidence):
-    """The evaluation of a model on its held-out pictures.
+    """The evaluation of a model on its test images.
 
     ``frame`` has the columns ``ImageSource, Label, Prediction`` and ``Score.<class>`` for every class;
     ``record`` is the run's ``report.json``, empty where there is none; ``folder`` is the run's, where the other
@@ -45,7 +45,7 @@ class Report(Confidence):
     ) -> Report:
         """Return the report on predictions; of a table with a column ``Split`` only the rows of ``test`` count.
 
-        Raises ``DataError`` when columns are missing, a class is unknown, or no picture is left.
+        Raises ``DataError`` when columns are missing, a class is unknown, or no image is left.
         """
         frame, classes = files.checked(frame)
         return cls(frame, classes, dict(record or {}), folder)
@@ -64,46 +64,26 @@ class Report(Confidence):
                 f"{folder} has no predictions.csv: its training has not come as far as the evaluation.",
                 "Wait until it ends (%mb_attach), or see why it failed (%mb_why).",
             )
-        record = files.read_record(folder / "report.json")
+        record = read_fields(folder, REPORT)
         return cls.from_frame(files.read_predictions(folder / "predictions.csv"), record, folder)
 
     # -- the whole ---------------------------------------------------------------------------------------
 
     @property
     def headline(self) -> str:
-        """The accuracy in one sentence."""
-        low, high = (f"{end * 100:.1f}" for end in self.interval)
-        return (
-            f"Accuracy {percent(self.accuracy)} on held-out pictures: {self.right:,} of {self.pictures:,} are right "
-            f"(95 % interval {low} to {high} %)."
-        )
+        """The accuracy with its interval, and what it does not tell."""
+        return headline.headline(self)
 
     @property
     def summary(self) -> str:
-        """The report in one sentence: accuracy, interval, pictures, classes, and the weakest class."""
-        low, high = (f"{end * 100:.1f}" for end in self.interval)
-        are = "is" if self.right == 1 else "are"
-        return (
-            f"Accuracy {percent(self.accuracy)} (95 % interval {low} to {high} %): {self.right:,} of "
-            f"{counted(self.pictures, 'held-out picture')} of {counted(len(self.classes), 'class', 'classes')} {are} "
-            f"right{self._weakest()}."
-        )
-
-    def _weakest(self) -> str:
-        worst = self.per_class.sort_values(["F1", "Recall"], kind="stable").iloc[0]
-        if self.right == self.pictures or math.isnan(worst["F1"]):
-            return ""
-        which = "one of the weakest classes" if (self.per_class["F1"] == worst["F1"]).sum() > 1 else "the weakest class"
-        right, support, answered = (int(worst[name]) for name in ("Right", "Support", "Answered"))
-        precision = f"{right:,} of {counted(answered, 'answer')} right" if answered else "never answered"
-        found = f"{right:,} of {support:,} found, {precision}"
-        return f"; {which} is {elide(str(worst.name), 40)} ({found}, F1 {worst['F1']:.2f})"
+        """The same in one sentence with the classes, and the weakest of them."""
+        return headline.summary(self)
 
     # -- labels ------------------------------------------------------------------------------------------
 
     @cached_property
     def suspects(self) -> pd.DataFrame:
-        """Training and validation pictures whose label looks wrong to heads that never saw them."""
+        """Training and validation images whose label looks wrong to heads that never saw them."""
         import pandas as pd
 
         frame = self.out_of_fold
@@ -113,18 +93,21 @@ class Report(Confidence):
 
     @cached_property
     def frozen_features(self) -> Report | None:
-        """The report on the frozen-features model on the same pictures; None without ``baselines.csv``."""
+        """The report on the frozen-features model on the same images; None without ``baselines.csv``."""
         if self.same_file("baselines.csv", "predictions.csv"):
             return self
         frame = self.predictions_in("baselines.csv")
         try:
-            return None if frame is None else Report.from_frame(frame)
+            if frame is None:
+                return None
+            known = dict(zip(self.frame["ImageSource"], self.group_names, strict=True))
+            return Report.from_frame(frame.assign(Group=frame["ImageSource"].map(known).fillna("")))
         except DataError:
             return None
 
     @cached_property
     def majority(self) -> tuple[str, int]:
-        """The most frequent class of the training pictures, and how many held-out ones it has right."""
+        """The most frequent class of the training images, and how many held-out ones it has right."""
         split = self.split
         labels = self.frame["Label"] if split is None else split["Label"][split["Split"] == "train"]
         counts = (labels if len(labels) else self.frame["Label"]).value_counts()
@@ -136,18 +119,44 @@ class Report(Confidence):
         """This model beside the frozen features and beside always answering the most frequent class."""
         import pandas as pd
 
-        name, hits = self.majority
-        rows = [("this model", self.right, self.pictures)]
-        if self.frozen_features is not None:
-            rows.append(("frozen features", self.frozen_features.right, self.frozen_features.pictures))
-        rows.append((f"always {name}", hits, self.pictures))
+        rows = [("this model", self.true == self.given, self.groups)]
+        if (frozen := self.frozen_features) is not None:
+            rows.append(("frozen features", frozen.true == frozen.given, frozen.groups))
+        name, _ = self.majority
+        rows.append((f"always {name}", (self.frame["Label"] == name).to_numpy(), self.groups))
         shares = [
-            (model, right, number, right / number, *statistics.wilson(right, number)) for model, right, number in rows
+            (model, int(right.sum()), len(right), float(right.mean()), *intervals.share(right, groups))
+            for model, right, groups in rows
         ]
         return pd.DataFrame(shares, columns=["Model", "Right", "Pictures", "Accuracy", "AccuracyLow", "AccuracyHigh"])
 
+    @cached_property
+    def lift(self) -> pd.DataFrame:
+        """How much more often this model is right than each baseline on the same images, by the paired test.
+
+        Baseline, Lift (of the share that is right), its 95 % interval Low and High, P.
+        """
+        import pandas as pd
+
+        name, _ = self.majority
+        rights = {f"always {name}": (self.frame["Label"] == name).to_numpy()}
+        frozen = self.frozen_features
+        if (
+            frozen is not None
+            and frozen is not self
+            and list(frozen.frame["ImageSource"]) == list(self.frame["ImageSource"])
+        ):
+            rights = {"frozen features": frozen.true == frozen.given, **rights}
+        here = self.true == self.given
+        rows = [
+            (one, float(here.mean() - right.mean()), *intervals.difference(right, here, self.groups),
+             paired(right, here, self.groups).p_value)
+            for one, right in rights.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["Baseline", "Lift", "Low", "High", "P"])
+
     def comparison(self, other: Report) -> Comparison:
-        """Compare with another run, usually an earlier one, on the pictures that both held out."""
+        """Compare with another run, usually an earlier one, on the images that both held out."""
         return compare_reports((other, self))
 
     @cached_property
@@ -159,7 +168,7 @@ class Report(Confidence):
             if folder.parent.name < self.folder.name and (folder.parent / "run.json").is_file():
                 try:
                     return Report.from_run(folder.parent)
-                except DataError:  # a damaged one, or one without held-out pictures
+                except DataError:  # a damaged one, or one without test images
                     continue
         return None
 
@@ -174,7 +183,7 @@ class Report(Confidence):
 
     @cached_property
     def thumbnails(self) -> dict[str, bytes]:
-        """The small pictures made so far, by ImageSource; empty for one that could not be opened."""
+        """The small images made so far, by ImageSource; empty for one that could not be opened."""
         return {}
 
     def drawn(self, name: str, draw: Callable[[], bytes]) -> bytes:
@@ -220,7 +229,7 @@ class Report(Confidence):
         """Write the suspect labels for review, for a training with ``labels: PATH``; return its path.
 
         ``NewLabel`` is empty, and an empty one changes nothing: fill in what is right. ``accept`` names the
-        pictures (ImageSource) whose suggestion is to stand there already. Corrections that this run was trained
+        images (ImageSource) whose suggestion is to stand there already. Corrections that this run was trained
         with are in it too.
         """
         return write_patch(Path(path), self.suspects, accept, self.corrections)

@@ -70,7 +70,7 @@ def document(report: Report) -> str:
 
 def comparison(compared: Comparison) -> Shown:
     """Return what ``%mb_compare`` leaves in the notebook."""
-    columns = ("Run", "Right of its own held-out pictures", "95 % interval")
+    columns = ("Run", "Right of its own test images", "95 % interval")
     rows = [
         (r.Run, sections.of(r.Right, r.Pictures), sections.ends(r.AccuracyLow, r.AccuracyHigh))
         for r in rows_of(compared.frame)
@@ -117,6 +117,6 @@ def _next(sheet: Sheet) -> Section:
 def _lost(sheet: Sheet) -> str:
     number = len(sheet.album.missing)
     if number < 2:
-        one = "1 picture could not be opened where the run found it; its name stands instead."
+        one = "1 image could not be opened where the run found it; its name stands instead."
         return paragraphs(one if number else "")
-    return paragraphs(f"{number:,} pictures could not be opened where the run found them; their names stand instead.")
+    return paragraphs(f"{number:,} images could not be opened where the run found them; their names stand instead.")

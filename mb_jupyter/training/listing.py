@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import TrainingError
+from .identity import Stamp
 from .pictures import count, quoted, shown
 
 SPLIT_NAMES = {
@@ -51,8 +52,7 @@ class Candidate:
     path: str
     label: str
     split: str
-    size: int
-    mtime_ns: int
+    stamp: Stamp
     folder: str = ""
     user_group: str = ""
     slices: tuple[tuple[str, str], ...] = ()
@@ -186,7 +186,7 @@ class _Walk:
             self.found.remark("unreadable", path, f"the file cannot be read ({error.strerror})")
             return
         if stat.S_ISREG(facts.st_mode):
-            files.append(Candidate(path, "", "", facts.st_size, facts.st_mtime_ns))
+            files.append(Candidate(path, "", "", Stamp.of(facts)))
         else:
             self.found.remark("not a picture", path, "it is a pipe, socket or device")
 
@@ -222,8 +222,7 @@ def list_entries(root: Path, entries: Iterable[tuple[Any, ...]]) -> Listing:
         if facts is None:
             found.remark("missing", path)
         elif path not in listed:
-            size, changed = facts.st_size, facts.st_mtime_ns
-            listed[path] = Candidate(path, label, split, size, changed, user_group=group, slices=slices)
+            listed[path] = Candidate(path, label, split, Stamp.of(facts), user_group=group, slices=slices)
         elif listed[path].label != label:
             found.remark("conflicting rows", path, f"listed as '{shown(listed[path].label)}' and '{shown(label)}'")
         elif group != listed[path].user_group:

@@ -20,7 +20,8 @@ class Picture:
 
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
     ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. ``phash`` is a perceptual
-    hash. ``user_group`` is the group that the user gave, else empty; ``copies`` is equal for copies, near copies and
+    hash. ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same
+    content. ``user_group`` is the group that the user gave, else empty; ``copies`` is equal for copies, near copies and
     copies of those. Images of one ``group`` are never parted: it joins both where they share an image. ``slices`` are
     the cells of the list's further columns, as (column, cell).
     """
@@ -36,9 +37,17 @@ class Picture:
     size: int
     mtime_ns: int
     group: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    settled: bool = False
     user_group: str = ""
     copies: str = ""
     slices: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What :class:`~.identity.Stamp` calls the identity of the file."""
+        return (self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def test_a_run_is_started_watched_and_stopped(lab: Lab, place: Path, tmp_path: P
     expect(step).to_contain_text("stage epoch")
     press(step, "Stop and keep")
     expect(step).to_contain_text("trees: stopped")
-    expect(step).to_contain_text("Accuracy 100.0 % on held-out pictures")
+    expect(step).to_contain_text("Accuracy 100.0 % on test images")
     expect(button(step, "Stop and keep")).to_have_count(0)
     expect(button(step, "Start")).to_be_enabled()
     lab.idle()

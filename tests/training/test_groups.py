@@ -263,7 +263,10 @@ def digest(*words: object) -> str:
 def made(groups: dict[str, dict[str, int]]) -> list[Picture]:
     """Return pictures without files: of every group how many images of which class."""
     rows = ((g, c, i) for g, counts in groups.items() for c, number in counts.items() for i in range(number))
-    return [Picture(f"{c}/{g}-{i}.jpg", c, "", digest(g, c, i), 8, 8, "JPEG", None, 1, 1, g, g) for g, c, i in rows]
+    return [
+        Picture(f"{c}/{g}-{i}.jpg", c, "", digest(g, c, i), 8, 8, "JPEG", None, 1, 1, g, user_group=g)
+        for g, c, i in rows
+    ]
 
 
 def shares(pictures: list[Picture]) -> dict[str, dict[str, int]]:
