@@ -167,7 +167,7 @@ def test_a_canceled_one_is_not_found(place, monkeypatch):
     run = start()
     run.cancel()
     assert run.state is RunState.CANCELED
-    with pytest.raises(TrainingFailed, match="was canceled"):
+    with pytest.raises(TrainingFailed, match="was cancelled"):
         run.wait()
     monkeypatch.delenv("STANDIN")
     assert start().wait().handle != run.handle
@@ -281,7 +281,7 @@ def test_stop_pressed_once_and_twice(place, monkeypatch, capsys):
     assert "Stopping: the batch is finished" in capsys.readouterr().out
     monkeypatch.setenv("STANDIN", "deaf")
     press(2)
-    with pytest.raises(TrainingFailed, match="was canceled"):
+    with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
     assert "Abandoned by a second Stop" in capsys.readouterr().out
 

@@ -62,14 +62,14 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     outcome = finetune(
         session, classifier, stages.opener(session, classifier, pictures), reserve=stages.reserve(session, pictures)
     )
-    stages.calibrated(session, classifier, pictures, outcome)
+    choices = stages.calibrated(session, classifier, pictures, outcome)
     scores, result = stages.evaluated(session, classifier, pictures)
     result |= outcome.facts()
     stages.exported(session, classifier, pictures, result)
     proof = stages.verified(session, classifier, pictures, scores)
     baseline.scored(session, choice, pictures, result["best_phase"])
     variants = quantise.variants(session, pictures)
-    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=variants)
+    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | variants)
 
 
 def _expected(error: Exception) -> TrainingError | None:
