@@ -201,7 +201,8 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     news = not status.state.is_terminal and not (status.message and status.message in moment.log_line)
     log = f"log: {moment.log_line}" if moment.log_line and news else ""
     for text, page in (
-        _outcome(moment), _strip(moment), _progress(moment), ("", curves), epoch_table(moment.epochs, moment.status.state.is_terminal),
+        _outcome(moment), _strip(moment), _progress(moment), ("", curves),
+        epoch_table(moment.epochs, moment.status.state.is_terminal),
         _data(moment), _network(moment), _proof(moment), (log, _faint(log) if log else ""), _following(moment),
         _as_of(moment),
     ):  # fmt: skip
