@@ -183,7 +183,7 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     """Return the view of one moment, complete as text and the same as HTML."""
     record, status = moment.record, moment.status
     clock = f", {duration(moment.seconds)}" if moment.seconds else ""
-    title = f"{record['experiment']}: {status.state}{clock}"
+    title = f"{record['experiment']}: {status.state.word}{clock}"
     lines, parts = [title], []
     if hint and not status.state.is_terminal:
         lines.append(hint)
@@ -311,7 +311,10 @@ def _outcome(moment: Moment) -> tuple[str, str]:
     """Return how it ended: the accuracy, or why there is none."""
     state, error, result = moment.status.state, moment.status.error or {}, moment.last("result")
     if state is RunState.CANCELED:
-        said = "Abandoned: no model is kept. Run the cell again to train anew."
+        said = (
+            f"Discarded: this run has no model. Its files are in {near(moment.folder)}; no command uses them. "
+            "Run the cell again to train again."
+        )
         return said, f"<div>{escape(said)}</div>"
     if state is RunState.FAILED:
         words = (("cause", ""), ("fix", "fix: "), ("alternative", "or: "))

@@ -47,7 +47,7 @@ class Plan:
             RunState.STARTING: "it would be shown while it goes on",
             RunState.RUNNING: "it would be shown while it goes on",
         }.get(state, "its report would be shown")
-        return f"The identical run {self.identical.handle} is {state}: {what}; --fresh would train anew."
+        return f"The identical run {self.identical.handle} is {state.word}: {what}; --fresh would train anew."
 
     def _values(self) -> list[tuple[str, object, str]]:
         config, origins = self.resolved.config, self.resolved.origins

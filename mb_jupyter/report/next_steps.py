@@ -1,6 +1,6 @@
 """What to do next, ranked by what it may gain: rules that follow from the figures, each with its count.
 
-A gain is a share of the held-out pictures, and at the most: what a step really brings is known after it. Steps
+A gain is a share of the test images, and at the most: what a step really brings is known after it. Steps
 that make no answer better, but more certain, quicker or cheaper, come last.
 """
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mb_jupyter.display import counted, elide, near, percent
 
 from .files import PATCH, is_figure
-from .statistics import paired, pictures_for, tendency
+from .intervals import images_for
+from .paired import paired
+from .statistics import tendency
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 MOST = 7  # steps
 SURE = 0.9  # the score from which a mistake makes one look at the label
 WIDE = 0.1  # of an interval that says little
-APART = 0.1  # accuracy on training pictures above that on validation pictures
+APART = 0.1  # accuracy on training images above that on validation images
 UNTRIED = 0.3  # of the mistakes, reckoned for a step of which nothing is known before it has been tried
 
 
 class Step(NamedTuple):
-    """One thing to do and what share of the pictures it may put right."""
+    """One thing to do and what share of the images it may put right."""
 
     gain: float
     sentence: str
@@ -41,14 +43,14 @@ def next_steps(report: Report) -> list[str]:
 
 def _at_most(report: Report, count: int) -> str:
     points = f"{100 * count / report.pictures:.1f} points"
-    return f"At most {count:,} more of {counted(report.pictures, 'picture')} would be right ({points})."
+    return f"At most {count:,} more of {counted(report.pictures, 'image')} would be right ({points})."
 
 
 def _leaking(report: Report) -> Iterator[Step]:
     if report.leaked:
         yield Step(
             1.0,
-            f"First mend the split: {report.leaked:,} of {counted(report.pictures, 'held-out picture')} "
+            f"First mend the split: {report.leaked:,} of {counted(report.pictures, 'test image')} "
             f"{'has a copy or near copy' if report.leaked == 1 else 'have copies or near copies'} in the training or "
             "validation part (the column Group of split.csv), so these figures flatter the model.",
         )
@@ -57,14 +59,14 @@ def _leaking(report: Report) -> Iterator[Step]:
 def _beats_nothing(report: Report) -> Iterator[Step]:
     name, hits = report.majority
     right = report.true == report.given
-    test = paired((report.frame["Label"] == name).to_numpy(), right)
+    test = paired((report.frame["Label"] == name).to_numpy(), right, report.groups)
     if (test.differ and test.second_only > test.first_only) or report.pictures < 20:
         return
     others = report.pictures - hits
     if test.too_few and report.right > hits and test.second_only >= others / 2:
         yield Step(
             1e-4,
-            f"Hold out more pictures of the other classes than {elide(name, 40)}: the model has "
+            f"Hold out more images of the other classes than {elide(name, 40)}: the model has "
             f"{test.second_only:,} of their {others:,} right, too few for any test to tell it from always answering "
             f"{elide(name, 40)}.",
         )
@@ -72,7 +74,7 @@ def _beats_nothing(report: Report) -> Iterator[Step]:
     yield Step(
         1.0,
         f"First look at the data: {report.right:,} of {report.pictures:,} right cannot be told from always "
-        f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the pictures.",
+        f"answering {elide(name, 40)} ({hits:,} right). See %mb_data, and whether the labels fit the images.",
     )
 
 
@@ -86,7 +88,7 @@ def _confused(report: Report) -> Iterator[Step]:
             a, b = elide(first, 40), elide(second, 40)
             yield Step(
                 count / report.pictures,
-                f"Give more pictures that show what tells {a} and {b} apart, or join the two classes if the difference "
+                f"Give more images that show what tells {a} and {b} apart, or join the two classes if the difference "
                 f"does not matter: {count:,} of the {counted(report.pictures - report.right, 'mistake')} take one for "
                 f"the other. "
                 f"{_at_most(report, count)}",
@@ -111,7 +113,7 @@ def _sure_mistakes(report: Report) -> Iterator[Step]:
         yield Step(
             count / report.pictures,
             f"Look at {count:,} of the {counted(len(report.mistakes), 'mistake')} with a score of {SURE:g} or more "
-            "(report.mistakes): the label may be wrong, or pictures of this kind may be missing from the training. "
+            "(report.mistakes): the label may be wrong, or images of this kind may be missing from the training. "
             f"{_at_most(report, count)}",
         )
 
@@ -126,8 +128,8 @@ def _small_classes(report: Report) -> Iterator[Step]:
         if has <= median / 2 and missed and row["Recall"] < report.accuracy:
             yield Step(
                 missed / report.pictures,
-                f"Add pictures of {elide(str(name), 40)}: it has {has:,} to train, the median class has {median:g}, "
-                f"and {missed:,} of its {counted(int(row['Support']), 'held-out picture')} "
+                f"Add images of {elide(str(name), 40)}: it has {has:,} to train, the median class has {median:g}, "
+                f"and {missed:,} of its {counted(int(row['Support']), 'test image')} "
                 f"{'is' if missed == 1 else 'are'} missed. "
                 f"{_at_most(report, missed)}",
             )
@@ -135,19 +137,19 @@ def _small_classes(report: Report) -> Iterator[Step]:
 
 def _are_wrong(report: Report) -> str:
     wrong = report.pictures - report.right
-    return f"{wrong:,} of {counted(report.pictures, 'held-out picture')} {'is' if wrong == 1 else 'are'} wrong"
+    return f"{wrong:,} of {counted(report.pictures, 'test image')} {'is' if wrong == 1 else 'are'} wrong"
 
 
 # what to do when a run has no epoch of fine-tuning, by the reason that the training program gave for it
 WITHOUT_TUNING = {
     "the recipe is features": "Train with `recipe: auto`: so far only the head was trained",
     "without validation pictures nothing would say whether it helps": (
-        "Give pictures to validate with (more of each class, or a larger `validation_fraction`): without them "
+        "Give images to validate with (more of each class, or a larger `validation_fraction`): without them "
         "nothing would say whether fine-tuning helps, so only the head was trained"
     ),
     "the frozen features make no mistake on the validation pictures": (
         "Train with `recipe: finetune`: fine-tuning was left out because the frozen features make no mistake on the "
-        "validation pictures"
+        "validation images"
     ),
     "a stop was asked for": "Train again without a Stop: it came before an epoch of fine-tuning had ended",
     "the time allowed is too short for an epoch": (
@@ -188,7 +190,7 @@ def _training(report: Report) -> Iterator[Step]:
         yield Step(
             0.0,
             f"Save the time of fine-tuning (`recipe: features`), or give it more: in {counted(len(tuned), 'epoch')} it "
-            "was never better than the frozen features on the validation pictures.",
+            "was never better than the frozen features on the validation images.",
         )
 
 
@@ -202,8 +204,8 @@ def _overfitted(report: Report) -> Iterator[Step]:
         wrong = (report.pictures - report.right) / report.pictures
         yield Step(
             UNTRIED * min(known - new, wrong),
-            f"Give more pictures, and more varied ones: {percent(known)} of {counts.get('train', 0):,} training "
-            f"pictures are right and {percent(new)} of {counts.get('validation', 0):,} validation pictures, so the "
+            f"Give more images, and more varied ones: {percent(known)} of {counts.get('train', 0):,} training "
+            f"images are right and {percent(new)} of {counts.get('validation', 0):,} validation images, so the "
             "model knows much of the training by heart.",
         )
 
@@ -216,12 +218,12 @@ def _unsure(report: Report) -> Iterator[Step]:
 
     found = report.recommended_threshold()
     if found and not is_figure(report.config.get("unsure_below")):
-        row: Any = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
+        row: Any = at_thresholds(report.confidence, report.true == report.given, report.groups, [found]).iloc[0]
         answered, wrong = int(row["Answered"]), int(row["Answered"] - row["Right"])
         yield Step(
             1e-3,
             f"Where a wrong answer costs more than none, train with `unsure_below: {found}`: {answered:,} of these "
-            f"{counted(report.pictures, 'picture')} would be answered, {wrong:,} of them wrongly; now it is "
+            f"{counted(report.pictures, 'image')} would be answered, {wrong:,} of them wrongly; now it is "
             f"{report.pictures - report.right:,} of {report.pictures:,}.",
         )
 
@@ -232,12 +234,12 @@ def _calibrated(report: Report) -> Iterator[Step]:
         return
     counts = report.reproducibility.get("counts") or {}
     number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
-    few = f": {counted(number, 'validation picture')} set them, and more would set them better" if number else ""
+    few = f": {counted(number, 'validation image')} set them, and more would set them better" if number else ""
     found = (
-        f"ECE {report.ece:.3f}, by chance up to {most:.3f} on {counted(report.pictures, 'picture')}"
+        f"ECE {report.ece:.3f}, by chance up to {most:.3f} on {counted(report.pictures, 'image')}"
         if report.ece > most
         else f"mean score {percent(float(report.confidence.mean()))}, right {percent(report.accuracy)} of "
-        f"{counted(report.pictures, 'picture')}, too {'sure' if leaning > 0 else 'unsure'} for chance"
+        f"{counted(report.pictures, 'image')}, too {'sure' if leaning > 0 else 'unsure'} for chance"
     )
     yield Step(1e-4, f"Take the scores with care ({found}){few}.")
 
@@ -247,8 +249,8 @@ def _absent(report: Report) -> Iterator[Step]:
     if absent:
         yield Step(
             1e-3,
-            f"Give more pictures to {counted(absent, 'class', 'classes')} of {len(report.classes):,} without a "
-            f"held-out picture: nothing is known of how often {'it is' if absent == 1 else 'they are'} found.",
+            f"Give more images to {counted(absent, 'class', 'classes')} of {len(report.classes):,} without a "
+            f"test image: nothing is known of how often {'it is' if absent == 1 else 'they are'} found.",
         )
 
 
@@ -258,8 +260,8 @@ def _too_few(report: Report) -> Iterator[Step]:
         return
     yield Step(
         1e-5,
-        f"Hold out more pictures to know more: {report.pictures:,} {'leaves' if report.pictures == 1 else 'leave'} the "
-        f"accuracy between {percent(low)} and {percent(high)}; about {pictures_for(report.accuracy, WIDE):,} would "
+        f"Hold out more images to know more: {report.pictures:,} {'leaves' if report.pictures == 1 else 'leave'} the "
+        f"accuracy between {percent(low)} and {percent(high)}; about {images_for(report.accuracy, WIDE):,} would "
         f"tell it to within {WIDE / 2 * 100:.0f} points.",
     )
 

@@ -1,4 +1,4 @@
-"""Labels that look wrong, by heads that never saw their picture; a file to review them in.
+"""Labels that look wrong, by heads that never saw their image; a file to review them in.
 
 No file of the user's is ever moved: what was reviewed is a list that the next training reads.
 """
@@ -25,7 +25,7 @@ PATCH_COLUMNS = ("ImageSource", "Label", "NewLabel", "Suggested", "LabelScore", 
 
 
 def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the pictures whose label confident learning doubts, the most doubtful first.
+    """Return the images whose label confident learning doubts, the most doubtful first.
 
     ``frame`` is ``out_of_fold.csv``. After Northcutt et al. 2021 (arXiv:1911.00068), by cleanlab.
     """
@@ -40,7 +40,7 @@ def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     frame = frame[known]
     scores = frame[columns].to_numpy(float)
     labels = pd.Categorical(frame["Label"], categories=list(classes)).codes.astype(int)
-    # both of cleanlab's ways to count must doubt a label: on few pictures one alone doubts too many
+    # both of cleanlab's ways to count must doubt a label: on few images one alone doubts too many
     issues = find_label_issues(labels, scores, filter_by="both", n_jobs=1)
     best = scores.argmax(axis=1)
     rows = np.flatnonzero(issues & (best != labels))
@@ -61,7 +61,7 @@ def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), earlier: Path | None = None) -> Path:
     """Write the suspects for review: ``NewLabel`` is empty, and an empty one changes nothing.
 
-    ``accept`` names pictures whose suggestion is taken over into ``NewLabel``. What was reviewed in the file
+    ``accept`` names images whose suggestion is taken over into ``NewLabel``. What was reviewed in the file
     before stays as it is, and so does what the run was trained with, in the file ``earlier``: a list that
     forgot it would bring the wrong labels back. ``Label`` is always that of the data themselves.
 
@@ -93,7 +93,7 @@ def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...
 
 
 def reviewed_in(path: Path) -> dict[str, tuple[str, ...]] | None:
-    """Return the rows of a list that somebody has decided, by picture; None when it cannot be read as one."""
+    """Return the rows of a list that somebody has decided, by image; None when it cannot be read as one."""
     try:
         rows = review.read_rows(path)
     except TrainingError:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
 
-from .evaluation import TARGET, Report
+from .confidence import TARGET
+from .evaluation import Report
 from .files import PATCH, is_figure, rows_of
+from .paired import paired
 from .pictures import framed
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
-from .statistics import BINS, at_thresholds, calibration_error_by_chance, paired, tendency
+from .statistics import BINS, at_thresholds, calibration_error_by_chance, tendency
 from .suspects import reviewed_in
 
 GOAL = f"{TARGET * 100:g} %"
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
-SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the suggested", "Picture")
+SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the suggested", "Image")
 
 
 def suspects(sheet: Sheet) -> Section:
@@ -24,11 +26,11 @@ def suspects(sheet: Sheet) -> Section:
         return said(title, "The run has no out_of_fold.csv, so its labels were not examined.")
     frame = report.suspects
     if frame.empty:
-        return said(title, f"None of {len(looked):,} labels of training and validation pictures looks wrong.")
+        return said(title, f"None of {len(looked):,} labels of training and validation images looks wrong.")
     look = "looks" if len(frame) == 1 else "look"
     sentence = (
-        f"{len(frame):,} of {len(looked):,} labels of training and validation pictures {look} wrong to models that "
-        "were fitted without the picture (confident learning, on frozen features). A suspicion is no proof: look at "
+        f"{len(frame):,} of {len(looked):,} labels of training and validation images {look} wrong to models that "
+        "were fitted without the image (confident learning, on frozen features). A suspicion is no proof: look at "
         "each."
     )
     patch = near(report.folder / PATCH) if report.folder else PATCH
@@ -83,7 +85,7 @@ def calibration(sheet: Sheet) -> Section:
          ends(r.AccuracyLow, r.AccuracyHigh))
         for r in rows_of(filled)
     ]  # fmt: skip
-    columns = ("Score", "Pictures", "Mean score", "Right", "95 % interval")
+    columns = ("Score", "Images", "Mean score", "Right", "95 % interval")
     drawn = report.drawn("reliability", lambda: reliability_diagram(bins, report.calibration_before))
     picture = image(drawn, reliability_diagram_alt(bins), style=ROUND)
     figures = details("The diagram as a table", table(columns, rows, right=(1, 2)))
@@ -99,7 +101,7 @@ def _calibrated(report: Report) -> list[str]:
     before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
     at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
     miss = (
-        f"Over {counted(report.pictures, 'picture')} the scores miss the share that is right by {report.ece:.3f} on "
+        f"Over {counted(report.pictures, 'image')} the scores miss the share that is right by {report.ece:.3f} on "
         f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}{at}."
     )
     leaning = tendency(report.confidence, report.true == report.given)
@@ -115,7 +117,7 @@ def _calibrated(report: Report) -> list[str]:
     )
     word = {
         1: "surer than they are right, by more than chance explains",
-        0: "as sure as they are right, as far as so many pictures can tell",
+        0: "as sure as they are right, as far as so many images can tell",
         -1: "right more often than they are sure, by more than chance explains",
     }[leaning]
     tends = (
@@ -159,20 +161,20 @@ def _advice(sheet: Sheet) -> list[str]:
     report = sheet.report
     found = report.recommended_threshold()
     if found is None:
-        sentence = f"No threshold makes {GOAL} of the answers right on these pictures."
+        sentence = f"No threshold makes {GOAL} of the answers right on these images."
     elif found == 0:
         sentence = (
-            f"For {GOAL} right no threshold is needed on these pictures: {of(report.right, report.pictures)} are "
+            f"For {GOAL} right no threshold is needed on these images: {of(report.right, report.pictures)} are "
             f"right without one (95 % interval {ends(*report.interval)})."
         )
     else:
-        row = at_thresholds(report.confidence, report.true == report.given, [found]).iloc[0]
+        row = at_thresholds(report.confidence, report.true == report.given, report.groups, [found]).iloc[0]
         unsure = report.pictures - int(row["Answered"])
         sentence = (
             f"Recommended for {GOAL} right: unsure below {found}. Then {of(row['Right'], row['Answered'])} of the "
             f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
-            f"{counted(report.pictures, 'picture')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
-            "on these same pictures, so expect a little less on others."
+            f"{counted(report.pictures, 'image')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
+            "on these same images, so expect a little less on others."
         )
     set_to = report.config.get("unsure_below")
     if is_figure(set_to):
@@ -186,7 +188,7 @@ def _advice(sheet: Sheet) -> list[str]:
 
 
 def baselines(sheet: Sheet) -> Section:
-    """Return what simpler models do on the same pictures."""
+    """Return what simpler models do on the same images."""
     report = sheet.report
     rows = [
         (elide(r.Model, 40), of(r.Right, r.Pictures), ends(r.AccuracyLow, r.AccuracyHigh))
@@ -202,21 +204,21 @@ def baselines(sheet: Sheet) -> Section:
 def _beside_frozen(sheet: Sheet) -> str:
     report, frozen = sheet.report, sheet.report.frozen_features
     if frozen is None:
-        return "The run has no baselines.csv, so the frozen features alone are not known on these pictures."
+        return "The run has no baselines.csv, so the frozen features alone are not known on these images."
     if frozen is report:
         tuned = sum(record.get("phase") == "finetune" for record in report.epochs)
-        better = "was not better on the validation pictures"
+        better = "was not better on the validation images"
         why = f"the fine-tuning ({counted(tuned, 'epoch')}) {better}" if tuned else "it was not fine-tuned"
         return f"This model is that of the frozen features: {why}."
     if list(frozen.frame["ImageSource"]) != list(report.frame["ImageSource"]):
-        return "baselines.csv is about other pictures than predictions.csv, so the two are not compared."
-    test = paired(frozen.true == frozen.given, report.true == report.given)
+        return "baselines.csv is about other images than predictions.csv, so the two are not compared."
+    test = paired(frozen.true == frozen.given, report.true == report.given, report.groups)
     counts = (
-        f"{counted(test.second_only, 'picture is', 'pictures are')} right only with fine-tuning, "
+        f"{counted(test.second_only, 'image is', 'images are')} right only with fine-tuning, "
         f"{test.first_only:,} only without ({test.chance})"
     )
     if not test.differ:
-        return f"Fine-tuning and frozen features are equal as far as these pictures can tell: {counts}."
+        return f"Fine-tuning and frozen features are equal as far as these images can tell: {counts}."
     return f"Fine-tuning made the model {'better' if test.second_only > test.first_only else 'worse'}: {counts}."
 
 
@@ -225,15 +227,15 @@ def _beside_majority(sheet: Sheet) -> str:
 
     report = sheet.report
     name, right = report.majority
-    test = paired(np.array(report.frame["Label"] == name), report.true == report.given)
+    test = paired(np.array(report.frame["Label"] == name), report.true == report.given, report.groups)
     always = f"always answering {elide(name, 40)}, a class that no other outnumbers in {_where(report)}"
     counts = f"{of(report.right, report.pictures)} against {of(right, report.pictures)}; {test.chance}"
     if test.differ and test.second_only > test.first_only:
         return f"The model is better than {always}: {counts}."
     if test.too_few and report.right > right:
-        return f"Too few pictures are right with one alone to tell whether the model is better than {always}: {counts}."
+        return f"Too few images are right with one alone to tell whether the model is better than {always}: {counts}."
     return f"Nothing shows that the model is better than {always}: {counts}."
 
 
 def _where(report: Report) -> str:
-    return "these pictures" if report.split is None else "the training pictures"
+    return "these images" if report.split is None else "the training images"

@@ -270,6 +270,7 @@ def _facts(session: Session, classifier: Classifier, parts: Parts, metrics: dict
         "fingerprint": settings.fingerprint,
         "architecture": classifier.backbone.name,
         "run": settings.run,
+        "tests": parts.counts["test"],
         "seed": settings.seed,
         "pictures": parts.counts,
         "unsure_below": settings.unsure_below,
@@ -295,7 +296,7 @@ def finished(
             f"The accuracy on the held-out pictures is {reached:.3f}, below min_accuracy {wanted:g}."
             if reached is not None
             else "There are no held-out pictures to show that min_accuracy is reached.",
-            "More pictures, more epochs or more minutes may help; the model and its report are in the run's folder.",
-            "Lower min_accuracy to accept this model.",
+            "More images, more epochs or more minutes may help. %mb_evaluate RUN shows the report of this run.",
+            "Lower min_accuracy to accept such a model.",
         )
     recorder.finish("stopped" if session.stopping() else "completed", "")
