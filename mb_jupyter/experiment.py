@@ -230,7 +230,14 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels, recheck=recheck)
+    return Dataset(
+        config.data,
+        progress=progress,
+        exclude=config.exclude or (),
+        labels=config.labels,
+        group=config.group,
+        recheck=recheck,
+    )
 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
@@ -278,6 +285,9 @@ def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     fingerprint = config.data if dataset is None else dataset.fingerprint
     told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    further = [] if dataset is None else sorted([p.sha256, p.slices] for p in dataset.pictures if p.slices)
+    if further:  # they change no number of the training, but what the report says
+        told.append(further)
     if config.backend == "azure":
         told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

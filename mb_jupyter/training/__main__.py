@@ -66,7 +66,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
         session, classifier, stages.opener(session, classifier, pictures), reserve=schedule.reserve(session)
     )
     schedule.settle(session, outcome.epoch)
-    stages.calibrated(session, classifier, pictures, outcome)
+    choices = stages.calibrated(session, classifier, pictures, outcome)
     scores, result = stages.evaluated(session, classifier, pictures)
     result |= outcome.facts()
     stages.exported(session, classifier, pictures, result)
@@ -74,7 +74,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     baseline.scored(session, choice, pictures, result["best_phase"])
     variants = quantise.variants(session, pictures)
     schedule.keep_paces(session, choice)
-    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=variants)
+    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | variants)
 
 
 def _expected(error: Exception) -> TrainingError | None:

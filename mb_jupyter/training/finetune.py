@@ -154,7 +154,7 @@ class _Epochs:
         trained = time.monotonic() - began
         try:
             with self.average.in_place():
-                loss, accuracy, weights = self._best_of_the_way(share)
+                loss, accuracy, raw, weights = self._best_of_the_way(share)
         except loop.StoppedError:
             return False
         better = loss < self.state["loss"]
@@ -167,6 +167,7 @@ class _Epochs:
             "phase": "finetune", "epoch": epoch, "train_loss": figures["loss"], "train_accuracy": figures["accuracy"],
             "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": self.schedule.get_last_lr()[0],
             "seconds": time.monotonic() - began, "pictures_per_second": count / trained, "best": better,
+            "validation_loss_raw": raw,
         })  # fmt: skip
         self._save()
         return True
@@ -174,16 +175,16 @@ class _Epochs:
     def _expect(self, epoch: int, began: float, done: int) -> None:
         """Tell how long the epochs still take: as long as the last one, until this one shows that it takes longer."""
         spent, share = time.monotonic() - began, done / self.per_epoch
-        each = max(self.state["seconds"] or 0.0, spent)
+        each = self.state["seconds"] or 0.0
         if share >= TELLING:
-            each = max(spent, (1 - share) * each + spent)
+            each = spent + (1 - share) * max(each, spent / share)
         recorder = self.session.recorder
         recorder.expect("epoch", (self.plan.epochs - epoch + 1) * each - spent, known=each > 0, most=True)
         if done:
             recorder.progress(epoch - 1)
 
-    def _best_of_the_way(self, share: dict[str, int]) -> tuple[float, float, dict[str, torch.Tensor]]:
-        """Return validation loss, accuracy and weights of the best point between pretrained and trained."""
+    def _best_of_the_way(self, share: dict[str, int]) -> tuple[float, float, float, dict[str, torch.Tensor]]:
+        """Return what ``_validate`` says of the best point between pretrained and trained, and its weights."""
         end, found = self.tail.trained(), []
         for way in WAYS:
             weights = {name: self.begin[name].lerp(weight, way) for name, weight in end.items()}
@@ -192,10 +193,11 @@ class _Epochs:
         self.tail.carry(end)
         return min(found, key=lambda point: point[0])
 
-    def _validate(self, share: dict[str, int]) -> tuple[float, float]:
-        """Return loss and accuracy on the validation pictures, the loss at its best temperature.
+    def _validate(self, share: dict[str, int]) -> tuple[float, float, float]:
+        """Return loss and accuracy on the validation images, the loss at its best temperature, and that at 1.
 
-        That is how the model will be exported, and what label smoothing does to the scores is undone by it.
+        The first is how the model may be exported, with what label smoothing does to the scores undone: it chooses.
+        The last is of the same kind as the training loss: it is for comparing the two.
         """
         plan = data.in_order(len(self.validation.pictures), self.plan.batch, **share)
         logits, labels = loop.evaluate(
@@ -206,7 +208,7 @@ class _Epochs:
         )
         loss, accuracy = calibrated(logits, labels)
         assert loss is not None and accuracy is not None  # without validation pictures there is no fine-tuning
-        return loss, accuracy
+        return loss, accuracy, cross_entropy(logits.double(), labels).item()
 
     def _advance(self, epoch: int, loss: float, better: bool, seconds: float) -> None:
         """Note how the epoch went. Patience counts from the lowest loss of the fine-tuning itself."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 # settings that change no number of the training, or do so only by what the pictures and the weights are
-INDIFFERENT = ("run", "cache", "weights", "min_accuracy", "unsure_below", "exclude", "labels")
+INDIFFERENT = ("run", "cache", "weights", "min_accuracy", "unsure_below", "exclude", "labels", "group")
 MINUTES_ON_A_PROCESSOR = 10.0
 
 

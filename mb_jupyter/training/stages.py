@@ -41,6 +41,7 @@ VARIANTS = 8  # augmentations of a picture whose frozen part is kept, when there
 MOST_WORKERS = 8
 ENOUGH = 512  # validation pictures to see whether the pictures have a top
 NO_TOP = 1.25  # the loss on turned pictures over that on upright ones: 1.14 and 0.97 without a top, 1.48 with one
+OUT_OF_FOLD, VALIDATION = "out_of_fold.csv", "validation.csv"  # scores of images that a model was not fitted on
 
 
 class Scores(NamedTuple):
@@ -129,20 +130,23 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
         classifier.head.set(fit)
         labels = torch.tensor([sample.label for sample in parts.validation])
         loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
-        # the validation pictures are few, and the penalty was chosen on them: a temperature from heads that were
-        # fitted without the picture has several times as many to go by, and flatters nothing
+        raw = fit.validation_loss if parts.validation else None
+        # the validation images are few, and the penalty was chosen on them: a temperature from heads that were
+        # fitted without the image has several times as many to go by, and flatters nothing
         assert fit.out_of_fold is not None
-        heat = calibrate.temperature(fit.out_of_fold, np.array([sample.label for sample in samples]))
+        found_heat = calibrate.cross_fitted(fit.out_of_fold, _labels(samples), _folds(session, samples))
+        heat = found_heat.temperature
+        recorder.say(found_heat.sentence())
         classifier.temperature.fill_(heat)
         seconds = time.monotonic() - began
         recorder.epoch({
             "phase": "features", "epoch": 0, "train_loss": fit.train_loss, "train_accuracy": fit.train_accuracy,
             "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": None, "seconds": seconds,
-            "pictures_per_second": len(samples) / seconds, "best": True,
+            "pictures_per_second": len(samples) / seconds, "best": True, "validation_loss_raw": raw,
         })  # fmt: skip
         if processes.rank() == 0:
-            unseen = session.output / "out_of_fold.csv"
-            folds.write(unseen, samples, parts.classes, _folds(session, parts), fit.out_of_fold / heat)
+            unseen = session.output / OUT_OF_FOLD
+            folds.write(unseen, samples, parts.classes, _folds(session, samples), fit.out_of_fold / heat)
             metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
@@ -151,7 +155,14 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             # copies: the state goes into later checkpoints too, when the head has been trained on
             head={name: value.clone() for name, value in classifier.head.state_dict().items()},
             start={"weight": torch.from_numpy(fit.train_weight), "bias": torch.from_numpy(fit.train_bias)},
-            frozen={"loss": loss, "accuracy": accuracy, "temperature": heat, "engine": engine, "any_way_up": free},
+            frozen={
+                "loss": loss,
+                "accuracy": accuracy,
+                "temperature": heat,
+                "engine": engine,
+                "any_way_up": free,
+                "calibration": found_heat.facts(OUT_OF_FOLD),
+            },
         )
     classifier.head.load_state_dict(session.state["head"])
     classifier.temperature.fill_(session.state["frozen"]["temperature"])
@@ -189,7 +200,7 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         indices[count:],
         len(parts.classes),
         late=late,
-        folds=_folds(session, parts),
+        folds=_folds(session, samples),
         seed=session.settings.seed,
         device=session.device,
         progress=progress,
@@ -197,16 +208,31 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
     )
 
 
-def _folds(session: Session, parts: Parts) -> Any:
-    return folds.assign([*parts.train, *parts.validation], session.settings.seed)
+def _folds(session: Session, samples: list[data.Sample]) -> Any:
+    return folds.assign(samples, session.settings.seed)
 
 
-def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> None:
-    """Set the temperature of a fine-tuned network from the validation pictures; the frozen features have their own."""
+def _labels(samples: list[data.Sample]) -> Any:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> dict[str, Any]:
+    """Set the temperature of a fine-tuned network from the validation images; the frozen features have their own.
+
+    Returns what ``report.json`` says of it, and the file of the scores on which choices are made: never test images.
+    """
     session.recorder.stage("calibrate", len(parts.validation), "Setting the temperature of the scores.")
-    if outcome.epoch:
-        logits, labels = score(session, classifier, parts.validation)
-        classifier.temperature.fill_(calibrate.temperature(logits.numpy(), labels.numpy()))
+    if not outcome.epoch:
+        (session.output / VALIDATION).unlink(missing_ok=True)  # of an earlier attempt, which had another model
+        return {"calibration": session.state["frozen"]["calibration"], "choices_from": OUT_OF_FOLD}
+    logits, _ = score(session, classifier, parts.validation)
+    found = calibrate.cross_fitted(logits.numpy(), _labels(parts.validation), _folds(session, parts.validation))
+    session.recorder.say(found.sentence())
+    classifier.temperature.fill_(found.temperature)
+    if processes.rank() == 0:
+        answers = (logits / found.temperature).softmax(1).numpy()
+        export.write_predictions(session.output / VALIDATION, parts.validation, parts.classes, answers)
+    return {"calibration": found.facts(VALIDATION), "choices_from": VALIDATION}
 
 
 def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, dict[str, Any]]:

@@ -181,18 +181,54 @@ def test_every_picture_of_the_training_has_scores_of_a_head_that_never_saw_it(fi
         assert row["Prediction"] == max(scores, key=lambda name: scores[name])
 
 
-def test_the_frozen_features_temperature_is_set_by_heads_that_never_saw_the_picture(
+def scores_of(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    names = [name.removeprefix("Score.") for name in rows[0] if name.startswith("Score.")]
+    scores = np.array([[float(row[f"Score.{name}"]) for name in names] for row in rows])
+    return scores, np.array([names.index(row["Label"]) for row in rows])
+
+
+def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(scores[np.arange(len(labels)), labels]).mean())
+
+
+def test_the_frozen_features_temperature_is_judged_by_heads_that_never_saw_the_image(
     code, pictures, tmp_path, monkeypatch
 ):
     program = Program(code, pictures, tmp_path / "run", seed=5, recipe="features")
     assert program.call(monkeypatch) == 0, program.log
-    rows = table(program.output / "out_of_fold.csv")
-    names = [name.removeprefix("Score.") for name in rows[0] if name.startswith("Score.")]
-    scores = np.array([[float(row[f"Score.{name}"]) for name in names] for row in rows])
-    labels = np.array([names.index(row["Label"]) for row in rows])
-    heat = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["temperature"]
-    assert heat != pytest.approx(1, abs=0.01)
-    assert temperature(np.log(scores) * heat, labels) == pytest.approx(heat, rel=1e-3)
+    scores, labels = scores_of(table(program.output / "out_of_fold.csv"))
+    report = json.loads((program.output / "report.json").read_text(encoding="utf-8"))
+    told, heat = report["calibration"], report["temperature"]
+    assert told["source"] == report["choices_from"] == "out_of_fold.csv" and told["images"] == len(labels)
+    assert told["temperature"] == pytest.approx(heat)
+    assert told["kept"] is (told["log_loss_after"] < told["log_loss_before"])
+    logits = np.log(scores) * heat
+    before = np.exp(logits - logits.max(1, keepdims=True))
+    assert told["log_loss_before"] == pytest.approx(log_loss(before / before.sum(1, keepdims=True), labels), rel=1e-3)
+    assert heat == pytest.approx(temperature(logits, labels) if told["kept"] else 1, rel=1e-3)
+    assert not (program.output / "validation.csv").exists()
+    assert f"Calibration is {'' if told['kept'] else 'not '}kept" in program.log
+
+
+def test_the_choices_about_a_fine_tuned_model_are_made_on_validation_images(finished):
+    report = json.loads((finished.output / "report.json").read_text(encoding="utf-8"))
+    tuned = report["best_phase"] == "finetune"
+    assert report["choices_from"] == report["calibration"]["source"]
+    assert report["choices_from"] == ("validation.csv" if tuned else "out_of_fold.csv")
+    assert (finished.output / "validation.csv").exists() is tuned
+    if tuned:
+        rows, split = table(finished.output / "validation.csv"), table(finished.output / "split.csv")
+        assert list(rows[0]) == list(table(finished.output / "predictions.csv")[0])
+        assert [row["ImageSource"] for row in rows] == [
+            row["ImageSource"] for row in split if row["Split"] == "validation"
+        ]
+        assert report["calibration"]["images"] == len(rows)
+        model = load(finished.output / "bestModel.onnx")
+        for row in rows[:3]:
+            told = model.predict(finished.data / row["ImageSource"]).scores
+            assert {name: float(row[f"Score.{name}"]) for name in told} == pytest.approx(told, abs=1e-3)
+    for record in finished.of("epoch"):
+        assert record["validation_loss_raw"] >= record["validation_loss"] - 1e-6  # one at 1, one at the best
 
 
 def test_a_variant_in_int8_is_measured_beside_the_model(finished):
