@@ -94,6 +94,13 @@ class Recorder:
             status = self.clock.status
             self.say(f"{status['stage']}: {done} of {status['total'] or '?'}")
 
+    def downloaded(self, done: int, total: int) -> None:
+        """Say how many bytes of the pretrained weights are here; cheap enough for every block."""
+        said = f"Downloading the pretrained weights{f' ({total / 1e6:,.0f} MB)' if total else ''}."
+        if self.status["message"] != said:
+            self.message(said)
+        self.progress(round(done / 1e6), round(total / 1e6) or None)
+
     def message(self, text: str) -> None:
         """Say in a sentence what is going on."""
         self.say(text)

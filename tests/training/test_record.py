@@ -182,3 +182,14 @@ def test_a_lost_tracking_server_does_not_lose_the_training(tmp_path, monkeypatch
     recorder.epoch(EPOCH)
     assert capsys.readouterr().out.count("MLflow no longer takes the metrics (ConnectionError: gone)") == 1
     assert len(records(tmp_path)) == 2
+
+
+def test_a_download_shows_how_far_it_is(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.downloaded(0, 98_000_000)
+    recorder.downloaded(49_000_000, 98_000_000)
+    said = recorder.status
+    assert said["message"] == "Downloading the pretrained weights (98 MB)."
+    assert (said["done"], said["total"]) == (49, 98)
+    recorder.downloaded(1_000_000, 0)  # a server that does not say how long the file is
+    assert recorder.status["message"] == "Downloading the pretrained weights."
