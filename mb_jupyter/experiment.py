@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, placement
+from . import __version__, placement, when
 from .backends import Job, RunState, open_backend
 from .backends.locks import starting
 from .errors import ConfigError, MBError
@@ -117,7 +117,7 @@ class Experiment:
         return None if found is None or found.state is RunState.FAILED else _as_it_stands(found)
 
     def _identical(self, identity: str) -> Run | None:
-        """Return the latest run with this identity that was not canceled."""
+        """Return the latest run with this identity that was not cancelled."""
         for run in self.runs:
             try:
                 same = run.record.get("identity") == identity
@@ -183,7 +183,7 @@ def train(
     ``settings`` are those of :class:`mb_jupyter.TrainConfig`: ``train(data="flowers", epochs=5)``.
     ``on_start`` gets the run as soon as there is one, long before it ends. With ``wait=False`` the run is
     returned as soon as it is begun. Raises ``ConfigError`` with every wrong setting, ``DataError``
-    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is canceled.
+    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is cancelled.
     """
     from .config import TrainConfig, resolve
 
@@ -233,7 +233,14 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels, recheck=recheck)
+    return Dataset(
+        config.data,
+        progress=progress,
+        exclude=config.exclude or (),
+        labels=config.labels,
+        group=config.group,
+        recheck=recheck,
+    )
 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
@@ -273,14 +280,20 @@ def _about(config: TrainConfig, dataset: Dataset | None) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     """Return what two runs share when the second would only repeat the first."""
-    from .config import FILES
+    from .config import FILES, LATER
 
     settings = config.program_settings()
+    for name in LATER:
+        if settings[name] == type(config).model_fields[name].default:
+            del settings[name]
     for name in FILES:  # what is in a file counts, not where it lies
         if settings[name] is not None:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     fingerprint = config.data if dataset is None else dataset.fingerprint
     told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    further = [] if dataset is None else sorted([p.sha256, p.slices] for p in dataset.pictures if p.slices)
+    if further:  # they change no number of the training, but what the report says
+        told.append(further)
     if config.backend == "azure":
         told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -320,7 +333,7 @@ def _as_it_stands(run: Run) -> Run:
 
 
 def _found(run: Run, state: RunState) -> str:
-    begun = str(run.record.get("created", ""))[:16].replace("T", " ")
+    begun = when.minute(run.record.get("created"))
     if state.is_terminal:
-        return f"Found the identical run of {begun} UTC, {state}: this is its result. --fresh trains anew."
-    return f"Found the identical run of {begun} UTC, which goes on: this is how it stands."
+        return f"Found the identical run of {begun}, {state.word}: this is its result. --fresh trains anew."
+    return f"Found the identical run of {begun}, which goes on: this is how it stands."

@@ -19,27 +19,33 @@ MAY_IMPORT = {
     "__init__": {"magics"},  # inside load_ipython_extension only; the lazy names are strings
     "errors": set(),
     "naming": set(),
+    "when": set(),
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "naming", "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
-        "errors", "cloud",
+        "naming", "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
+        "installation", "display", "errors", "cloud",
     },
     "panels": {
-        "records", "experiment", "run", "model", "sources", "report", "prediction", "export", "dataset", "workspace",
-        "config", "cloud", "training", "display", "plots", "errors",
+        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
-        "naming", "run", "records", "backends", "dataset", "workspace", "config", "cloud", "display", "errors",
+        "naming", "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
     },
-    "run": {"naming", "backends", "records", "export", "model", "report", "display", "plots", "workspace", "errors"},
-    "model": {"archive", "sources", "prediction", "training", "display", "errors"},
+    "run": {
+        "naming", "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace",
+        "when", "errors",
+    },
+    "seen": set(),
+    "standing": {"backends", "records", "display", "when", "errors"},
+    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"training", "errors"},
-    "sources": {"errors"},
-    "prediction": {"plots", "display"},
-    "export": {"naming", "archive", "records", "model", "report", "run", "training", "display", "errors"},
+    "sources": {"training", "errors"},
+    "prediction": {"plots", "seen", "display"},
+    "export": {"naming", "archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
-    "report": {"plots", "records", "training", "display", "errors"},
+    "report": {"plots", "records", "standing", "training", "display", "errors"},
     "config": {"naming", "backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"naming", "azureml", "display", "errors"},
@@ -55,11 +61,12 @@ MAY_IMPORT = {
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
-    "archive": {"preprocess"},
-    "export": {"preprocess", "errors"},
+    "sources": {"formats", "inputs", "errors"},
+    "archive": {"described"},
+    "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
     "report": {"preprocess", "errors", "review"},
-    "panels": {"preprocess", "errors"},
+    "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
 }
@@ -117,8 +124,8 @@ def test_imports_go_one_way(path: Path) -> None:
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
-    "datareport": "dataset", "live": "run", "history": "run", "recordshapes": "records", "completion": "magics",
-    "explain": "model", "rerun": "experiment",
+    "datareport": "dataset", "live": "run", "epochtable": "run", "history": "run", "recordshapes": "records",
+    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 
