@@ -22,13 +22,15 @@ from .backends import BACKENDS
 from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
 from .workspace import NAME, NAME_RULE
+from .yaml12 import plain
 
-__all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "resolve"]
+__all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "as_written", "resolve"]
 
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
 FILES = ("weights", "labels")  # settings that are the path of a file
 LISTS = ("exclude",)  # settings that may be a list
+SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|(?<!\{)\{([A-Za-z_]\w*)\}")  # $folder, ${folder}, {folder}
 IN_AZURE = ("azureml:", "/subscriptions/")
 CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
 
@@ -191,8 +193,8 @@ def resolve(
     ``line`` and ``defaults`` hold only what was set. ``namespace`` has the variables for ``{{name}}``.
     """
     problems: list[str] = []
-    reader = Reader(_known(), namespace or {}, problems, LISTS)
-    given = {key: (reader.insert(value, "the line"), "the line") for key, value in _flat(line).items()}
+    reader = Reader(_known(), namespace or {}, problems, LISTS, _texts())
+    given = {key: (reader.insert(as_written(key, value), "the line"), "the line") for key, value in _flat(line).items()}
     layers: list[Layer] = [
         {key: (value, "%config MBMagics") for key, value in _flat(defaults or {}).items()},
         reader.file(file) if file else {},
@@ -204,6 +206,7 @@ def resolve(
         merged |= layer
     if "experiment" not in merged and isinstance(merged.get("data", ("", ""))[0], str | os.PathLike):
         merged["experiment"] = (_slug(str(merged.get("data", ("", ""))[0])), "the name of the data")
+    problems += _not_inserted(merged, namespace or {})
     try:
         config = TrainConfig.model_validate(_nested({key: value for key, (value, _) in merged.items()}))
     except ValidationError as error:
@@ -221,6 +224,39 @@ def _known() -> Known:
         known[key] = str(field.description)
     known["azure"] = {key: str(field.description) for key, field in AzureConfig.model_fields.items()}
     return known
+
+
+@cache
+def _texts() -> frozenset[str]:
+    """Return the keys whose values are text: `data: 007` is a folder called 007."""
+    return frozenset(
+        f"{section}{key}"
+        for section, fields in (("", TrainConfig.model_fields), ("azure.", AzureConfig.model_fields))
+        for key, field in fields.items()
+        if field.annotation is Any or re.search(r"\bstr\b", str(field.annotation))
+    )
+
+
+def as_written(key: str, value: Any) -> Any:
+    """Return what a text outside of YAML means for a setting: the same as in a cell's body."""
+    return plain(value) if isinstance(value, str) and value and key not in _texts() else value
+
+
+def _not_inserted(merged: Layer, names: Mapping[str, Any]) -> list[str]:
+    """Return a problem for each path that names a variable as a shell or IPython would."""
+    problems = []
+    for key in ("experiment", "data", *FILES):
+        value, origin = merged.get(key, (None, ""))
+        found = SHELL_VARIABLE.search(value) if isinstance(value, str) and not os.path.lexists(value) else None
+        name = next(filter(None, found.groups()), "") if found else ""
+        if name in names:
+            problems.append(f"{origin}: `{key}` is `{value}`; write {{{{{name}}}}} to insert the variable `{name}`.")
+        elif name in os.environ:
+            problems.append(
+                f"{origin}: `{key}` is `{value}`; variables of the environment are not inserted: in Python, "
+                f'{name} = os.environ["{name}"], then write {{{{{name}}}}}.'
+            )
+    return problems
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,6 +305,15 @@ def _slug(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", plain.encode("ascii", "ignore").decode()).strip("-_") or "pictures"
 
 
+def _clock(key: str, value: Any) -> str:
+    """Return how to write a number of minutes that was written as a clock shows it."""
+    found = re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", value.strip()) if isinstance(value, str) else None
+    if not found or not key.endswith("minutes"):
+        return ""
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return f" for {value.strip()} write {hours * 60 + minutes + seconds / 60:.4g} (minutes);"
+
+
 def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[str]:
     """Return each of pydantic's findings as a sentence with its origin."""
     problems = []
@@ -292,7 +337,7 @@ def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[st
                 wrong = f"be {short(value)}"
             else:  # an item of a list
                 wrong = f"hold {'an empty item' if value is None else short(value)}"
-            hint = f" {said}" if said else ""
+            hint = f" {said}" if said else _clock(key, value)
             quotes = " (put it into quotes)" if found["type"] == "string_type" and value is not None else ""
             allowed = fields[name].description
             problems.append(f"{origin}: `{key}` cannot {wrong};{hint} allowed is {allowed}{quotes}.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.errors import TrainingError
     from .training.manifest import Finding, Picture
 
-INDEX_VERSION = 1  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 2  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -34,7 +34,8 @@ class Dataset:
     A table has the columns ``ImageSource`` and ``Label``, and ``Split`` (train, validation, test) if you
     like; relative paths begin at the CSV file's folder, or for a DataFrame at the current folder.
 
-    Every picture is opened once; what was found out is remembered, so that looking again takes no time.
+    Every picture is opened once; what was found out is remembered, so that looking again takes no time. A file
+    that may have changed is hashed again; with ``recheck`` every file is.
     ``exclude`` names pictures to leave out (``rose/1.jpg``); ``labels`` is the path of a ``labels.patch.csv``
     (ImageSource, Label, NewLabel) that gives some pictures another class; both are named in the findings.
     ``progress(done, total)`` is called while files are read. Raises :class:`~mb_jupyter.errors.DataError`
@@ -56,6 +57,7 @@ class Dataset:
         *,
         exclude: Sequence[str] = (),
         labels: str | Path | None = None,
+        recheck: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         from .training.errors import TrainingError
@@ -67,7 +69,15 @@ class Dataset:
             index = _index_file(root, entries is not None)
             known = _remembered(index)
             patch = Path(labels).expanduser().absolute() if labels is not None else None
-            found = scan(root, entries=entries, progress=progress, known=known, exclude=exclude, labels=patch)
+            found = scan(
+                root,
+                entries=entries,
+                progress=progress,
+                known=known,
+                recheck=recheck,
+                exclude=exclude,
+                labels=patch,
+            )
         except TrainingError as error:
             raise _translated(error) from None
         self.root = found.root
@@ -221,7 +231,7 @@ def _remembered(index: Path) -> dict[str, Picture]:
 
 def _sound(picture: Picture) -> bool:
     texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group)
-    numbers = (picture.width, picture.height, picture.size, picture.mtime_ns, picture.phash or 0)
+    numbers = (picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled)
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 
 

@@ -77,8 +77,7 @@ class Experiment:
         called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
-        dataset = _check(config, say)
-        identity = _identity(config, dataset)
+        dataset, identity = self._looked_at(config, say, fresh)
         if not fresh and (found := self._standing(identity)) is not None:
             return found
         says = ASKING if config.backend == "azure" else _looking(config)
@@ -98,6 +97,16 @@ class Experiment:
                 )
                 return found
             return _as_it_stands(found)
+
+    def _looked_at(self, config: TrainConfig, say: Say | None, fresh: bool) -> tuple[Dataset | None, str]:
+        """Return the data and the run's identity; after a failure, nothing that is remembered is believed."""
+        dataset = _check(config, say, recheck=fresh)
+        identity = _identity(config, dataset)
+        found = None if fresh or dataset is None else self._identical(identity)
+        if found is not None and found.state is RunState.FAILED:  # perhaps because an image changed unseen
+            dataset = _check(config, say, recheck=True)
+            identity = _identity(config, dataset)
+        return dataset, identity
 
     def _standing(self, identity: str) -> Run | None:
         """Return the identical run that there is nothing to begin for: it goes on, or has ended with its result."""
@@ -213,25 +222,25 @@ def checking(live: Live) -> Iterator[None]:
         raise
 
 
-def look(config: TrainConfig, say: Say | None = None) -> Dataset:
-    """Look at the pictures of a training, as it will see them."""
+def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) -> Dataset:
+    """Look at the pictures of a training, as it will see them; with ``recheck`` at the content of every one."""
     from .dataset import Dataset
 
     def progress(done: int, total: int | None = None) -> None:
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels, recheck=recheck)
 
 
-def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
+def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
     """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
     if config.weights is not None and not Path(config.weights).expanduser().is_file():
         raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
     if config.is_in_azure:
         placement.check(config, None)
         return None
-    dataset = look(config, say)
+    dataset = look(config, say, recheck=recheck)
     placement.check(config, dataset)
     return dataset
 
@@ -285,7 +294,7 @@ def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Place
         data=config.data if dataset is None else Path(dataset.root),
         files={"config.json": json.dumps(settings, indent=1, ensure_ascii=False)},
         processes=place.processes,
-        needs=None if dataset is None else tuple(picture.path for picture in dataset.pictures),
+        needs=None if dataset is None else {picture.path: picture.sha256 for picture in dataset.pictures},
         minutes=place.job_minutes,
         attachments=placement.sent_files(config) if config.backend == "azure" else {},
         options=place.options,

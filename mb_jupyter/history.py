@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
+from .records import REPORT, read_fields
 from .run import Run
 from .workspace import NAME, RUN_ID, Workspace
 
@@ -67,11 +67,8 @@ def _row(run: Run) -> tuple[str, ...]:
         record = run.record
     except WorkspaceError:  # one that was damaged does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
-    try:
-        report = json.loads((run.folder / "report.json").read_bytes())
-        accuracy, network = report.get("test_accuracy"), report.get("architecture")
-    except (OSError, ValueError, AttributeError):
-        accuracy = network = None
+    report = read_fields(run.folder, REPORT)
+    accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (
         run.handle,
         str(run.state),

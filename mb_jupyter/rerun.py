@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .display import card, counted, elide, escape, table, text_table
 from .errors import ConfigError, DataError
+from .records import REPORT, REPRODUCIBILITY, read_fields, read_run
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -35,7 +35,7 @@ class Rerun:
     @property
     def figures(self) -> list[tuple[str, float | None, float | None]]:
         """The figures of both reports: name, before, now."""
-        old, new = (_json(run.folder / "report.json") for run in (self.before, self.again))
+        old, new = (read_fields(run.folder, REPORT) for run in (self.before, self.again))
         return [(name, old.get(name), new.get(name)) for name in FIGURES]
 
     @property
@@ -146,7 +146,7 @@ def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
 
 
 def _surroundings(before: Path, now: Path) -> Iterator[str]:
-    old, new = ({**_json(folder / "run.json"), **_json(folder / "reproducibility.json")} for folder in (before, now))
+    old, new = ({**read_run(folder), **read_fields(folder, REPRODUCIBILITY)} for folder in (before, now))
     for key, name in MADE_BY.items():
         if old.get(key) != new.get(key):
             yield f"{name} was {old.get(key, 'not recorded')} and is {new.get(key, 'not recorded')}."
@@ -167,14 +167,6 @@ def _number(value: Any) -> str:
 def _difference(old: Any, new: Any) -> str:
     both = isinstance(old, int | float) and isinstance(new, int | float)
     return f"{new - old:+.3g}" if both else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _answers(folder: Path) -> dict[str, dict[str, str]]:

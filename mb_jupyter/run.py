@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,6 +13,7 @@ from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
 from .errors import AzureError, MBError, ModelError, TrainingFailed, WorkspaceError
 from .live import Live, Moment, how_to_stop, render
+from .records import read_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,16 +52,7 @@ class Run:
     @cached_property
     def record(self) -> Mapping[str, Any]:
         """What was written down when it was begun."""
-        try:
-            record = json.loads((self.folder / "run.json").read_bytes())
-            if isinstance(record, dict) and {"handle", "experiment", "id", "config"} <= record.keys():
-                return record
-            reason = "it is not the record of a run"
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "strerror", None) or error)
-        raise WorkspaceError(
-            f"The run in {self.folder} cannot be opened: run.json: {reason}.", "List the runs with %mb_runs."
-        )
+        return read_run(self.folder)
 
     @property
     def id(self) -> str:
@@ -92,7 +83,14 @@ class Run:
     @cached_property
     def backend(self) -> Backend:
         """Where it is carried out."""
-        return open_backend(str(self.record.get("backend", "local")))
+        name = str(self.record.get("backend", "local"))
+        try:
+            return open_backend(name)
+        except KeyError:
+            raise WorkspaceError(
+                f"{self.handle} was trained on the backend {name!r}, which this installation does not have.",
+                "Install the package that brings it, or open the run where it was trained.",
+            ) from None
 
     # -- how it stands ---------------------------------------------------------------------------------
 

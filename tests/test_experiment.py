@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import mb_jupyter
+from mb_jupyter import Dataset
 from mb_jupyter.backends import RunState
 from mb_jupyter.config import TrainConfig, resolve
 from mb_jupyter.errors import ConfigError, DataError, MBError, TrainingFailed
@@ -186,6 +187,30 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     assert run.state is RunState.COMPLETED
     epochs = again.metrics
     assert list(epochs["epoch"]) == [0, 1, 2], "an epoch that was done twice stands once"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_after_a_failure_what_is_remembered_of_the_images_is_not_believed(place, monkeypatch, fresh):
+    """A file system that hides changes makes the index wrong; the program finds out, and its advice has to work."""
+    true = Dataset("trees").fingerprint
+    (index,) = (place / "cache").rglob("index/*.json")
+    stored = json.loads(index.read_text())
+    for picture, row in zip(stored["pictures"], Dataset("trees").pictures, strict=True):
+        assert picture[-1] is row.settled
+        picture[-1] = True
+    wrong = stored["pictures"][0]
+    wrong[3] = "0" * 64
+    index.write_text(json.dumps(stored))
+    monkeypatch.setenv("STANDIN", "refuse")
+    run = start()
+    with pytest.raises(TrainingFailed):
+        run.wait(20)
+    assert run.record["fingerprint"] != true
+    monkeypatch.delenv("STANDIN")
+    again = start(fresh=fresh)
+    assert again.handle != run.handle and again.record["fingerprint"] == true
+    assert again.wait(20).state is RunState.COMPLETED
+    assert "0" * 64 not in index.read_text()
 
 
 def test_a_plan_changes_nothing(place):

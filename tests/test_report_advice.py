@@ -27,7 +27,7 @@ TUNED = {**FEATURES, "phase": "finetune", "epoch": 1}
 def reported(folder: Path, rows: list[tuple[str, str, float]], *epochs: dict[str, Any], **files: Any) -> Report:
     """Return the report on a run; ``files`` are JSON files of its folder, ``config`` what it was asked for."""
     write_run(folder, rows, config=files.pop("config", {}))
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in epochs))
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return Report.from_run(folder)

@@ -347,12 +347,12 @@ def test_curves_are_drawn_where_there_is_something_to_draw(tmp_path: Path) -> No
         {"event": "epoch", "phase": phase, "epoch": number, "train_loss": 0.5, "validation_loss": 0.4 - 0.1 * number,
          "validation_accuracy": 0.8, "best": True} for number, phase in enumerate(("features", "finetune"))
     ]  # fmt: skip
-    (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]))
+    (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]) + "\n")
     first = Report.from_run(folder)
     page = first._repr_mimebundle_()
     assert "without fine-tuning there is no curve to draw" in page["text/plain"]
     assert 'alt="Loss' not in page["text/html"]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in epochs))
     second = Report.from_run(folder)
     assert second.curves[["phase", "epoch"]].values.tolist() == [["features", 0], ["finetune", 1]]
     page = second._repr_mimebundle_()

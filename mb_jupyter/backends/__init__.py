@@ -58,7 +58,7 @@ class Job:
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
-    needs: tuple[str, ...] | None = None
+    needs: Mapping[str, str] | None = None
     attachments: Mapping[str, Path] = field(default_factory=dict)
     minutes: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

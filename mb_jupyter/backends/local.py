@@ -9,7 +9,6 @@ Files beside the program's own: ``owner.lock`` (held by the supervisor for as lo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mb_jupyter import records
 from mb_jupyter.errors import WorkspaceError
 
 from . import Job, RunState, Status, locks, supervise
@@ -98,10 +98,10 @@ class LocalBackend:
 
     def status(self, folder: Path) -> Status:
         """Tell what the program says of itself, corrected by what its process says."""
-        alive = not (folder / "exit.json").exists() and locks.is_owned(folder)
+        alive = records.read_ended(folder) is None and locks.is_owned(folder)
         # read after the process was looked at: it may have ended in between
-        ended = read_json(folder / "exit.json")
-        told = read_json(folder / "status.json") or {}
+        ended = records.read_ended(folder)
+        told = records.read_fields(folder, records.STATUS)
         if ended is None and alive:
             return _status(RunState.RUNNING if told else RunState.STARTING, told)
         if ended is None:
@@ -113,24 +113,12 @@ class LocalBackend:
         if (folder / "canceled").exists():
             return _status(RunState.CANCELED, told)
         # the first process may be ended before it can say why, by the failure of another
-        known = told if told.get("state") == "failed" else read_json(folder / "failed.json") or told
+        known = told if told.get("state") == "failed" else records.read_object(folder / "failed.json") or told
         return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
 
     def metrics(self, folder: Path) -> list[dict[str, Any]]:
         """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""
-        try:
-            lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-        except OSError:
-            return []
-        records = []
-        for line in lines:
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+        return records.read_metrics(folder)
 
     def log(self, folder: Path, lines: int | None = None) -> str:
         """Return ``log.txt``, or its last ``lines``."""
@@ -168,15 +156,6 @@ class LocalBackend:
         """Do nothing: the program has written its files here."""
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, None when there is no such file or it is not whole."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _command(job: Job, folder: Path) -> list[str]:
     """Return the job's command with this machine's Python and folders; torchrun for several processes."""
     places = {"data": str(job.data or ""), "output": str(folder)}
@@ -201,8 +180,7 @@ def _end(folder: Path) -> None:
     until = time.monotonic() + CANCEL_SECONDS
     while locks.is_owned(folder):
         # unknown just after the launch; only while the lock is held do the numbers belong to these processes
-        told = read_json(folder / "process.json") or {}
-        supervisor, program = (_process(told.get(name)) for name in ("pid", "program"))
+        supervisor, program = map(_process, records.read_processes(folder))
         family = [one for one in (program, *_children(program), *_children(supervisor)) if one is not None]
         # the supervisor lives on to write exit.json, unless it does not come to that
         if supervisor is not None and time.monotonic() > until:
@@ -213,11 +191,11 @@ def _end(folder: Path) -> None:
         psutil.wait_procs(family, timeout=0.1)
 
 
-def _process(pid: Any) -> psutil.Process | None:
+def _process(pid: int | None) -> psutil.Process | None:
     import psutil
 
     try:
-        return psutil.Process(pid) if isinstance(pid, int) and pid > 0 else None
+        return None if pid is None else psutil.Process(pid)
     except psutil.NoSuchProcess:
         return None
 

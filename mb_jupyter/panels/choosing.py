@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import percent
 from mb_jupyter.errors import MBError
+from mb_jupyter.records import REPORT, read_fields
 
 from . import parts
 
@@ -75,9 +75,6 @@ def opened(handle: str | None, file: str) -> Run | None:
 
 
 def _label(run: Run) -> str:
-    try:
-        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
-    except (OSError, ValueError, AttributeError):
-        accuracy = None
+    accuracy = read_fields(run.folder, REPORT).get("test_accuracy")
     figure = f", {percent(accuracy)}" if isinstance(accuracy, int | float) else ""
     return f"{run.experiment} / {run.id}{figure}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import DataError, WorkspaceError
+from mb_jupyter.records import REPORT, read_fields
 
 from . import files, headline, intervals
 from .comparison import Comparison, compare_reports
@@ -65,7 +66,7 @@ class Report(Confidence):
                 f"{folder} has no predictions.csv: its training has not come as far as the evaluation.",
                 "Wait until it ends (%mb_attach), or see why it failed (%mb_why).",
             )
-        record = files.read_record(folder / "report.json")
+        record = read_fields(folder, REPORT)
         return cls.from_frame(files.read_predictions(folder / "predictions.csv"), record, folder)
 
     # -- the whole ---------------------------------------------------------------------------------------

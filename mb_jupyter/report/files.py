@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from mb_jupyter.errors import DataError
+from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
 
 from . import reasons
 
@@ -84,31 +84,6 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples())
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return a JSON mapping."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # being written at this moment, or from before the evaluation
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of ``metrics.jsonl``; a torn line is skipped."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        found += [record] if isinstance(record, dict) else []
-    return found
-
-
 def is_table(data: object) -> bool:
     """Tell whether a run's ``data`` was a DataFrame, of which only a description is kept."""
     return str(data or "").startswith("a table of ")
@@ -154,7 +129,7 @@ class InFolder:
     @cached_property
     def run(self) -> dict[str, Any]:
         """What was written down when the run was begun (``run.json``)."""
-        return read_record(self.folder / "run.json") if self.folder else {}
+        return read_fields(self.folder, RUN) if self.folder else {}
 
     @property
     def name(self) -> str:
@@ -183,7 +158,7 @@ class InFolder:
     @cached_property
     def reproducibility(self) -> dict[str, Any]:
         """The run's ``reproducibility.json``."""
-        return read_record(self.folder / "reproducibility.json") if self.folder else {}
+        return read_fields(self.folder, REPRODUCIBILITY) if self.folder else {}
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
@@ -193,7 +168,7 @@ class InFolder:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """What the run told while it went on (``metrics.jsonl``)."""
-        return read_records(self.folder / "metrics.jsonl") if self.folder else []
+        return read_metrics(self.folder) if self.folder else []
 
     @property
     def not_tuned(self) -> str:
@@ -286,7 +261,7 @@ class InFolder:
     @property
     def state(self) -> str:
         """The state that the run's program has told last."""
-        status = read_record(self.folder / "status.json") if self.folder else {}
+        status = read_fields(self.folder, STATUS) if self.folder else {}
         return str(status.get("state") or "")
 
     def path(self, image_source: str) -> Path:

@@ -12,7 +12,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import PATCH, read_record
+from mb_jupyter.records import read_object
+
+from .files import PATCH
 from .intervals import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def write(report: Report) -> list[Path]:
     if folder is None or not report.ended:
         return []
     page, record, patch = folder / PAGE, folder / RECORD, folder / PATCH
-    if not page.is_file() or read_record(record).get("made_from") != made_from(report):
+    if not page.is_file() or (read_object(record) or {}).get("made_from") != made_from(report):
         report.to_html(page)
         report.to_json(record)  # the last: it says that the page is there
     if not patch.exists() and len(report.suspects):

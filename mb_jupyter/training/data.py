@@ -57,13 +57,13 @@ def decode(sample: Sample, size: int) -> Array:
         data = sample.path.read_bytes()
     except OSError as error:
         raise TrainingError(
-            f"The picture {sample.source} can no longer be read: {error.strerror or error}.",
-            "Put it back, or start a new run: it scans the pictures again.",
+            f"The image {sample.source} can no longer be read: {error.strerror or error}.",
+            "Put it back, or run the cell again: it reads every image again.",
         ) from error
     if hashlib.sha256(data).hexdigest() != sample.sha256:
         raise TrainingError(
-            f"The picture {sample.source} changed since the pictures were scanned.",
-            "Start a new run: it scans the pictures again and makes a new split.",
+            f"The image {sample.source} changed after the images were checked.",
+            "Run the cell again: it reads every image again and makes a new split.",
         )
     try:
         return preprocess.load(data, size)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import TrainingError
+from .identity import Stamp
 from .pictures import count, quoted, shown
 
 SPLIT_NAMES = {
@@ -36,8 +37,7 @@ class Candidate:
     path: str
     label: str
     split: str
-    size: int
-    mtime_ns: int
+    stamp: Stamp
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class _Walk:
         if label not in self.found.classes:
             self.found.classes.append(label)
         folders, files = self.look(folder)
-        self.found.candidates += [Candidate(f.path, label, split, f.size, f.mtime_ns) for f in files]
+        self.found.candidates += [Candidate(f.path, label, split, f.stamp) for f in files]
         self.nested += [inner for inner in folders if self._holds_files(inner)]
 
     def holds_only_folders(self, folder: str) -> bool:
@@ -150,7 +150,7 @@ class _Walk:
             self.found.remark("unreadable", path, f"the file cannot be read ({error.strerror})")
             return
         if stat.S_ISREG(facts.st_mode):
-            files.append(Candidate(path, "", "", facts.st_size, facts.st_mtime_ns))
+            files.append(Candidate(path, "", "", Stamp.of(facts)))
         else:
             self.found.remark("not a picture", path, "it is a pipe, socket or device")
 
@@ -185,7 +185,7 @@ def list_entries(root: Path, entries: Iterable[Entry]) -> Listing:
         if facts is None:
             found.remark("missing", path)
         elif path not in listed:
-            listed[path] = Candidate(path, label, split, facts.st_size, facts.st_mtime_ns)
+            listed[path] = Candidate(path, label, split, Stamp.of(facts))
         elif listed[path].label != label:
             found.remark("conflicting rows", path, f"listed as '{shown(listed[path].label)}' and '{shown(label)}'")
         else:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from . import review
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
+from .identity import is_settled
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
@@ -63,6 +64,7 @@ def scan(
     entries: Iterable[Entry] | None = None,
     progress: Progress | None = None,
     known: Mapping[str, Picture] | None = None,
+    recheck: bool = False,
     exclude: Sequence[str] = (),
     labels: Path | None = None,
 ) -> Scan:
@@ -71,8 +73,9 @@ def scan(
     ``root`` is a folder with one folder per class, perhaps inside ``train/``, ``val/`` and ``test/``. With
     ``entries``, rows of (ImageSource, Label, Split or ""), the files are those, and relative paths begin at
     ``root``. ``progress(done, total)`` is called as files are read. ``known`` has pictures of an earlier scan
-    by path: a file of the same size and time of change is not read again. ``exclude`` names pictures to leave
-    out, and the CSV file ``labels`` (ImageSource, Label, NewLabel) gives some another class.
+    by path: a file that is certainly the same (see ``identity``) is not read again, and in doubt only its hash is
+    taken; with ``recheck`` every file is in doubt. ``exclude`` names pictures to leave out, and the CSV file
+    ``labels`` (ImageSource, Label, NewLabel) gives some another class.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
@@ -80,7 +83,7 @@ def scan(
     root = _checked(Path(root))
     listing = list_folder(root) if entries is None else list_entries(root, entries)
     reviewed = review.apply(listing, exclude, review.read_patch(labels) if labels else ())
-    read, reused = _read_all(root, listing, known or {}, progress)
+    read, reused = _read_all(root, listing, known or {}, progress, recheck)
     consistent, contradictions = conflicting_labels(read)
     used, leaks = leaking_copies(consistent)
     if not (reused == len(known or {}) == len(used) and all(picture.group for picture in used)):
@@ -112,12 +115,12 @@ def _checked(root: Path) -> Path:
 
 
 def _read_all(
-    root: Path, listing: Listing, known: Mapping[str, Picture], progress: Progress | None
+    root: Path, listing: Listing, known: Mapping[str, Picture], progress: Progress | None, recheck: bool
 ) -> tuple[list[Picture], int]:
     """Return the usable pictures and how many of them were known; what is unusable becomes a remark."""
 
     def read_batch(batch: Sequence[Candidate]) -> list[Picture | PictureError | None]:
-        return [_read(root, candidate, known.get(candidate.path)) for candidate in batch]
+        return [_read(root, candidate, known.get(candidate.path), recheck) for candidate in batch]
 
     pictures: list[Picture] = []
     reused = done = 0
@@ -129,7 +132,7 @@ def _read_all(
         for candidate, result in zip(batch, results, strict=True):
             if isinstance(result, Picture):
                 pictures.append(result)
-                reused += result is known.get(candidate.path)
+                reused += _is_same(result, known.get(candidate.path))
             elif result is None:
                 listing.remark("not a picture", candidate.path)
             else:
@@ -140,32 +143,52 @@ def _read_all(
     return pictures, reused
 
 
-def _read(root: Path, candidate: Candidate, known: Picture | None) -> Picture | PictureError | None:
+def _is_same(picture: Picture, known: Picture | None) -> bool:
+    """Return whether a picture is what was known, so that its group is known as well."""
+    facts = (picture.sha256, picture.label, picture.split)
+    return known is not None and facts == (known.sha256, known.label, known.split)
+
+
+def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool) -> Picture | PictureError | None:
     """Return the picture, or why it cannot be used, or None when the file does not claim to be one."""
-    if known and (known.size, known.mtime_ns) == (candidate.size, candidate.mtime_ns):
-        if (known.label, known.split) != (candidate.label, candidate.split):
-            return replace(known, label=candidate.label, split=candidate.split, group="")
-        return known
+    if known and known.settled and not recheck and known.identity == candidate.stamp.identity:
+        return _relabelled(known, candidate)
     path = root / candidate.path
     try:
         if PurePosixPath(candidate.path).suffix.casefold() not in PICTURE_EXTENSIONS and not _begins_like(path):
             return None
+        settled = is_settled(candidate.stamp, path)
         data = read_bytes(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        size, mtime_ns, ctime_ns, inode = candidate.stamp.identity
+        if known and known.sha256 == sha256 and known.size == size:
+            same = replace(known, mtime_ns=mtime_ns, ctime_ns=ctime_ns, inode=inode, settled=settled)
+            return _relabelled(same, candidate)
         opened = open_bytes(data, at_least=SMALL)
         return Picture(
             path=candidate.path,
             label=candidate.label,
             split=candidate.split,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             width=opened.width,
             height=opened.height,
             format=opened.format,
             phash=perceptual_hash(opened.image),
-            size=candidate.size,
-            mtime_ns=candidate.mtime_ns,
+            size=size,
+            mtime_ns=mtime_ns,
+            ctime_ns=ctime_ns,
+            inode=inode,
+            settled=settled,
         )
     except PictureError as error:
         return error
+
+
+def _relabelled(known: Picture, candidate: Candidate) -> Picture:
+    """Return a known picture with the label and the part that it has now."""
+    if (known.label, known.split) == (candidate.label, candidate.split):
+        return known
+    return replace(known, label=candidate.label, split=candidate.split, group="")
 
 
 def _begins_like(path: Path) -> bool:

@@ -20,6 +20,7 @@ class Picture:
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
     ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. Pictures of one
     ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash.
+    ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same content.
     """
 
     path: str
@@ -33,6 +34,14 @@ class Picture:
     size: int
     mtime_ns: int
     group: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    settled: bool = False
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What :class:`~.identity.Stamp` calls the identity of the file."""
+        return (self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)

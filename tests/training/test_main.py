@@ -384,7 +384,7 @@ def test_a_picture_changed_since_the_split_is_named(finished, code, pictures, tm
     shutil.copy(finished.output / "split.csv", program.output)
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "wide" / "7.png")
     assert program.call(monkeypatch) == 2, program.log
-    assert program.status["error"]["cause"] == "The picture wide/7.png changed since the pictures were scanned."
+    assert program.status["error"]["cause"] == "The image wide/7.png changed after the images were checked."
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")
@@ -399,7 +399,7 @@ def test_what_ends_the_second_process_is_told_by_the_run(finished, code, picture
     told = [json.loads((program.output / name).read_bytes()) for name in ("status.json", "failed.json")]
     assert program.status["state"] == "failed", program.log
     for each in told:
-        assert each["error"]["cause"] == f"The picture {trained[1]} changed since the pictures were scanned."
+        assert each["error"]["cause"] == f"The image {trained[1]} changed after the images were checked."
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")

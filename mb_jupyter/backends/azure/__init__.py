@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.backends import Job, RunState, Status
-from mb_jupyter.backends.local import LocalBackend, read_json
+from mb_jupyter.backends.local import LocalBackend
 from mb_jupyter.errors import AzureError
+from mb_jupyter.records import read_object
 
 from .fetch import adopt
 from .folder import RunFolder
@@ -175,7 +176,7 @@ class AzureBackend(LocalBackend):
 
 def adopt_job(workspace: str, job: str, root: Path) -> Path:
     """Return a folder in the local workspace ``root`` for a job that another machine has submitted."""
-    chosen = read_json(root / "azure.json") or {}
+    chosen = read_object(root / "azure.json") or {}
     if str(chosen.get("workspace", "")).casefold() != workspace.casefold():
         now = f"the one chosen here is {chosen['workspace']}" if chosen.get("workspace") else "none is chosen here yet"
         raise AzureError(

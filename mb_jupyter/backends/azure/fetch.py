@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.backends.local import read_json
 from mb_jupyter.errors import AzureError
+from mb_jupyter.records import read_object
 
 from .folder import FACTS, RunFolder, write_json
 
@@ -50,7 +50,7 @@ def _ended(folder: RunFolder, store: Store) -> Mapping[str, Any]:
     if content is None:  # a node that went away has written none
         return {}
     (folder.path / "ended.json").write_bytes(content)
-    return read_json(folder.path / "ended.json") or {}
+    return read_object(folder.path / "ended.json") or {}
 
 
 def _wanted(name: str) -> bool:
@@ -129,7 +129,7 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
     for name, content in kept.items():
         if content:
             (folder / name).write_bytes(content)
-    facts = read_json(folder / FACTS) or {}
+    facts = read_object(folder / FACTS) or {}
     # a job that was begun again after a failure has another name than the handle
     write_json(
         folder / FACTS,
