@@ -141,11 +141,13 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """How good it is on the held-out pictures."""
-        from .report import Report
+        """How good it is on the test images."""
+        from .report import Report, untested
 
         if not (self.folder / "predictions.csv").exists():
             state = self.state
+            if state.has_model and self._has_no_test_images:
+                raise ModelError(*untested(self.folder))
             raise ModelError(
                 f"{self.handle} has not been evaluated: it is {state}.",
                 "Train again." if state.is_terminal else "Wait for its end, with run.wait() or %mb_attach.",
@@ -324,6 +326,10 @@ class Run:
         if status.state.is_terminal and (self.folder / "predictions.csv").exists():
             with contextlib.suppress(MBError):  # a damaged file does not hide the rest
                 headline = self.report.headline
+        elif status.state.has_model and self._has_no_test_images:
+            from .report import untested
+
+            headline = " ".join(untested(self.folder))
         return Moment(
             self.record,
             self.folder,
@@ -333,6 +339,11 @@ class Run:
             tuple(notes or self.notes),
             headline,
         )
+
+    @property
+    def _has_no_test_images(self) -> bool:
+        results = [record for record in self.backend.metrics(self.folder) if record.get("event") == "result"]
+        return bool(results) and results[-1].get("test_accuracy") is None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         moment = self._moment()

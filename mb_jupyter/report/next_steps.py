@@ -89,10 +89,9 @@ def _beats_nothing(report: Report) -> Iterator[Step]:
     others = report.pictures - hits
     if test.too_few and report.right > hits and test.second_only >= others / 2:
         there = sum(one.groups for label, one in report.learned_from.items() if label != name)
-        what = "Hold out more images" if there >= 2 * FEWEST else "Add images"
-        only = (
-            f", and there are only {counted(there, 'group')} more" if report.learned_from and there < 2 * FEWEST else ""
-        )
+        spare = there >= 2 * FEWEST  # what is held out trains no longer
+        what = "Hold out more images" if spare else "Add images"
+        only = f"; there are only {there:,} more in all" if report.learned_from and not spare else ""
         yield Step(
             "baseline_untold",
             0,

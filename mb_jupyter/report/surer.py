@@ -70,7 +70,7 @@ def _absent(report: Report) -> Iterator[Step]:
         f"{'Hold out' if enough else 'Add'} images of {', '.join(has)}{more}: no test image shows "
         f"{'it' if len(absent) == 1 else 'them'}, so nothing is known of how often "
         f"{'it is' if len(absent) == 1 else 'they are'} found."
-        + ("" if enough else f" A class is tested from {IN_ALL_PARTS} images on that are no copies of each other."),
+        + ("" if enough else f" A class needs at least {IN_ALL_PARTS} that are not copies of each other."),
     )
 
 

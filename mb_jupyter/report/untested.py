@@ -24,10 +24,12 @@ def untested(folder: Path) -> tuple[str, str]:
     has = _Untested(folder).learned_from
     every = f": all {sum(one.images for one in has.values()):,} images were used for training" if has else ""
     few = [f"{elide(name, 40)} has {one.groups:,}" for name, one in has.items() if one.groups < IN_ALL_PARTS]
-    more = f" and {counted(len(few) - NAMED, 'more class has', 'more classes have')} too few" if len(few) > NAMED else ""
+    more = (
+        f" and {counted(len(few) - NAMED, 'more class has', 'more classes have')} too few" if len(few) > NAMED else ""
+    )
     named = f" ({', '.join(few[:NAMED])}{more})" if few else ""
     return (
-        f"No image was held out as a test image, so there is no accuracy{every}.",
-        f"Add images: a class is tested from {IN_ALL_PARTS} images on that are no copies of each other{named}. Then run "
-        "the cell again.",
+        f"No image was held out for testing, so there is no accuracy{every}.",
+        f"Add images: a class needs at least {IN_ALL_PARTS} that are not copies of each other, so that one can be a "
+        f"test image{named}. Then run the cell again.",
     )
