@@ -261,5 +261,5 @@ def _card(path: Path, files: dict[str, bytes], said: dict[str, str], facts: dict
         raise ModelError(f"{path} is damaged: {CARD} is not an object of names and values.", AGAIN)
     # where both say something, the network's own metadata counts: it cannot be parted from its weights
     known = {key: _json(path, f"{key} in its metadata", said[key]) for key in ("metrics", "versions") if key in said}
-    plain = {key: said[key] for key in ("fingerprint", "architecture", "run") if key in said}
+    plain = {key: said[key] for key in ("fingerprint", "architecture", "run", "tests") if key in said}
     return {**card, **facts, **known, **plain}

@@ -98,6 +98,9 @@ class TrainConfig(BaseModel):
     unsure_below: float | None = Field(None, gt=0, lt=1, description="a score between 0 and 1, such as 0.6")
     exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
+    group: str | None = Field(
+        None, description="a regular expression for the paths of images, folder, or column: NAME (in quotes)"
+    )
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
     azure: AzureConfig = Field(default_factory=lambda: AzureConfig.model_validate({}), description="where in Azure")
@@ -113,6 +116,19 @@ class TrainConfig(BaseModel):
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("group")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        if value is None or re.match(r"\s*column\s*:", value, re.IGNORECASE):
+            return value
+        if not value.strip():
+            raise ValueError("")
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"it is no regular expression ({error}).") from None
+        return value
 
     @field_validator("experiment")
     @classmethod

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, placement
+from . import __version__, placement, when
 from .backends import Job, RunState, open_backend
 from .backends.locks import starting
 from .errors import ConfigError, MBError
@@ -114,7 +114,7 @@ class Experiment:
         return None if found is None or found.state is RunState.FAILED else _as_it_stands(found)
 
     def _identical(self, identity: str) -> Run | None:
-        """Return the latest run with this identity that was not canceled."""
+        """Return the latest run with this identity that was not cancelled."""
         for run in self.runs:
             try:
                 same = run.record.get("identity") == identity
@@ -180,7 +180,7 @@ def train(
     ``settings`` are those of :class:`mb_jupyter.TrainConfig`: ``train(data="flowers", epochs=5)``.
     ``on_start`` gets the run as soon as there is one, long before it ends. With ``wait=False`` the run is
     returned as soon as it is begun. Raises ``ConfigError`` with every wrong setting, ``DataError``
-    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is canceled.
+    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is cancelled.
     """
     from .config import TrainConfig, resolve
 
@@ -230,7 +230,14 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels, recheck=recheck)
+    return Dataset(
+        config.data,
+        progress=progress,
+        exclude=config.exclude or (),
+        labels=config.labels,
+        group=config.group,
+        recheck=recheck,
+    )
 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
@@ -278,6 +285,9 @@ def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     fingerprint = config.data if dataset is None else dataset.fingerprint
     told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    further = [] if dataset is None else sorted([p.sha256, p.slices] for p in dataset.pictures if p.slices)
+    if further:  # they change no number of the training, but what the report says
+        told.append(further)
     if config.backend == "azure":
         told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -317,7 +327,7 @@ def _as_it_stands(run: Run) -> Run:
 
 
 def _found(run: Run, state: RunState) -> str:
-    begun = str(run.record.get("created", ""))[:16].replace("T", " ")
+    begun = when.minute(run.record.get("created"))
     if state.is_terminal:
-        return f"Found the identical run of {begun} UTC, {state}: this is its result. --fresh trains anew."
-    return f"Found the identical run of {begun} UTC, which goes on: this is how it stands."
+        return f"Found the identical run of {begun}, {state.word}: this is its result. --fresh trains anew."
+    return f"Found the identical run of {begun}, which goes on: this is how it stands."

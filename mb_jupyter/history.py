@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from . import when
+from .backends import RunState
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
 from .records import REPORT, read_fields
 from .run import Run
+from .standing import Use
 from .workspace import NAME, RUN_ID, Workspace
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ SHOWN = 50  # runs that a list shows
 class Runs(Sequence[Run]):
     """Runs, the latest first. Shows itself as a table; ``frame`` has every column of all of them."""
 
-    COLUMNS = ("Handle", "State", "Begun (UTC)", "Accuracy", "Architecture", "Data")
+    COLUMNS = ("Handle", "State", "Begun", "Accuracy", "Architecture", "Data")
 
     def __init__(self, runs: Sequence[Run], where: str) -> None:
         self._runs = list(runs)
@@ -67,12 +70,13 @@ def _row(run: Run) -> tuple[str, ...]:
         record = run.record
     except WorkspaceError:  # one that was damaged does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
-    report = read_fields(run.folder, REPORT)
+    state = run.state
+    report = read_fields(run.folder, REPORT) if state is not RunState.CANCELED else {}
     accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (
         run.handle,
-        str(run.state),
-        str(record.get("created", "")).replace("T", " ")[:19],
+        state.word,
+        when.minute(record.get("created")),
         percent(accuracy) if isinstance(accuracy, float | int) else "",
         str(network or run.config.get("architecture", "")),
         str(record.get("data", "")),
@@ -117,7 +121,14 @@ def compare(*runs: str | Run | Sequence[str | Run], workspace: Workspace | None 
     from .report import compare_reports
 
     named = [one for given in runs for one in ([given] if isinstance(given, str | Run) else given)]
-    reports = [attach(one, workspace).report for one in named]
+    found = [chosen(one, "report", workspace) for one in named]
+    for run in found:
+        if len(found) > 1 and sum(run.folder == other.folder for other in found) > 1:
+            raise WorkspaceError(
+                f"{run.handle} is named twice; a run is not compared with itself.",
+                "Name two different runs: %mb_runs lists them. One alone is compared with the run before it.",
+            )
+    reports = [run.report for run in found]
     if len(reports) == 1 and reports[0].previous is not None:
         reports.insert(0, reports[0].previous)
     return compare_reports(reports)
@@ -142,13 +153,30 @@ def going_on(name: str | Run | None = None, workspace: Workspace | None = None) 
     )
 
 
-def latest_with(file: str, workspace: Workspace | None = None) -> Run:
-    """Return the latest run that has left a file, such as ``bestModel.onnx``."""
+def latest_with(use: Use, workspace: Workspace | None = None, experiment: str | None = None) -> Run:
+    """Return the latest run whose ``model`` or ``report`` may be used, of all or of one experiment."""
     place = workspace or Workspace.local()
-    for folder in place.runs():
-        if (folder / file).exists() and (folder / "run.json").exists():
-            return Run(folder)
-    raise WorkspaceError(f"No run in {place.root} has left a {file} yet.", "Train with %%mb_train.")
+    for folder in place.runs(experiment):
+        run = Run(folder)
+        if (folder / "run.json").exists() and run.standing.offers(use):
+            return run
+    where = f"experiment {experiment}" if experiment else str(place.root)
+    raise WorkspaceError(f"No run in {where} has a {use} yet.", "Train with %%mb_train; %mb_runs lists the runs.")
+
+
+def chosen(name: str | Run | None, use: Use, workspace: Workspace | None = None) -> Run:
+    """Return the run that was named, for its ``model`` or ``report``; by an experiment's name or none the latest.
+
+    An experiment whose runs all lack it gives its latest, which then says why.
+    """
+    if isinstance(name, Run) or (name is not None and ("://" in name or RUN_ID.fullmatch(name))):
+        return attach(name, workspace)
+    try:
+        return latest_with(use, workspace, name)
+    except WorkspaceError:
+        if name is None:
+            raise
+        return attach(name, workspace)
 
 
 def _by_handle(handle: str, place: Workspace) -> Run:

@@ -20,7 +20,7 @@ UNSET = {
     "weights": "those of the architecture", "max_minutes": "10 on a processor, no limit on a GPU",
     "batch_size": "chosen by the program", "learning_rate": "chosen by the program", "min_accuracy": "none",
     "processes": "1, in Azure one for each GPU", "unsure_below": "never unsure", "exclude": "nothing",
-    "labels": "as the data have them", "max_cost": "no limit",
+    "labels": "as the data have them", "max_cost": "no limit", "group": "the column Group, if there is one",
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class Plan:
             RunState.STARTING: "it would be shown while it goes on",
             RunState.RUNNING: "it would be shown while it goes on",
         }.get(state, "its report would be shown")
-        return f"The identical run {self.identical.handle} is {state}: {what}; --fresh would train anew."
+        return f"The identical run {self.identical.handle} is {state.word}: {what}; --fresh would train anew."
 
     def _values(self) -> list[tuple[str, object, str]]:
         config, origins = self.resolved.config, self.resolved.origins

@@ -148,10 +148,13 @@ def _style_curve(axes: Axes, title: str, epochs: Sequence[float]) -> None:
 
 
 @_plain_style()
-def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10) -> bytes:
-    """Return horizontal bars, the highest above; of many classes the first ``most`` and the rest together."""
+def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10, notes: Sequence[str] = ()) -> bytes:
+    """Return horizontal bars, the highest above; of many classes the first ``most`` and the rest together.
+
+    ``notes`` are lines below them, such as which run's model answered.
+    """
     bars = _first(labels, scores, most)
-    figure = _figure(5.4, 0.45 + 0.27 * len(bars))
+    figure = _figure(5.4, 0.45 + 0.27 * len(bars) + 0.17 * len(notes))
     axes = figure.add_subplot()
     places = range(len(bars))
     colours = [VALIDATION, *[TRAIN] * (len(bars) - 1)]
@@ -164,6 +167,7 @@ def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10
     axes.set_xticks([])
     _bare(axes)
     axes.spines["bottom"].set_visible(False)
+    axes.set_xlabel("\n".join(elide(note, 100) for note in notes), fontsize=7, color=GREY, loc="left")
     return _png(figure)
 
 

@@ -69,9 +69,9 @@ class Rerun:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title = f"{self.again.handle} repeats {self.before.handle}"
-        if not (self.again.folder / "predictions.csv").is_file():
+        if not self.again.standing.offers("report"):
             nothing = (
-                f"It is {self.again.state} and has no evaluation yet, so there is nothing to compare. When it has: "
+                f"It is {self.again.state.word} and has no report, so there is nothing to compare. Once it has one: "
                 f"%mb_compare {self.before.handle} {self.again.handle}"
             )
             return {"text/plain": f"{title}\n{nothing}", "text/html": card(title, f"<div>{escape(nothing)}</div>")}
@@ -109,8 +109,7 @@ def begin_again(run: Run, say: Callable[..., None] | None = None) -> Run:
     from .config import resolve
     from .experiment import Experiment, look
 
-    if not (run.folder / "predictions.csv").exists():
-        raise DataError(f"{run.handle} has no report to compare with: it is {run.state}.", "Choose a finished run.")
+    run.standing.require("report")
     recorded = {key: value for key, value in run.config.items() if value is not None}
     if str(recorded.get("data", "")).startswith("a table of "):
         raise ConfigError(f"{run.handle} was trained from a DataFrame, which is gone.", "Train from a CSV file.")

@@ -18,25 +18,33 @@ PACKAGE = Path(mb_jupyter.__file__).parent
 MAY_IMPORT = {
     "__init__": {"magics"},  # inside load_ipython_extension only; the lazy names are strings
     "errors": set(),
+    "when": set(),
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
-        "errors", "cloud",
+        "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
+        "installation", "display", "errors", "cloud",
     },
     "panels": {
-        "records", "experiment", "run", "model", "sources", "report", "prediction", "export", "dataset", "workspace",
-        "config", "cloud", "training", "display", "plots", "errors",
+        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
-    "experiment": {"run", "records", "backends", "dataset", "workspace", "config", "cloud", "display", "errors"},
-    "run": {"backends", "records", "export", "model", "report", "display", "plots", "workspace", "errors"},
-    "model": {"archive", "sources", "prediction", "training", "display", "errors"},
+    "experiment": {
+        "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
+    },
+    "run": {
+        "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace", "when",
+        "errors",
+    },
+    "seen": set(),
+    "standing": {"backends", "records", "display", "when", "errors"},
+    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"training", "errors"},
     "sources": {"errors"},
-    "prediction": {"plots", "display"},
-    "export": {"archive", "records", "model", "report", "run", "training", "display", "errors"},
+    "prediction": {"plots", "seen", "display"},
+    "export": {"archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
-    "report": {"plots", "records", "training", "display", "errors"},
+    "report": {"plots", "records", "standing", "training", "display", "errors"},
     "config": {"backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
     "workspace": {"azureml", "display", "errors"},
@@ -114,8 +122,8 @@ def test_imports_go_one_way(path: Path) -> None:
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
-    "datareport": "dataset", "live": "run", "history": "run", "recordshapes": "records", "completion": "magics",
-    "explain": "model", "rerun": "experiment",
+    "datareport": "dataset", "live": "run", "epochtable": "run", "history": "run", "recordshapes": "records",
+    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

@@ -85,8 +85,8 @@ def test_it_says_the_same_in_words_pictures_and_figures(model: Model, corner: Pa
     assert page.count("<img ") == 3 == page.count("alt=")
     assert "The same picture, coloured where parts spoke for red." in page
     assert "<img src=x" not in page and "<script" not in page and "<style" not in page and "<svg" not in page
-    assert len(text.splitlines()) == 4 + 1 + 1 + 9
-    assert Image.open(io.BytesIO(bundle["image/png"])).height == 256
+    assert len(text.splitlines()) == 5 + 1 + 1 + 9
+    assert Image.open(io.BytesIO(bundle["image/png"])).height == 256 + 16, "a line below names the run"
 
 
 def test_colours_only_where_something_counts(model: Model, corner: Path) -> None:

@@ -150,12 +150,12 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
         shell.run_cell("%mb_stop").raise_error()
     assert f"{first.handle} was asked to stop" in run(shell, "%mb_stop one")
     assert first.wait(20).state is RunState.STOPPED
-    assert "was canceled; it is canceled" in run(shell, "%mb_cancel")
+    assert "is cancelled." in run(shell, "%mb_cancel")
     assert second.state is RunState.CANCELED
     for command in ("%mb_stop", "%mb_cancel"):
         assert f"{first.handle} had already ended; it is stopped." in run(shell, f"{command} {first.id}")
     listed = run(shell, "%mb_runs")
-    assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "canceled" in listed
+    assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "cancelled" in listed
     assert second.handle not in run(shell, "%mb_runs one")
     assert run(shell, "%mb_runs one ;") == ""
     assert "1 run in experiment one" in run(shell, "%mb_experiment show one")
@@ -242,7 +242,7 @@ def test_a_table_is_data_too(shell, trees):
 
 
 def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path, monkeypatch):
-    with capture_output(), pytest.raises(WorkspaceError, match="has left a bestModel"):
+    with capture_output(), pytest.raises(WorkspaceError, match="has a model yet"):
         shell.run_cell("%mb_predict trees/oak/0.png").raise_error()
     model = tmp_path / "model"
     model.mkdir()

@@ -43,11 +43,13 @@ def write_run(folder: Path, rows: list[tuple[str, str, float]] = ROWS, **record:
     told = {
         "handle": f"local://pets/{folder.name}",
         "id": folder.name,
+        "experiment": "pets",
         "root": str(folder.parent / "data"),
         "config": {},
     }
     (folder / "run.json").write_text(json.dumps({**told, **record}))
     (folder / "status.json").write_text(json.dumps({"state": "completed"}))
+    (folder / "exit.json").write_text(json.dumps({"returncode": 0}))
     return folder
 
 

@@ -37,6 +37,11 @@ class RunState(StrEnum):
         """Tell whether the run ended with a model that was evaluated and proved."""
         return self in (RunState.COMPLETED, RunState.STOPPED)
 
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return "cancelled" if self is RunState.CANCELED else str(self)
+
 
 @dataclass(frozen=True)
 class Job:

@@ -50,6 +50,7 @@ def export(run: Run, to: str | os.PathLike[str], *, name: str | None = None, api
     from mb_jupyter.model import Model
 
     root = Path(os.path.expanduser(to)).absolute()  # noqa: PTH111 - pathlib's raises for a home that nobody has
+    run.standing.require("model")
     names = choose(run.experiment if name is None else name)
     contents = archive.read(run.folder)
     kinds = (MODEL, CONSOLE, API) if api else (MODEL, CONSOLE)
@@ -71,6 +72,7 @@ def export(run: Run, to: str | os.PathLike[str], *, name: str | None = None, api
         kept=tuple(f"{names.folder(kind)}/{file}" for kind in kinds for file in placed[kind].kept),
         beside=tuple(f"{names.folder(kind)}/{file}" for kind in kinds for file in placed[kind].laid_beside),
         notes=tuple(_notes(run, names, answers)),
+        run=run.standing.origin.text,
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mb_jupyter import when
 from mb_jupyter.display import counted, largest_difference, percent
 from mb_jupyter.records import REPORT, REPRODUCIBILITY, read_fields
 
@@ -63,9 +64,10 @@ def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
     yield "Architecture", contents.card.get("architecture", "")
     yield "Takes", f"uint8 RGB pictures of {contents.size} x {contents.size} pixels"
     yield "Gives", "one probability for each class"
+    yield "Model", run.standing.origin.text
     yield "Run", run.handle
-    yield "Begun", str(run.record.get("created", ""))[:16].replace("T", " ")
-    yield "State", str(run.state)
+    yield "Begun", when.minute(run.record.get("created"))
+    yield "State", run.state.word
     yield "Pictures", ", ".join(f"{counts[part]:,} {part}" for part in counts)
     if left_out := run.record.get("left_out"):
         yield "Left out", f"{left_out:,} files that could not be used"

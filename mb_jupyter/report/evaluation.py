@@ -163,12 +163,11 @@ class Report(Confidence):
         """The report on the run before this one in its experiment that was evaluated; None without."""
         if self.folder is None:
             return None
-        for folder in sorted(self.folder.parent.glob("*/predictions.csv"), reverse=True):
-            if folder.parent.name < self.folder.name and (folder.parent / "run.json").is_file():
-                try:
-                    return Report.from_run(folder.parent)
-                except DataError:  # a damaged one, or one without test images
-                    continue
+        for folder in files.evaluated_before(self.folder):
+            try:
+                return Report.from_run(folder)
+            except DataError:  # a damaged one, or one without test images
+                continue
         return None
 
     @cached_property

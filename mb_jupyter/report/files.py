@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from mb_jupyter.errors import DataError
 from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
+from mb_jupyter.standing import Standing
 
 from . import reasons
 
@@ -119,6 +120,12 @@ class Learned(NamedTuple):
     groups: int
 
 
+def evaluated_before(folder: Path) -> Iterator[Path]:
+    """Yield the folders of the earlier runs of a run's experiment whose reports may be used, the latest first."""
+    earlier = [record.parent for record in folder.parent.glob("*/run.json") if record.parent.name < folder.name]
+    yield from (one for one in sorted(earlier, reverse=True) if Standing(one).offers("report"))
+
+
 class InFolder:
     """What lies in a run's folder, read when it is asked for; without a folder nothing does."""
 
@@ -140,6 +147,13 @@ class InFolder:
     def short(self) -> str:
         """The run's own part of its handle."""
         return str(self.run.get("id") or self.name)
+
+    @property
+    def origin(self) -> str:
+        """The run's name for people, such as ``flowers, 29 Nov 10:31, 96.0 %``, and its handle; empty without a run."""
+        if self.folder is None or not self.run:
+            return ""
+        return f"{Standing(self.folder).origin.text}; {self.name}"
 
     @property
     def config(self) -> dict[str, Any]:

@@ -31,9 +31,11 @@ def shown(report: Report) -> Shown:
     """Return what stays in the notebook: the essential parts open, the others folded."""
     made, sheet = _made(report, whole=False)
     kept = _kept(report)
-    text = "\n\n".join([report.summary, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
+    origin = f"Run: {report.origin}" if report.origin else ""
+    head = f"{report.summary}\n{origin}".rstrip()
+    text = "\n\n".join([head, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
     parts = [_folded(one) for one in made]
-    return Shown(text, card(report.summary, "".join(parts) + _lost(sheet) + paragraphs(kept)))
+    return Shown(text, card(report.summary, paragraphs(origin) + "".join(parts) + _lost(sheet) + paragraphs(kept)))
 
 
 def _kept(report: Report) -> str:
@@ -63,7 +65,8 @@ def document(report: Report) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p><nav>{links}</nav>"
+        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p>"
+        f"{paragraphs(f'Run: {report.origin}' if report.origin else '')}<nav>{links}</nav>"
         f'<main style="{FONT}">{body}{_lost(sheet)}</main></body></html>\n'
     )
 

@@ -20,11 +20,14 @@ def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> N
     if best_phase == "features":
         write_aside(session.output / FILE, (session.output / "predictions.csv").read_bytes())
         return
-    session.recorder.message("The model of the frozen features scores the held-out pictures, for comparison.")
+    session.recorder.stage("baseline", len(parts.test), "Scoring the test images with the frozen features, to compare.")
     found = []
     for answer in export.answers(_model(session, choice, parts), parts.test, session.settings.image_size):
         found.append(answer)
         session.recorder.progress(len(found))
+        if session.recorder.stop_requested():  # then there is nothing to compare with
+            (session.output / FILE).unlink(missing_ok=True)
+            return
     export.write_predictions(session.output / FILE, parts.test, parts.classes, np.stack(found))
 
 

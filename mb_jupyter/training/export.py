@@ -34,8 +34,9 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
     """Write the model, its map and the zip into ``folder``, each aside first.
 
     ``facts`` become the card, and metadata of the network: ``metrics`` and ``versions`` (mappings), ``fingerprint``,
-    ``architecture`` and ``run`` (text), ``unsure_below`` (a score, or None). ``published`` says that the network's
-    weights are as they were published: its graph is then kept for the next training.
+    ``architecture`` and ``run`` (text), ``tests`` (how many test images there were), ``unsure_below`` (a score, or
+    None). ``published`` says that the network's weights are as they were published: its graph is then kept for the
+    next training.
     """
     import onnx
 
@@ -45,7 +46,7 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
     described = {**preprocess.DESCRIPTION, "size": classifier.size}
     said = {"mb_format": FORMAT, "classes": _json(list(classifier.classes)), "preprocess": _json(described)}
     said |= {name: _json(facts.get(name, {})) for name in ("metrics", "versions")}
-    said |= {name: str(facts.get(name, "")) for name in ("fingerprint", "architecture", "run")}
+    said |= {name: str(facts.get(name, "")) for name in ("fingerprint", "architecture", "run", "tests")}
     if facts.get("unsure_below") is not None:
         said["unsure_below"] = repr(float(facts["unsure_below"]))
     onnx.helper.set_model_props(model, said)

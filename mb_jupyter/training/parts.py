@@ -28,10 +28,10 @@ class Parts:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
     @property
-    def contents(self) -> list[tuple[str, int, str]]:
-        """What the training depends on, for the checkpoint's key: content, class and part, not names."""
+    def contents(self) -> list[tuple[str, int, str, str]]:
+        """What the training depends on, for the checkpoint's key: content, class, part and group, not file names."""
         named = (("train", self.train), ("validation", self.validation), ("test", self.test))
-        return [(part, sample.label, sample.sha256) for part, samples in named for sample in samples]
+        return [(part, sample.label, sample.sha256, sample.group) for part, samples in named for sample in samples]
 
 
 def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> Parts:
@@ -61,6 +61,7 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
         folder,
         exclude=settings.exclude or (),
         labels=Path(settings.labels) if settings.labels else None,
+        group_by=settings.group,
         progress=recorder.progress,
     )
     for finding in scan.findings:

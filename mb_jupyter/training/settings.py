@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import TrainingError
+from .groups import problem_of
 
 RECIPES = ("auto", "features", "finetune")
 SMALLEST_PICTURE, LARGEST_PICTURE = 32, 1024
@@ -23,7 +24,8 @@ class Settings:
     ``max_minutes`` bounds the whole run, the features, the evaluation and the export included. ``batch_size``
     is the global one: several processes share it. ``run`` and ``fingerprint`` are only passed on, into the
     model's card. ``cache`` is a folder that several runs may share. ``exclude`` names pictures to leave out, and
-    ``labels`` is a CSV file of corrected labels; both count where the program itself makes the split.
+    ``labels`` is a CSV file of corrected labels, and ``group`` says which images belong together, as in
+    :func:`~.manifest.scan`; the three count where the program itself makes the split.
     ``unsure_below`` is the score under which the model says that it is unsure.
     """
 
@@ -46,6 +48,7 @@ class Settings:
     unsure_below: float | None = None
     exclude: list[str] | None = None
     labels: str | None = None
+    group: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -161,4 +164,8 @@ _RULES: dict[str, tuple[str, Any]] = {
         lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
     ),
     "labels": ("the path of a file, or null", lambda v: v is None or (_is_text(v) and bool(v))),
+    "group": (
+        "a regular expression for the paths of images, folder, column: NAME, or null",
+        lambda v: v is None or (_is_text(v) and not problem_of(v)),
+    ),
 }

@@ -100,7 +100,7 @@ def test_stop_keeps_the_best_and_cancel_does_not(azure, shell, monkeypatch):
         shell.run_line_magic("mb_cancel", "")
 
     with meanwhile(cancel):
-        fails(shell, cell().replace("trees -o", "trees --fresh -o"), "was canceled; no model is kept", TrainingFailed)
+        fails(shell, cell().replace("trees -o", "trees --fresh -o"), "was cancelled; no command uses", TrainingFailed)
     assert [job.status for job in azure.jobs.values()] == ["Completed", "Canceled"]
 
 

@@ -109,8 +109,8 @@ def test_a_restarted_kernel_finds_the_run_again(lab: Lab, place: Path) -> None:
     expect(step.get_by_label("Experiment")).to_have_value("wood")
     expect(step).to_contain_text("wood: running")
     press(step, "Cancel")
-    expect(step).to_contain_text("wood: canceled")
-    expect(step.get_by_role("alert")).to_contain_text("was canceled")
+    expect(step).to_contain_text("wood: cancelled")
+    expect(step.get_by_role("alert")).to_contain_text("was cancelled")
 
 
 def test_settings_become_the_cell(lab: Lab, place: Path) -> None:

@@ -160,7 +160,7 @@ def test_small_and_unequal_classes(tmp_path: Path) -> None:
     assert "'one' has 1 picture, 'some' has 9 pictures: fewer than 10" in of(found, "tiny class").message
     assert "'many' has 40 pictures and 'one' 1:" in of(found, "imbalance").message
     assert of(found, "empty class").message.startswith("'broken' and 'none' have no usable picture")
-    assert of(found, "not held out").message.startswith("'one' has fewer than 3 different pictures: all of them train")
+    assert of(found, "not held out").message.startswith("'one' has fewer than 3 different images: all of their")
     assert found.classes == ["many", "one", "some"]
 
 
