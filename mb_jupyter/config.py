@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,19 +17,26 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator  # noqa: TID253
 
+from . import naming
 from .backends import BACKENDS
 from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
-from .workspace import NAME, NAME_RULE
+from .yaml12 import plain
 
-__all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "resolve"]
+__all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "as_written", "resolve"]
 
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
 FILES = ("weights", "labels")  # settings that are the path of a file
+LATER = ("fit",)  # settings that came later: at their default they are no part of what a run is known by
 LISTS = ("exclude",)  # settings that may be a list
+SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|(?<!\{)\{([A-Za-z_]\w*)\}")  # $folder, ${folder}, {folder}
 IN_AZURE = ("azureml:", "/subscriptions/")
-CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
+CHOICES = {
+    "backend": tuple(BACKENDS),
+    "recipe": ("auto", "features", "finetune"),
+    "fit": ("crop", "pad", "stretch"),
+}  # for the Tab key
 
 
 class AzureConfig(BaseModel):
@@ -46,7 +52,7 @@ class AzureConfig(BaseModel):
         None, description="cli, environment, managed or device"
     )
     tenant: str | None = Field(None, description="the id or the domain of a tenant")
-    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {NAME_RULE}")
+    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {naming.AZURE_RULE}")
     nodes: int = Field(1, ge=1, le=16, description="a whole number of nodes from 1 to 16")
     environment: str | None = Field(None, description="the name of an environment, such as azureml:NAME:VERSION")
     queue_minutes: float | None = Field(
@@ -63,7 +69,7 @@ class AzureConfig(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str | None) -> str | None:
-        if value is not None and not NAME.fullmatch(value):
+        if value is not None and not naming.AZURE_NAME.fullmatch(value):
             raise ValueError("")
         return value
 
@@ -77,7 +83,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    experiment: str = Field(description=NAME_RULE)
+    experiment: str = Field(description=naming.RULE)
     data: Any = Field(description="the path of a folder with one subfolder per class, or of a CSV file")
     backend: str = Field("local", description="local (this machine) or azure (Azure Machine Learning)")
     architecture: str = Field("auto", description="auto, efficientnet_lite0 or a torchvision classifier")
@@ -87,6 +93,7 @@ class TrainConfig(BaseModel):
     max_minutes: float | None = Field(None, gt=0, description="a number of minutes above 0")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="a whole number from 1 to 65536")
     image_size: int = Field(224, ge=32, le=1024, description="a whole number of pixels from 32 to 1024")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="crop, pad or stretch")
     learning_rate: float | None = Field(None, gt=0, le=10, description="a number above 0 and at most 10")
     patience: int = Field(4, ge=1, le=10_000, description="a whole number from 1 to 10000")
     seed: int = Field(0, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
@@ -96,6 +103,9 @@ class TrainConfig(BaseModel):
     unsure_below: float | None = Field(None, gt=0, lt=1, description="a score between 0 and 1, such as 0.6")
     exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
+    group: str | None = Field(
+        None, description="a regular expression for the paths of images, folder, or column: NAME (in quotes)"
+    )
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
     azure: AzureConfig = Field(default_factory=lambda: AzureConfig.model_validate({}), description="where in Azure")
@@ -112,12 +122,25 @@ class TrainConfig(BaseModel):
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @field_validator("group")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        if value is None or re.match(r"\s*column\s*:", value, re.IGNORECASE):
+            return value
+        if not value.strip():
+            raise ValueError("")
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"it is no regular expression ({error}).") from None
+        return value
+
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError("")
-        return value
+        if said := naming.problem(value):
+            raise ValueError(said if naming.is_name(value) else "")
+        return naming.clean(value)
 
     @field_validator("data")
     @classmethod
@@ -191,8 +214,8 @@ def resolve(
     ``line`` and ``defaults`` hold only what was set. ``namespace`` has the variables for ``{{name}}``.
     """
     problems: list[str] = []
-    reader = Reader(_known(), namespace or {}, problems, LISTS)
-    given = {key: (reader.insert(value, "the line"), "the line") for key, value in _flat(line).items()}
+    reader = Reader(_known(), namespace or {}, problems, LISTS, _texts())
+    given = {key: (reader.insert(as_written(key, value), "the line"), "the line") for key, value in _flat(line).items()}
     layers: list[Layer] = [
         {key: (value, "%config MBMagics") for key, value in _flat(defaults or {}).items()},
         reader.file(file) if file else {},
@@ -204,6 +227,7 @@ def resolve(
         merged |= layer
     if "experiment" not in merged and isinstance(merged.get("data", ("", ""))[0], str | os.PathLike):
         merged["experiment"] = (_slug(str(merged.get("data", ("", ""))[0])), "the name of the data")
+    problems += _not_inserted(merged, namespace or {})
     try:
         config = TrainConfig.model_validate(_nested({key: value for key, (value, _) in merged.items()}))
     except ValidationError as error:
@@ -221,6 +245,39 @@ def _known() -> Known:
         known[key] = str(field.description)
     known["azure"] = {key: str(field.description) for key, field in AzureConfig.model_fields.items()}
     return known
+
+
+@cache
+def _texts() -> frozenset[str]:
+    """Return the keys whose values are text: `data: 007` is a folder called 007."""
+    return frozenset(
+        f"{section}{key}"
+        for section, fields in (("", TrainConfig.model_fields), ("azure.", AzureConfig.model_fields))
+        for key, field in fields.items()
+        if field.annotation is Any or re.search(r"\bstr\b", str(field.annotation))
+    )
+
+
+def as_written(key: str, value: Any) -> Any:
+    """Return what a text outside of YAML means for a setting: the same as in a cell's body."""
+    return plain(value) if isinstance(value, str) and value and key not in _texts() else value
+
+
+def _not_inserted(merged: Layer, names: Mapping[str, Any]) -> list[str]:
+    """Return a problem for each path that names a variable as a shell or IPython would."""
+    problems = []
+    for key in ("experiment", "data", *FILES):
+        value, origin = merged.get(key, (None, ""))
+        found = SHELL_VARIABLE.search(value) if isinstance(value, str) and not os.path.lexists(value) else None
+        name = next(filter(None, found.groups()), "") if found else ""
+        if name in names:
+            problems.append(f"{origin}: `{key}` is `{value}`; write {{{{{name}}}}} to insert the variable `{name}`.")
+        elif name in os.environ:
+            problems.append(
+                f"{origin}: `{key}` is `{value}`; variables of the environment are not inserted: in Python, "
+                f'{name} = os.environ["{name}"], then write {{{{{name}}}}}.'
+            )
+    return problems
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,9 +321,16 @@ def _line(problem: str) -> int:
 
 def _slug(data: str) -> str:
     path = Path(data).expanduser().resolve()
-    name = path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name
-    plain = unicodedata.normalize("NFKD", name)
-    return re.sub(r"[^A-Za-z0-9_]+", "-", plain.encode("ascii", "ignore").decode()).strip("-_") or "pictures"
+    return naming.derived(path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name)
+
+
+def _clock(key: str, value: Any) -> str:
+    """Return how to write a number of minutes that was written as a clock shows it."""
+    found = re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", value.strip()) if isinstance(value, str) else None
+    if not found or not key.endswith("minutes"):
+        return ""
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return f" for {value.strip()} write {hours * 60 + minutes + seconds / 60:.4g} (minutes);"
 
 
 def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[str]:
@@ -292,7 +356,7 @@ def _explained(error: ValidationError, merged: Layer, complete: bool) -> list[st
                 wrong = f"be {short(value)}"
             else:  # an item of a list
                 wrong = f"hold {'an empty item' if value is None else short(value)}"
-            hint = f" {said}" if said else ""
+            hint = f" {said}" if said else _clock(key, value)
             quotes = " (put it into quotes)" if found["type"] == "string_type" and value is not None else ""
             allowed = fields[name].description
             problems.append(f"{origin}: `{key}` cannot {wrong};{hint} allowed is {allowed}{quotes}.")

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .yaml12 import loader_class, scalar
+
+if TYPE_CHECKING:
+    import yaml
 
 Layer = dict[str, tuple[Any, str]]
 """Key -> value and origin. A key within a section is written ``section.key``."""
@@ -23,9 +28,17 @@ _MARKED = re.compile("\ue000([A-Za-z_]\\w*)\ue001")  # private characters: no YA
 class Reader:
     """Reads texts into layers; every problem is added to ``problems``, with its line."""
 
-    def __init__(self, known: Known, names: Mapping[str, Any], problems: list[str], lists: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        known: Known,
+        names: Mapping[str, Any],
+        problems: list[str],
+        lists: Sequence[str] = (),
+        texts: Container[str] = (),
+    ) -> None:
         self.known, self.names, self.problems = known, names, problems
         self.lists = lists  # keys that may have a list of single values
+        self.texts = texts  # keys whose values are text, whatever they look like
 
     def file(self, file: str) -> Layer:
         """Return the settings in a YAML file."""
@@ -51,7 +64,7 @@ class Reader:
             return {}
         loader = None
         try:
-            loader = yaml.SafeLoader(VARIABLE.sub("\ue000\\1\ue001", text))
+            loader = loader_class()(VARIABLE.sub("\ue000\\1\ue001", text))
             node = loader.get_single_node()
             if node is None:
                 return {}
@@ -62,10 +75,8 @@ class Reader:
                 return {}
             return self._pairs(node, loader, where, self.known, "")
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-            place = where(mark.line) if mark else where(0)
-            problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-            self.problems.append(f"{place}: is not YAML: {problem}.")
+            line, problem = _what_is_wrong(error, text)
+            self.problems.append(f"{where(line)}: is not YAML: {problem}.")
             return {}
         finally:
             if loader is not None:
@@ -73,14 +84,15 @@ class Reader:
 
     def _pairs(self, node: Any, loader: Any, where: Callable[[int], str], known: Known, section: str) -> Layer:
         layer: Layer = {}
+        seen: dict[str, str] = {}
         for key_node, value_node in node.value:
             place, key = where(key_node.start_mark.line), str(getattr(key_node, "value", ""))
-            allowed = known.get(key)
+            allowed, is_text = known.get(key), section + key in self.texts
             if key_node.id != "scalar" or allowed is None:
                 hint = near(key, list(known)) or f"allowed are {', '.join(known)}."
                 self.problems.append(f"{place}: there is no setting {short(section + key)}; {hint}")
-            elif section + key in layer:
-                self.problems.append(f"{place}: `{section}{key}` is there twice, first in {layer[section + key][1]}.")
+            elif key in seen:
+                self.problems.append(f"{place}: `{section}{key}` is there twice, first in {seen[key]}.")
             elif isinstance(allowed, Mapping):
                 if value_node.id == "mapping":
                     layer |= self._pairs(value_node, loader, where, allowed, f"{key}.")
@@ -88,18 +100,22 @@ class Reader:
                     said = f"allowed is a mapping of {', '.join(allowed)}"
                     self.problems.append(f"{place}: `{key}` is no mapping; {said}.")
             elif value_node.id == "sequence" and key in self.lists and all(n.id == "scalar" for n in value_node.value):
-                layer[section + key] = ([self._value(each, loader, place) for each in value_node.value], place)
+                layer[section + key] = (
+                    [self._value(each, loader, where(each.start_mark.line), is_text) for each in value_node.value],
+                    place,
+                )
             elif value_node.id != "scalar":
                 kind = "a list" if value_node.id == "sequence" else "a mapping"
                 self.problems.append(f"{place}: `{section}{key}` is {kind}; allowed is {allowed}.")
             else:
-                layer[section + key] = (self._value(value_node, loader, place), place)
+                layer[section + key] = (self._value(value_node, loader, place, is_text), place)
+            seen.setdefault(key, place)
         return layer
 
-    def _value(self, node: Any, loader: Any, place: str) -> Any:
+    def _value(self, node: Any, loader: Any, place: str, is_text: bool) -> Any:
         try:
-            value = loader.construct_object(node)
-        except ValueError as error:  # such as a day that is in no calendar
+            value = scalar(node, loader, as_text=is_text)
+        except ValueError as error:  # a tag that the text does not fit
             self.problems.append(f"{place}: `{node.value}` cannot be read: {error}; put it into quotes.")
             return None
         return self.insert(value, place, _MARKED)
@@ -116,6 +132,23 @@ class Reader:
         return self.names[alone[1]] if alone else mark.sub(lambda found: str(self.names[found[1]]), value)
 
 
+def _what_is_wrong(error: yaml.YAMLError, text: str) -> tuple[int, str]:
+    """Return the line of an error in a text, from 0, which the text has, and the problem in words."""
+    last = max((number for number, line in enumerate(text.splitlines()) if line.strip()), default=0)
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    begun = getattr(error, "context_mark", None)
+    if begun is not None and any(words in problem for words in ("end of stream", "<stream end>")):
+        lines = text.splitlines()
+        line, opened = begun.line, lines[begun.line][begun.column : begun.column + 1] if begun.line < len(lines) else ""
+        if opened not in ("[", "{", '"', "'"):  # the mark stands where the text ends
+            line = max((number for number, each in enumerate(lines) if re.search(r"[\[{]", each)), default=last)
+            opened = "".join(re.findall(r"[\[{]", lines[line]))[-1:]
+        if opened:
+            return line, f"`{opened}` is opened here and never closed"
+    return min(mark.line, last) if mark else 0, problem
+
+
 def near(value: str, known: Sequence[str]) -> str:
     """Return the question after the nearest spelling; empty when nothing is near."""
     found = difflib.get_close_matches(value, known, n=1)
@@ -125,7 +158,7 @@ def near(value: str, known: Sequence[str]) -> str:
 def short(value: Any) -> str:
     """Return a value as a message shows it."""
     if isinstance(value, bool):
-        return f"a truth value ({'yes' if value else 'no'})"
+        return f"a truth value ({'true' if value else 'false'})"
     if value is None:
         return "empty"
     text = value if isinstance(value, str) else repr(value)

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, placement
+from . import __version__, placement, when
 from .backends import Job, RunState, open_backend
+from .backends.locks import starting
 from .errors import ConfigError, MBError
 from .history import Runs, runs
 from .live import Live, how_to_stop
+from .naming import clean
 from .placement import Placement
 from .plan import UNSET, Plan
 from .run import Run
@@ -51,7 +53,7 @@ class Experiment:
     @classmethod
     def local(cls, name: str) -> Experiment:
         """Return the experiment of that name in the local workspace."""
-        return cls(name, Workspace.local())
+        return cls(clean(name), Workspace.local())
 
     @property
     def runs(self) -> Runs:
@@ -61,11 +63,12 @@ class Experiment:
     def plan(self, resolved: Resolved, say: Say | None = None) -> Plan:
         """Resolve everything, look at the data and ask Azure what stands in the way; change nothing."""
         config = resolved.config
+        self.workspace.check(self.name)
         dataset = _check(config, say)
         if say is not None and config.backend == "azure":
             say(ASKING)
         identical = self._identical(_identity(config, dataset))
-        folder = self.workspace.root / self.name
+        folder = self.workspace.folder(self.name)
         return Plan(folder, resolved, dataset, identical, placement.preflight(config, dataset))
 
     def start(self, config: TrainConfig, *, fresh: bool = False, say: Say | None = None) -> Run:
@@ -76,12 +79,9 @@ class Experiment:
         called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
-        dataset = _check(config, say)
-        identity = _identity(config, dataset)
-        found = None if fresh else self._identical(identity)
-        state = None if found is None else found.state
-        if found is not None and state is not None and state is not RunState.FAILED:
-            found.notes.append(_found(found, state))
+        self.workspace.check(self.name)
+        dataset, identity = self._looked_at(config, say, fresh)
+        if not fresh and (found := self._standing(identity)) is not None:
             return found
         says = ASKING if config.backend == "azure" else _looking(config)
         if say is not None:
@@ -90,14 +90,34 @@ class Experiment:
         if say is not None:
             say(says)
         placement.register(config)
-        if found is None:
-            return self._new(config, dataset, place, identity, time.monotonic() - begun)
-        found.notes.append(f"Found the identical run {found.handle}, which failed; it goes on from its checkpoint.")
-        _submit(found, config, dataset, place)
-        return found
+        with starting(self.workspace.experiment(self.name)):  # of several starts at once one begins, the others find it
+            found = None if fresh else self._identical(identity)
+            if found is None:
+                return self._new(config, dataset, place, identity, time.monotonic() - begun)
+            if found.state is RunState.FAILED and _submit(found, config, dataset, place):
+                found.notes.append(
+                    f"Found the identical run {found.handle}, which failed; resuming from its checkpoint."
+                )
+                return found
+            return _as_it_stands(found)
+
+    def _looked_at(self, config: TrainConfig, say: Say | None, fresh: bool) -> tuple[Dataset | None, str]:
+        """Return the data and the run's identity; after a failure, nothing that is remembered is believed."""
+        dataset = _check(config, say, recheck=fresh)
+        identity = _identity(config, dataset)
+        found = None if fresh or dataset is None else self._identical(identity)
+        if found is not None and found.state is RunState.FAILED:  # perhaps because an image changed unseen
+            dataset = _check(config, say, recheck=True)
+            identity = _identity(config, dataset)
+        return dataset, identity
+
+    def _standing(self, identity: str) -> Run | None:
+        """Return the identical run that there is nothing to begin for: it goes on, or has ended with its result."""
+        found = self._identical(identity)
+        return None if found is None or found.state is RunState.FAILED else _as_it_stands(found)
 
     def _identical(self, identity: str) -> Run | None:
-        """Return the latest run with this identity that was not canceled."""
+        """Return the latest run with this identity that was not cancelled."""
         for run in self.runs:
             try:
                 same = run.record.get("identity") == identity
@@ -163,7 +183,7 @@ def train(
     ``settings`` are those of :class:`mb_jupyter.TrainConfig`: ``train(data="flowers", epochs=5)``.
     ``on_start`` gets the run as soon as there is one, long before it ends. With ``wait=False`` the run is
     returned as soon as it is begun. Raises ``ConfigError`` with every wrong setting, ``DataError``
-    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is canceled.
+    when the pictures cannot be used, ``TrainingFailed`` when the training fails or is cancelled.
     """
     from .config import TrainConfig, resolve
 
@@ -205,25 +225,32 @@ def checking(live: Live) -> Iterator[None]:
         raise
 
 
-def look(config: TrainConfig, say: Say | None = None) -> Dataset:
-    """Look at the pictures of a training, as it will see them."""
+def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) -> Dataset:
+    """Look at the pictures of a training, as it will see them; with ``recheck`` at the content of every one."""
     from .dataset import Dataset
 
     def progress(done: int, total: int | None = None) -> None:
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels)
+    return Dataset(
+        config.data,
+        progress=progress,
+        exclude=config.exclude or (),
+        labels=config.labels,
+        group=config.group,
+        recheck=recheck,
+    )
 
 
-def _check(config: TrainConfig, say: Say | None) -> Dataset | None:
+def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
     """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
     if config.weights is not None and not Path(config.weights).expanduser().is_file():
         raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
     if config.is_in_azure:
         placement.check(config, None)
         return None
-    dataset = look(config, say)
+    dataset = look(config, say, recheck=recheck)
     placement.check(config, dataset)
     return dataset
 
@@ -253,20 +280,27 @@ def _about(config: TrainConfig, dataset: Dataset | None) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     """Return what two runs share when the second would only repeat the first."""
-    from .config import FILES
+    from .config import FILES, LATER
 
     settings = config.program_settings()
+    for name in LATER:
+        if settings[name] == type(config).model_fields[name].default:
+            del settings[name]
     for name in FILES:  # what is in a file counts, not where it lies
         if settings[name] is not None:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     fingerprint = config.data if dataset is None else dataset.fingerprint
     told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    further = [] if dataset is None else sorted([p.sha256, p.slices] for p in dataset.pictures if p.slices)
+    if further:  # they change no number of the training, but what the report says
+        told.append(further)
     if config.backend == "azure":
         told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Placement) -> None:
+def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Placement) -> bool:
+    """Hand the run over; False where somebody else has begun it in the meantime."""
     fingerprint = "" if dataset is None else dataset.fingerprint
     settings = {**placement.settings_there(config, place), "run": run.handle, "fingerprint": fingerprint}
     job = Job(
@@ -276,13 +310,13 @@ def _submit(run: Run, config: TrainConfig, dataset: Dataset | None, place: Place
         data=config.data if dataset is None else Path(dataset.root),
         files={"config.json": json.dumps(settings, indent=1, ensure_ascii=False)},
         processes=place.processes,
-        needs=None if dataset is None else tuple(picture.path for picture in dataset.pictures),
+        needs=None if dataset is None else {picture.path: picture.sha256 for picture in dataset.pictures},
         minutes=place.job_minutes,
         attachments=placement.sent_files(config) if config.backend == "azure" else {},
         options=place.options,
     )
-    open_backend(config.backend).submit(job, run.folder)
-    run.begun_here = True
+    run.begun_here = open_backend(config.backend).submit(job, run.folder)
+    return run.begun_here
 
 
 def program_version() -> str:
@@ -293,8 +327,13 @@ def program_version() -> str:
     return digest.hexdigest()[:16]
 
 
+def _as_it_stands(run: Run) -> Run:
+    run.notes.append(_found(run, run.state))
+    return run
+
+
 def _found(run: Run, state: RunState) -> str:
-    begun = str(run.record.get("created", ""))[:16].replace("T", " ")
+    begun = when.minute(run.record.get("created"))
     if state.is_terminal:
-        return f"Found the identical run of {begun} UTC, {state}: this is its result. --fresh trains anew."
-    return f"Found the identical run of {begun} UTC, which goes on: this is how it stands."
+        return f"Found the identical run of {begun}, {state.word}: this is its result. --fresh trains anew."
+    return f"Found the identical run of {begun}, which goes on: this is how it stands."

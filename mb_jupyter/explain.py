@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from .display import Markup, card, elide, escape, image, percent, table, text_table
 from .errors import PredictionError
 from .prediction import ModelOutput, is_unsure, ordered
-from .sources import URL, expand, fetch
+from .seen import notes
+from .sources import content_of, expand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,7 @@ class Explanation:
     ninths: dict[str, dict[str, float]]
     turned: dict[str, str]
     pixels: np.ndarray[Any, Any] = field(compare=False)
+    run: str = field(default="", compare=False)  # which run's model answered, in words
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -92,9 +94,12 @@ class Explanation:
 
         parts = [_encoded(self._square()), *(self.overlay(label) for label in self.labels)]
         arrays = [np.asarray(Image.open(io.BytesIO(part))) for part in parts]
-        return _encoded(
-            np.concatenate([np.pad(array, ((0, 0), (0, 8), (0, 0)), constant_values=255) for array in arrays], 1)
-        )
+        strip = np.concatenate([np.pad(array, ((0, 0), (0, 8), (0, 0)), constant_values=255) for array in arrays], 1)
+        return _encoded(np.concatenate([strip, *(_written(line, strip.shape[1]) for line in self._notes())], 0))
+
+    def _notes(self) -> list[str]:
+        """Return which run's model is explained, and whether its score flatters."""
+        return notes(self.run, [self.output.seen], alone=True)
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.source!r}: {', '.join(self.labels)}>"
@@ -102,8 +107,9 @@ class Explanation:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         columns, rows = self._columns(), [*self._rows()]
         right = range(1, 1 + 2 * len(self.labels))
-        text = "\n".join([self._headline(), *self._sentences(), METHOD, "", text_table(columns, rows, right=right)])
-        said = "".join(f"<div>{escape(line)}</div>" for line in self._sentences())
+        said, table_text = [*self._sentences(), *self._notes(), METHOD], text_table(columns, rows, right=right)
+        text = "\n".join([self._headline(), *said, "", table_text])
+        before = "".join(f"<div>{escape(line)}</div>" for line in self._sentences())
         pictures = [
             _figure(
                 _encoded(self._square(), "JPEG"), f"The picture {self.source} as the network sees it", "as it is seen"
@@ -113,9 +119,9 @@ class Explanation:
             alt = f"The same picture, coloured where parts spoke for {label}. {self._said(label)}"
             pictures.append(_figure(self.overlay(label), alt, f"for {label}: orange; against: blue"))
         page = (
-            f'{said}<div style="display:flex;flex-wrap:wrap;gap:12px;margin:8px 0">{"".join(pictures)}</div>'
+            f'{before}<div style="display:flex;flex-wrap:wrap;gap:12px;margin:8px 0">{"".join(pictures)}</div>'
             f"{table(columns, rows, right=right)}"
-            f'<div style="opacity:.75">{escape(METHOD)}</div>'
+            f'<div style="opacity:.75">{escape(" ".join([*self._notes(), METHOD]))}</div>'
         )
         bundle: dict[str, Any] = {"text/plain": text, "text/html": card(self._headline(), page)}
         if include and "image/png" in include:
@@ -185,7 +191,7 @@ def explain(model: Model, source: Any, *, label: str | None = None, urls: bool =
             f"There is no class '{elide(label, 60)}' in this model.",
             f"Did you mean '{near[0]}'?" if near else f"Its classes are {elide(', '.join(model.classes), 200)}.",
         )
-    name, pixels = _pixels(model, source, urls)
+    name, pixels, seen = _pixels(model, source, urls)
     masks = [*_windows(model.size), *_ninths(model.size)]
     scores = _asked(model, pixels, masks)
     whole, covered, ninths = scores[0], scores[1 : -len(NINTHS)], scores[-len(NINTHS) :]
@@ -195,7 +201,7 @@ def explain(model: Model, source: Any, *, label: str | None = None, urls: bool =
     columns = {name: model.classes.index(name) for name in labels}
     return Explanation(
         source=name,
-        output=ModelOutput(first, answer, unsure=is_unsure(answer[first], model.unsure_below)),
+        output=ModelOutput(first, answer, unsure=is_unsure(answer[first], model.unsure_below), seen=seen),
         labels=labels,
         heat={name: _heat(whole[column], covered[:, column]) for name, column in columns.items()},
         ninths={
@@ -204,20 +210,20 @@ def explain(model: Model, source: Any, *, label: str | None = None, urls: bool =
         },
         turned={part: model.classes[int(row.argmax())] for part, row in zip(NINTHS, ninths, strict=True)},
         pixels=pixels,
+        run=model.origin.text,
     )
 
 
-def _pixels(model: Model, source: Any, urls: bool) -> tuple[str, np.ndarray[Any, Any]]:
-    """Return the name and the pixels of the one picture, as the network sees it."""
+def _pixels(model: Model, source: Any, urls: bool) -> tuple[str, np.ndarray[Any, Any], str | None]:
+    """Return the name and the pixels of the one image, as the network sees it, and the part of the data it was in."""
     from .training.errors import PictureError
-    from .training.preprocess import fit
 
     picture, *others = expand([source], urls=urls)
     if others:
-        raise PredictionError("More than one picture was given.", "Pass a single one.")
+        raise PredictionError("More than one image was given.", "Pass a single one.")
     try:
-        content = fetch(picture.content) if isinstance(picture.content, URL) else picture.content
-        return picture.name, fit(model.opened(content), model.size)
+        content = content_of(picture)
+        return picture.name, model.squared(model.opened(content)), model.seen(content)
     except (PictureError, OSError) as error:
         raise PredictionError(
             f"{picture.name} cannot be explained: {getattr(error, 'strerror', None) or error}.",
@@ -288,6 +294,18 @@ def _heat(whole: Any, covered: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _figure(png: bytes, alt: str, caption: str) -> str:
     said = f'<figcaption style="opacity:.75;font-size:12px">{escape(caption)}</figcaption>'
     return f'<figure style="margin:0;max-width:100%">{image(png, alt, style=PIXELS)}{said}</figure>'
+
+
+def _written(line: str, width: int) -> np.ndarray[Any, Any]:
+    """Return a line of text as pixels (height, width, 3), dark on white."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (width, 16), "white")
+    fits = max(10, width // 7)  # letters of the font that comes with Pillow
+    plain = elide(line, fits).encode("latin-1", "replace").decode("latin-1")  # the font has no other letters
+    ImageDraw.Draw(strip).text((2, 2), plain, fill=(80, 80, 80))
+    return np.asarray(strip)
 
 
 def _encoded(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:

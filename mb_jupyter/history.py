@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from . import when
+from .backends import RunState
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
+from .naming import AZURE_NAME
+from .records import REPORT, read_fields
 from .run import Run
-from .workspace import NAME, RUN_ID, Workspace
+from .standing import Use
+from .workspace import RUN_ID, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .report import Comparison
 
+AZURE_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 SHOWN = 50  # runs that a list shows
 
 
 class Runs(Sequence[Run]):
     """Runs, the latest first. Shows itself as a table; ``frame`` has every column of all of them."""
 
-    COLUMNS = ("Handle", "State", "Begun (UTC)", "Accuracy", "Architecture", "Data")
+    COLUMNS = ("Handle", "State", "Begun", "Accuracy", "Architecture", "Data")
 
     def __init__(self, runs: Sequence[Run], where: str) -> None:
         self._runs = list(runs)
@@ -67,15 +73,13 @@ def _row(run: Run) -> tuple[str, ...]:
         record = run.record
     except WorkspaceError:  # one that was damaged does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
-    try:
-        report = json.loads((run.folder / "report.json").read_bytes())
-        accuracy, network = report.get("test_accuracy"), report.get("architecture")
-    except (OSError, ValueError, AttributeError):
-        accuracy = network = None
+    state = run.state
+    report = read_fields(run.folder, REPORT) if state is not RunState.CANCELED else {}
+    accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (
         run.handle,
-        str(run.state),
-        str(record.get("created", "")).replace("T", " ")[:19],
+        state.word,
+        when.minute(record.get("created")),
         percent(accuracy) if isinstance(accuracy, float | int) else "",
         str(network or run.config.get("architecture", "")),
         str(record.get("data", "")),
@@ -120,7 +124,14 @@ def compare(*runs: str | Run | Sequence[str | Run], workspace: Workspace | None 
     from .report import compare_reports
 
     named = [one for given in runs for one in ([given] if isinstance(given, str | Run) else given)]
-    reports = [attach(one, workspace).report for one in named]
+    found = [chosen(one, "report", workspace) for one in named]
+    for run in found:
+        if len(found) > 1 and sum(run.folder == other.folder for other in found) > 1:
+            raise WorkspaceError(
+                f"{run.handle} is named twice; a run is not compared with itself.",
+                "Name two different runs: %mb_runs lists them. One alone is compared with the run before it.",
+            )
+    reports = [run.report for run in found]
     if len(reports) == 1 and reports[0].previous is not None:
         reports.insert(0, reports[0].previous)
     return compare_reports(reports)
@@ -145,13 +156,30 @@ def going_on(name: str | Run | None = None, workspace: Workspace | None = None) 
     )
 
 
-def latest_with(file: str, workspace: Workspace | None = None) -> Run:
-    """Return the latest run that has left a file, such as ``bestModel.onnx``."""
+def latest_with(use: Use, workspace: Workspace | None = None, experiment: str | None = None) -> Run:
+    """Return the latest run whose ``model`` or ``report`` may be used, of all or of one experiment."""
     place = workspace or Workspace.local()
-    for folder in place.runs():
-        if (folder / file).exists() and (folder / "run.json").exists():
-            return Run(folder)
-    raise WorkspaceError(f"No run in {place.root} has left a {file} yet.", "Train with %%mb_train.")
+    for folder in place.runs(experiment):
+        run = Run(folder)
+        if (folder / "run.json").exists() and run.standing.offers(use):
+            return run
+    where = f"experiment {experiment}" if experiment else str(place.root)
+    raise WorkspaceError(f"No run in {where} has a {use} yet.", "Train with %%mb_train; %mb_runs lists the runs.")
+
+
+def chosen(name: str | Run | None, use: Use, workspace: Workspace | None = None) -> Run:
+    """Return the run that was named, for its ``model`` or ``report``; by an experiment's name or none the latest.
+
+    An experiment whose runs all lack it gives its latest, which then says why.
+    """
+    if isinstance(name, Run) or (name is not None and ("://" in name or RUN_ID.fullmatch(name))):
+        return attach(name, workspace)
+    try:
+        return latest_with(use, workspace, name)
+    except WorkspaceError:
+        if name is None:
+            raise
+        return attach(name, workspace)
 
 
 def _by_handle(handle: str, place: Workspace) -> Run:
@@ -163,8 +191,9 @@ def _by_handle(handle: str, place: Workspace) -> Run:
             f"{handle} cannot be opened: a handle begins with local:// or azure://.", "%mb_runs lists the runs."
         )
     experiment, _, run_id = path.partition("/")
-    if RUN_ID.fullmatch(run_id) and (place.root / experiment / run_id / "run.json").is_file():
-        return Run(place.root / experiment / run_id)
+    found = [folder for folder in place.runs(experiment) if folder.name == run_id]
+    if found and (found[0] / "run.json").is_file():
+        return Run(found[0])
     raise WorkspaceError(
         f"There is no run {handle} in {place.root}.",
         "List the runs with %mb_runs, or set MB_WORKSPACE to the workspace it was trained in.",
@@ -180,7 +209,7 @@ def _in_azure(handle: str, place: Workspace) -> Run:
         except WorkspaceError:  # one that was damaged does not hide the others
             continue
     workspace, _, job = handle.removeprefix("azure://").partition("/")
-    if not NAME.fullmatch(workspace) or not NAME.fullmatch(job):
+    if not AZURE_NAME.fullmatch(workspace) or not AZURE_JOB.fullmatch(job):
         raise WorkspaceError(f"{handle} is no handle.", "It reads azure://WORKSPACE/JOB; %mb_runs lists the runs.")
     from .backends.azure import adopt_job
 

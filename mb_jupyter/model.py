@@ -17,18 +17,16 @@ from __future__ import annotations
 import csv
 import io
 import os
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import archive
-from .display import Shown, card, details, duration, elide, escape, percent, table, text_table
+from .display import Shown, card, details, elide, percent, table, text_table
 from .errors import ModelError, PredictionError
 from .prediction import (
     MOST_CARDS,
@@ -39,9 +37,11 @@ from .prediction import (
     Predictions,
     is_unsure,
     ordered,
-    summarise,
 )
-from .sources import URL, Picture, at_home, count, expand, fetch, is_single
+from .seen import Seen
+from .sources import Picture, at_home, content_of, count, expand, is_single
+from .standing import in_card, of_file
+from .written import Written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,9 +58,14 @@ AHEAD = 4  # pictures in work for each thread, so that a large one holds up no o
 def load(path: str | Path) -> Model:
     """Return the model in an ``MLModel.zip``, a run's folder or a ``bestModel.onnx``.
 
-    Nothing is unpacked onto the disk. Raises ``ModelError`` for a file that is damaged, hostile or not ours.
+    Nothing is unpacked onto the disk. Raises ``ModelError`` for a file that is damaged, hostile or not ours, and for
+    what a run has left that was cancelled or that failed.
     """
-    return Model(archive.read(at_home(path)))
+    place = at_home(path)
+    standing = of_file(place)
+    if standing is not None:
+        standing.require("model")
+    return Model(archive.read(place))
 
 
 class _Answer(NamedTuple):
@@ -68,6 +73,7 @@ class _Answer(NamedTuple):
     scores: np.ndarray[Any, Any] | None  # float32, one for each class; None with an error
     error: str
     thumbnail: bytes
+    seen: str | None = None  # the part of the run's data that the image was in
 
 
 class Model:
@@ -75,7 +81,13 @@ class Model:
 
     def __init__(self, contents: archive.Contents) -> None:
         self._contents = contents
-        self._images = threading.Lock()  # a Pillow image that is handed in twice must not be decoded twice at once
+        standing = of_file(contents.path)
+        self.origin = standing.origin if standing is not None else in_card(contents.card)
+        self._seen = Seen(standing.folder if standing is not None else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy, or the process that unpickles it, opens the network anew when it is first asked
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
     @property
     def path(self) -> Path:
@@ -153,7 +165,7 @@ class Model:
         started = time.monotonic()
         try:
             with aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                counts, failed, unsure = self._write(file, expand(sources, urls=urls), total, progress)
+                counts, failed, unsure, seen = self._write(file, expand(sources, urls=urls), total, progress)
             aside.replace(path)
         except OSError as error:
             raise PredictionError(
@@ -161,7 +173,7 @@ class Model:
             ) from error
         finally:
             aside.unlink(missing_ok=True)
-        return Written(path, counts, failed, time.monotonic() - started, unsure)
+        return Written(path, counts, failed, time.monotonic() - started, unsure, self.origin.text, seen)
 
     def _write(
         self,
@@ -169,13 +181,15 @@ class Model:
         pictures: Iterable[Picture],
         total: int | None,
         progress: Callable[[int, int | None], None] | None,
-    ) -> tuple[Counter[str], int, int]:
+    ) -> tuple[Counter[str], int, int, Counter[str]]:
         rows = csv.writer(file)
         last = ["Error", "Unsure"] if self.unsure_below is not None else ["Error"]
         rows.writerow(["ImageSource", "Prediction", *(f"Score.{name}" for name in self.classes), *last])
         counts: Counter[str] = Counter()
+        seen: Counter[str] = Counter()
         failed = unsure = 0
         for done, answer in enumerate(self._answers(pictures), start=1):
+            seen.update([answer.seen] if answer.seen else [])
             if answer.scores is None:
                 failed += 1
                 rows.writerow([answer.name, "", *[""] * len(self.classes), answer.error, *["False"] * (len(last) - 1)])
@@ -189,7 +203,7 @@ class Model:
                 rows.writerow([answer.name, label, *shares, "", *[str(doubt)] * (len(last) - 1)])
             if progress is not None:
                 progress(done, total)
-        return counts, failed, unsure
+        return counts, failed, unsure, seen
 
     def explain(self, source: Any, *, label: str | None = None, urls: bool = False) -> Explanation:
         """Return which parts of a picture spoke for its class, and for ``label`` too where that is another class.
@@ -211,13 +225,16 @@ class Model:
             )
         scores = ordered(self.classes, answer.scores)
         unsure = is_unsure(next(iter(scores.values())), self.unsure_below)
-        return Prediction(next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail, unsure=unsure)
+        return Prediction(
+            next(iter(scores)), scores, answer.name, thumbnail=answer.thumbnail, unsure=unsure, seen=answer.seen,
+            run=self.origin.text,
+        )  # fmt: skip
 
     def _several(self, pictures: list[Picture], progress: Callable[[int, int | None], None] | None) -> Predictions:
         import numpy as np
 
         scores = np.full((len(pictures), len(self.classes)), np.nan, np.float32)
-        errors, thumbnails = {}, {}
+        errors, thumbnails, seen = {}, {}, {}
         for i, answer in enumerate(self._answers(pictures, thumbnails=MOST_CARDS)):
             if answer.scores is None:
                 errors[i] = answer.error
@@ -225,10 +242,15 @@ class Model:
                 scores[i] = answer.scores
             if answer.thumbnail:
                 thumbnails[i] = answer.thumbnail
+            if answer.seen:
+                seen[i] = answer.seen
             if progress is not None:
                 progress(i + 1, len(pictures))
         names = [picture.name for picture in pictures]
-        return Predictions(self.classes, names, scores, errors, thumbnails, unsure_below=self.unsure_below)
+        return Predictions(
+            self.classes, names, scores, errors, thumbnails, unsure_below=self.unsure_below, seen=seen,
+            run=self.origin.text,
+        )  # fmt: skip
 
     def _answers(self, pictures: Iterable[Picture], thumbnails: int = 0) -> Iterator[_Answer]:
         """Yield the answers in the order of the pictures, a few pictures ahead on every core."""
@@ -248,34 +270,42 @@ class Model:
 
     def _answer(self, picture: Picture, thumbnail: bool) -> _Answer:
         from .training.errors import PictureError
-        from .training.preprocess import fit, open_picture
 
-        content = picture.content
         try:
-            content = fetch(content) if isinstance(content, URL) else content
+            content = content_of(picture)
             image = self.opened(content)
         except PictureError as error:
             return _Answer(picture.name, None, str(error), b"")
         except OSError as error:
             return _Answer(picture.name, None, error.strerror or str(error), b"")
-        scores = self.scores(fit(image, self.size)[None])[0]
+        scores, seen = self.scores(self.squared(image)[None])[0], self.seen(content)
         if not thumbnail:
-            return _Answer(picture.name, scores, "", b"")
-        if max(image.size) < THUMBNAIL and not hasattr(content, "getbands"):
-            image = open_picture(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
-        return _Answer(picture.name, scores, "", _thumbnail(image))
+            return _Answer(picture.name, scores, "", b"", seen)
+        if max(image.size) < THUMBNAIL and isinstance(content, bytes):
+            image = self.opened(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
+        return _Answer(picture.name, scores, "", _thumbnail(image), seen)
 
-    def opened(self, content: Any) -> Image.Image:
-        """Return a picture upright and in RGB, no larger than the network needs it where that is quicker.
+    def seen(self, content: Any) -> str | None:
+        """Return the part (train, validation, test) of the run's data that a file, by path or bytes, was in.
 
-        ``PictureError`` or ``OSError`` say why it cannot be read.
+        None for any other image, and where the run's folder is not at hand.
+        """
+        return self._seen.part(content)
+
+    def opened(self, content: Any, *, at_least: int | None = None) -> Image.Image:
+        """Return an image upright and in RGB, no larger than the network needs it where that is quicker.
+
+        ``PictureError`` says why it cannot be read.
         """
         from .training.preprocess import open_picture
 
-        if hasattr(content, "getbands"):
-            with self._images:
-                return open_picture(content)
-        return open_picture(content, at_least=self.size)
+        return open_picture(content, at_least=at_least or self.size, how=self._contents.prepared)
+
+    def squared(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """Return the pixels of an opened image as the network sees them: uint8 (size, size, 3)."""
+        from .training.preprocess import squared
+
+        return squared(image, self.size, self._contents.prepared)
 
     # -- the network -------------------------------------------------------------------------------------
 
@@ -340,32 +370,10 @@ class Model:
             yield "Held-out accuracy", percent(accuracy)
         yield "Takes", f"{self.size} x {self.size} RGB pictures; any picture is brought to that by itself"
         yield "Unsure below", percent(self.unsure_below) if self.unsure_below is not None else ""
+        yield "Model", self.origin.text
         yield "Run", str(self.card.get("run", ""))
         yield "Data fingerprint", self.fingerprint
         yield "File", str(self.path)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What ``predict_to`` has done: the file, how often each class was answered, the pictures without answer."""
-
-    path: Path
-    counts: Counter[str]
-    failed: int
-    seconds: float
-    unsure: int = 0
-
-    @property
-    def pictures(self) -> int:
-        """How many rows the file has."""
-        return sum(self.counts.values()) + self.failed
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rate = f"{self.pictures / max(self.seconds, 1e-9):,.0f} a second"
-        said = summarise(self.counts, self.failed, self.unsure)
-        said += f" Written to {self.path} in {duration(self.seconds)}, {rate}."
-        note = "The column Error of the file says why." if self.failed else ""
-        return Shown(f"{said} {note}".strip(), card(said, escape(note)))._repr_mimebundle_()
 
 
 def _cores() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import RunState
 from .display import card, details, escape, near, table, text_table
+from .naming import in_azure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ UNSET = {
     "weights": "those of the architecture", "max_minutes": "10 on a processor, no limit on a GPU",
     "batch_size": "chosen by the program", "learning_rate": "chosen by the program", "min_accuracy": "none",
     "processes": "1, in Azure one for each GPU", "unsure_below": "never unsure", "exclude": "nothing",
-    "labels": "as the data have them", "max_cost": "no limit",
+    "labels": "as the data have them", "max_cost": "no limit", "group": "the column Group, if there is one",
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ class Plan:
             RunState.STARTING: "it would be shown while it goes on",
             RunState.RUNNING: "it would be shown while it goes on",
         }.get(state, "its report would be shown")
-        return f"The identical run {self.identical.handle} is {state}: {what}; --fresh would train anew."
+        return f"The identical run {self.identical.handle} is {state.word}: {what}; --fresh would train anew."
 
     def _values(self) -> list[tuple[str, object, str]]:
         config, origins = self.resolved.config, self.resolved.origins
@@ -56,6 +57,9 @@ class Plan:
             for key, value in config.shown().items()
             if key != "azure"
         ]
+        there = in_azure(config.experiment)
+        if config.backend == "azure" and not config.azure.experiment and there != config.experiment:
+            values.append(("azure.experiment", there, "the experiment, in the letters that Azure takes"))
         return values + [
             (f"azure.{key}", value, origins.get(f"azure.{key}", ""))
             for key, value in config.shown().get("azure", {}).items()

@@ -71,7 +71,9 @@ def metric_curves(records: Records) -> bytes:
     best = _best(epochs)
     for axes, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
         _curve(axes, epochs, f"train_{name}", label="training", color=TRAIN, linestyle="--", marker="o")
-        _curve(axes, epochs, f"validation_{name}", label="validation", color=VALIDATION, marker="s")
+        # the validation loss is taken at the temperature that fits the validation images best
+        which = "validation, calibrated" if name == "loss" else "validation"
+        _curve(axes, epochs, f"validation_{name}", label=which, color=VALIDATION, marker="s")
         if best is not None:
             axes.axvline(best["epoch"], color=BEST, linewidth=1, linestyle=":", label=f"best: epoch {best['epoch']:g}")
         _style_curve(axes, title, [record["epoch"] for record in epochs])
@@ -94,7 +96,7 @@ def metric_curves_alt(records: Records) -> str:
 
 
 def _figures(record: Mapping[str, Any]) -> str:
-    names = (("train_loss", "training loss"), ("validation_loss", "validation loss"))
+    names = (("train_loss", "training loss"), ("validation_loss", "calibrated validation loss"))
     said = [f"{name} {record[key]:.3f}" for key, name in names if math.isfinite(record[key])]
     if math.isfinite(record["validation_accuracy"]):
         said.append(f"validation accuracy {percent(record['validation_accuracy'])}")
@@ -146,10 +148,13 @@ def _style_curve(axes: Axes, title: str, epochs: Sequence[float]) -> None:
 
 
 @_plain_style()
-def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10) -> bytes:
-    """Return horizontal bars, the highest above; of many classes the first ``most`` and the rest together."""
+def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10, notes: Sequence[str] = ()) -> bytes:
+    """Return horizontal bars, the highest above; of many classes the first ``most`` and the rest together.
+
+    ``notes`` are lines below them, such as which run's model answered.
+    """
     bars = _first(labels, scores, most)
-    figure = _figure(5.4, 0.45 + 0.27 * len(bars))
+    figure = _figure(5.4, 0.45 + 0.27 * len(bars) + 0.17 * len(notes))
     axes = figure.add_subplot()
     places = range(len(bars))
     colours = [VALIDATION, *[TRAIN] * (len(bars) - 1)]
@@ -162,6 +167,7 @@ def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10
     axes.set_xticks([])
     _bare(axes)
     axes.spines["bottom"].set_visible(False)
+    axes.set_xlabel("\n".join(elide(note, 100) for note in notes), fontsize=7, color=GREY, loc="left")
     return _png(figure)
 
 

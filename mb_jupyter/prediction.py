@@ -26,6 +26,7 @@ from .display import (
     text_bar,
 )
 from .display import text_table as as_text
+from .seen import notes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,12 +52,15 @@ class ModelOutput:
     """One answer: the class, and the probability of every class, the highest (``Prediction``'s) first.
 
     ``unsure`` says that the highest is below the threshold that the model carries (``unsure_below``); a model
-    without one is never unsure. The scores are the same in any case.
+    without one is never unsure. The scores are the same in any case. ``seen`` is the part of the run's data that the
+    image was in: ``train``, ``validation`` or ``test``; None for any other image, and where the run's folder is not
+    at hand. Scores of an image that was in the first two flatter.
     """
 
     Prediction: str
     Score: Mapping[str, float]
     unsure: bool = field(default=False, kw_only=True)
+    seen: str | None = field(default=None, kw_only=True, compare=False)
 
     @property
     def outcome(self) -> str:
@@ -71,12 +75,13 @@ class Prediction(ModelOutput):
     """The answer for one picture; it shows itself as bars.
 
     ``source`` names the picture. Where one of several pictures could not be read, ``error`` says why,
-    ``Prediction`` is empty and there are no scores.
+    ``Prediction`` is empty and there are no scores. ``run`` says which run's model answered, where that is known.
     """
 
     source: str
     error: str = ""
     thumbnail: bytes = field(default=b"", compare=False)
+    run: str = field(default="", kw_only=True, compare=False)
 
     @property
     def label(self) -> str:
@@ -97,7 +102,7 @@ class Prediction(ModelOutput):
         """Return the bars as a PNG picture."""
         from .plots import score_bars
 
-        return score_bars(list(self.Score), list(self.Score.values()))
+        return score_bars(list(self.Score), list(self.Score.values()), notes=self._notes())
 
     def __repr__(self) -> str:
         answer = self.error or f"{self.label!r}, {percent(self.score)}{', unsure' if self.unsure else ''}"
@@ -108,6 +113,10 @@ class Prediction(ModelOutput):
         if include and "image/png" in include and not self.error:
             bundle["image/png"] = self.png()
         return bundle
+
+    def _notes(self) -> list[str]:
+        """Return which run's model answered, and whether that flatters."""
+        return notes(self.run, [self.seen], alone=True)
 
     def _headline(self) -> str:
         if self.error:
@@ -129,7 +138,7 @@ class Prediction(ModelOutput):
         bars = [(elide(label, 32), score) for label, score in self._bars()]
         rows = [(label, pad(text_bar(score), 20), percent(score)) for label, score in bars]
         lines = as_text(("", "", ""), rows, right=(2,)).splitlines()[1:] if rows else []
-        return "\n".join([self._headline(), *(f"  {line}" for line in lines)])
+        return "\n".join([self._headline(), *(f"  {line}" for line in lines), *(self._notes() if bars else [])])
 
     def _html(self) -> str:
         if self.error:
@@ -148,9 +157,8 @@ class Prediction(ModelOutput):
             f"<tbody>{rows}</tbody></table>"
         )
         beside = '<div style="display:flex;flex-wrap:wrap;gap:8px 20px;align-items:center;margin-top:6px">'
-        return card(
-            self._headline(), f"{beside}{picture}<div>{bars}</div></div>", colour=WARN if self.unsure else ACCENT
-        )
+        content = f"{beside}{picture}<div>{bars}</div></div>{_faint(self._notes())}"
+        return card(self._headline(), content, colour=WARN if self.unsure else ACCENT)
 
 
 PICTURE = "max-width:190px;max-height:200px;border-radius:4px"  # beside the bars within 600 pixels
@@ -173,6 +181,8 @@ class Predictions(Sequence[Prediction]):
         thumbnails: Mapping[int, bytes],
         *,
         unsure_below: float | None = None,
+        seen: Mapping[int, str] | None = None,
+        run: str = "",
     ) -> None:
         self.classes = tuple(classes)
         self.sources = list(sources)
@@ -180,6 +190,8 @@ class Predictions(Sequence[Prediction]):
         self._errors = dict(errors)
         self._thumbnails = dict(thumbnails)
         self.unsure_below = unsure_below
+        self._seen = dict(seen or {})
+        self.run = run  # which run's model answered, in words
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -195,7 +207,10 @@ class Predictions(Sequence[Prediction]):
             scores = {} if error else ordered(self.classes, self._scores[chosen])
             label, thumbnail = next(iter(scores), ""), self._thumbnails.get(chosen, b"")
             unsure = bool(scores) and is_unsure(scores[label], self.unsure_below)
-            return Prediction(label, scores, self.sources[chosen], error, thumbnail, unsure=unsure)
+            return Prediction(
+                label, scores, self.sources[chosen], error, thumbnail, unsure=unsure, seen=self._seen.get(chosen),
+                run=self.run,
+            )  # fmt: skip
         places = {old: new for new, old in enumerate(chosen)}
         return Predictions(
             self.classes,
@@ -204,6 +219,8 @@ class Predictions(Sequence[Prediction]):
             {places[i]: error for i, error in self._errors.items() if i in places},
             {places[i]: thumbnail for i, thumbnail in self._thumbnails.items() if i in places},
             unsure_below=self.unsure_below,
+            seen={places[i]: part for i, part in self._seen.items() if i in places},
+            run=self.run,
         )
 
     def __repr__(self) -> str:
@@ -220,6 +237,11 @@ class Predictions(Sequence[Prediction]):
         """Whether the model says of each picture that it is unsure; never without a threshold."""
         highest = self._scores.max(axis=1).tolist()
         return [i not in self._errors and is_unsure(score, self.unsure_below) for i, score in enumerate(highest)]
+
+    @property
+    def seen(self) -> list[str | None]:
+        """The part of the run's data that each picture was in; None for any other."""
+        return [self._seen.get(i) for i in range(len(self))]
 
     @property
     def errors(self) -> dict[str, str]:
@@ -247,6 +269,9 @@ class Predictions(Sequence[Prediction]):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": self._text(), "text/html": self._html()}
 
+    def _notes(self) -> list[str]:
+        return notes(self.run, self.seen)
+
     def _more(self) -> str:
         more = len(self) - MOST_CARDS
         if more <= 0:
@@ -261,13 +286,18 @@ class Predictions(Sequence[Prediction]):
     def _text(self) -> str:
         folder = _common_folder(self.sources[:MOST_CARDS])
         rows = as_text((f"Picture{_in(folder)}", "Prediction", "Score"), self._rows(folder), right=(2,))
-        return "\n\n".join(part for part in (self.summary, rows, self._more()) if part)
+        head = "\n".join([self.summary, *self._notes()])
+        return "\n\n".join(part for part in (head, rows, self._more()) if part)
 
     def _html(self) -> str:
         shown = self[:MOST_CARDS]
         content = _grid(shown) if len(self) <= MOST_CARDS else _table(shown)
         more = f'<div style="opacity:.75">{escape(self._more())}</div>' if self._more() else ""
-        return card(self.summary, content + more)
+        return card(self.summary, _faint(self._notes()) + content + more)
+
+
+def _faint(lines: Iterable[str]) -> str:
+    return "".join(f'<div style="opacity:.75">{escape(line)}</div>' for line in lines)
 
 
 def _short(source: str) -> str:

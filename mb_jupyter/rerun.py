@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .display import card, counted, elide, escape, table, text_table
 from .errors import ConfigError, DataError
+from .records import REPORT, REPRODUCIBILITY, read_fields, read_run
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -35,7 +35,7 @@ class Rerun:
     @property
     def figures(self) -> list[tuple[str, float | None, float | None]]:
         """The figures of both reports: name, before, now."""
-        old, new = (_json(run.folder / "report.json") for run in (self.before, self.again))
+        old, new = (read_fields(run.folder, REPORT) for run in (self.before, self.again))
         return [(name, old.get(name), new.get(name)) for name in FIGURES]
 
     @property
@@ -69,9 +69,9 @@ class Rerun:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title = f"{self.again.handle} repeats {self.before.handle}"
-        if not (self.again.folder / "predictions.csv").is_file():
+        if not self.again.standing.offers("report"):
             nothing = (
-                f"It is {self.again.state} and has no evaluation yet, so there is nothing to compare. When it has: "
+                f"It is {self.again.state.word} and has no report, so there is nothing to compare. Once it has one: "
                 f"%mb_compare {self.before.handle} {self.again.handle}"
             )
             return {"text/plain": f"{title}\n{nothing}", "text/html": card(title, f"<div>{escape(nothing)}</div>")}
@@ -109,8 +109,7 @@ def begin_again(run: Run, say: Callable[..., None] | None = None) -> Run:
     from .config import resolve
     from .experiment import Experiment, look
 
-    if not (run.folder / "predictions.csv").exists():
-        raise DataError(f"{run.handle} has no report to compare with: it is {run.state}.", "Choose a finished run.")
+    run.standing.require("report")
     recorded = {key: value for key, value in run.config.items() if value is not None}
     if str(recorded.get("data", "")).startswith("a table of "):
         raise ConfigError(f"{run.handle} was trained from a DataFrame, which is gone.", "Train from a CSV file.")
@@ -146,7 +145,7 @@ def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
 
 
 def _surroundings(before: Path, now: Path) -> Iterator[str]:
-    old, new = ({**_json(folder / "run.json"), **_json(folder / "reproducibility.json")} for folder in (before, now))
+    old, new = ({**read_run(folder), **read_fields(folder, REPRODUCIBILITY)} for folder in (before, now))
     for key, name in MADE_BY.items():
         if old.get(key) != new.get(key):
             yield f"{name} was {old.get(key, 'not recorded')} and is {new.get(key, 'not recorded')}."
@@ -167,14 +166,6 @@ def _number(value: Any) -> str:
 def _difference(old: Any, new: Any) -> str:
     both = isinstance(old, int | float) and isinstance(new, int | float)
     return f"{new - old:+.3g}" if both else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _answers(folder: Path) -> dict[str, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,6 +13,8 @@ from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
 from .errors import AzureError, MBError, ModelError, TrainingFailed, WorkspaceError
 from .live import Live, Moment, how_to_stop, render
+from .records import read_run
+from .standing import Standing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,16 +53,7 @@ class Run:
     @cached_property
     def record(self) -> Mapping[str, Any]:
         """What was written down when it was begun."""
-        try:
-            record = json.loads((self.folder / "run.json").read_bytes())
-            if isinstance(record, dict) and {"handle", "experiment", "id", "config"} <= record.keys():
-                return record
-            reason = "it is not the record of a run"
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "strerror", None) or error)
-        raise WorkspaceError(
-            f"The run in {self.folder} cannot be opened: run.json: {reason}.", "List the runs with %mb_runs."
-        )
+        return read_run(self.folder)
 
     @property
     def id(self) -> str:
@@ -92,7 +84,14 @@ class Run:
     @cached_property
     def backend(self) -> Backend:
         """Where it is carried out."""
-        return open_backend(str(self.record.get("backend", "local")))
+        name = str(self.record.get("backend", "local"))
+        try:
+            return open_backend(name)
+        except KeyError:
+            raise WorkspaceError(
+                f"{self.handle} was trained on the backend {name!r}, which this installation does not have.",
+                "Install the package that brings it, or open the run where it was trained.",
+            ) from None
 
     # -- how it stands ---------------------------------------------------------------------------------
 
@@ -103,8 +102,13 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """How far it is: starting, running, completed, stopped, failed or canceled."""
+        """How far it is: starting, running, completed, stopped, failed or ``canceled``."""
         return self.status.state
+
+    @property
+    def standing(self) -> Standing:
+        """What may be done with what it has left, by its state now."""
+        return Standing(self.folder)
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -122,7 +126,7 @@ class Run:
         """Return why it stands as it does: the error in full if it failed, and the end of its log."""
         status = self.status
         error = status.error or {}
-        said = [f"{self.handle} is {status.state}."]
+        said = [f"{self.handle} is {status.state.word}."]
         said += [error[key] for key in ("cause", "fix", "alternative", "traceback") if error.get(key)]
         said += [status.message] if status.message and not error else []
         return "\n\n".join([*said, self._log_tail()])
@@ -131,27 +135,25 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """The best model so far; there is one soon after the frozen features."""
+        """The best model so far; there is one soon after the frozen features.
+
+        Raises ``ModelError`` before that, and for a run that was cancelled or that failed.
+        """
         from .model import load
 
-        if not (self.folder / "bestModel.onnx").exists():
-            raise ModelError(
-                f"{self.handle} has no model: it is {self.state}.",
-                "Wait until its head is trained." if not self.state.is_terminal else "Train again.",
-            )
+        _ = self.record  # a damaged one is the first thing to say
+        self.standing.require("model")
         return load(self.folder)
 
     @property
     def report(self) -> Report:
-        """How good it is on the held-out pictures."""
-        from .report import Report
+        """How good it is on the test images; raises ``ModelError`` where it was not evaluated."""
+        from .report import Report, untested
 
-        if not (self.folder / "predictions.csv").exists():
-            state = self.state
-            raise ModelError(
-                f"{self.handle} has not been evaluated: it is {state}.",
-                "Train again." if state.is_terminal else "Wait for its end, with run.wait() or %mb_attach.",
-            )
+        _ = self.record
+        if self._has_no_test_images:
+            raise ModelError(*untested(self.folder))
+        self.standing.require("report")
         return Report.from_run(self.folder)
 
     def predict(self, *sources: Any, urls: bool = False) -> Any:
@@ -181,7 +183,7 @@ class Run:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for its end without showing anything.
 
-        Raises ``TrainingFailed`` when it failed or was canceled, ``TimeoutError`` after ``timeout`` seconds.
+        Raises ``TrainingFailed`` when it failed or was cancelled, ``TimeoutError`` after ``timeout`` seconds.
         """
         until = None if timeout is None else time.monotonic() + timeout
         for status in self._look():
@@ -294,7 +296,9 @@ class Run:
         if status.state.has_model:
             return self
         if status.state is RunState.CANCELED:
-            raise TrainingFailed(f"{self.handle} was canceled; no model is kept.", "Run the cell again to train anew.")
+            raise TrainingFailed(
+                f"{self.handle} was cancelled; no command uses what it has left.", "Run the cell again to train again."
+            )
         raise self._failure(status)
 
     def _failure(self, status: Status) -> TrainingFailed:
@@ -323,9 +327,13 @@ class Run:
     def _moment(self, status: Status | None = None, notes: Sequence[str] = ()) -> Moment:
         status = status or self.status
         headline = ""
-        if status.state.is_terminal and (self.folder / "predictions.csv").exists():
+        if status.state.is_terminal and status.state is not RunState.CANCELED:
             with contextlib.suppress(MBError):  # a damaged file does not hide the rest
                 headline = self.report.headline
+        if self._has_no_test_images:
+            from .report import untested
+
+            headline = " ".join(untested(self.folder))
         return Moment(
             self.record,
             self.folder,
@@ -335,6 +343,11 @@ class Run:
             tuple(notes or self.notes),
             headline,
         )
+
+    @property
+    def _has_no_test_images(self) -> bool:
+        results = [record for record in self.backend.metrics(self.folder) if record.get("event") == "result"]
+        return self.state.has_model and bool(results) and results[-1].get("test_accuracy") is None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         moment = self._moment()
@@ -348,4 +361,4 @@ class Run:
             display(self._repr_mimebundle_(), raw=True)
 
     def __repr__(self) -> str:
-        return f"<Run {self.handle} {self.state}>"
+        return f"<Run {self.handle} {self.state.word}>"

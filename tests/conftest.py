@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,6 +26,19 @@ def pytest_configure(config: pytest.Config) -> None:
     # Azure's SDK uses what its own dependencies have deprecated; ours stay errors
     for module in ("azure", "marshmallow", "msrest", "msal"):
         config.addinivalue_line("filterwarnings", rf"ignore::DeprecationWarning:{module}\..*")
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that puts this machine into a time zone until the test ends."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture(scope="session")

@@ -18,45 +18,57 @@ PACKAGE = Path(mb_jupyter.__file__).parent
 MAY_IMPORT = {
     "__init__": {"magics"},  # inside load_ipython_extension only; the lazy names are strings
     "errors": set(),
+    "naming": set(),
+    "when": set(),
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "panels", "experiment", "run", "model", "dataset", "workspace", "config", "installation", "display",
-        "errors", "cloud",
+        "naming", "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
+        "installation", "display", "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "sources", "report", "prediction", "export", "dataset", "workspace", "config",
-        "cloud", "training", "display", "plots", "errors",
+        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
-    "experiment": {"run", "backends", "dataset", "workspace", "config", "cloud", "display", "errors"},
-    "run": {"backends", "export", "model", "report", "display", "plots", "workspace", "errors"},
-    "model": {"archive", "sources", "prediction", "training", "display", "errors"},
+    "experiment": {
+        "naming", "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
+    },
+    "run": {
+        "naming", "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace",
+        "when", "errors",
+    },
+    "seen": set(),
+    "standing": {"backends", "records", "display", "when", "errors"},
+    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"training", "errors"},
-    "sources": {"errors"},
-    "prediction": {"plots", "display"},
-    "export": {"archive", "model", "report", "run", "training", "display", "errors"},
+    "sources": {"training", "errors"},
+    "prediction": {"plots", "seen", "display"},
+    "export": {"naming", "archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
-    "report": {"plots", "training", "display", "errors"},
-    "config": {"backends", "workspace", "errors"},
+    "report": {"plots", "records", "standing", "training", "display", "errors"},
+    "config": {"naming", "backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
-    "workspace": {"azureml", "display", "errors"},
-    "azureml": {"errors"},
-    "cloud": {"azureml", "workspace", "run", "display", "errors"},
+    "workspace": {"naming", "azureml", "display", "errors"},
+    "azureml": {"training", "errors"},
+    "cloud": {"naming", "azureml", "workspace", "run", "display", "errors"},
+    "records": {"errors"},
     "backends": {"errors"},
-    "backends.local": {"backends", "errors"},
-    "backends.azure": {"backends", "azureml", "errors"},
+    "backends.local": {"backends", "records", "errors"},
+    "backends.azure": {"naming", "backends", "records", "azureml", "errors"},
     "training": set(),
 }  # fmt: skip
 
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
-    "archive": {"preprocess"},
-    "export": {"preprocess", "errors"},
+    "sources": {"formats", "inputs", "errors"},
+    "archive": {"described"},
+    "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
     "report": {"preprocess", "errors", "review"},
-    "panels": {"preprocess", "errors"},
+    "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
+    "azureml": {"identity"},
 }
 
 
@@ -111,8 +123,9 @@ def test_imports_go_one_way(path: Path) -> None:
 
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
-    "configtext": "config", "placement": "experiment", "plan": "experiment", "datareport": "dataset", "live": "run",
-    "history": "run", "completion": "magics", "explain": "model", "rerun": "experiment",
+    "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
+    "datareport": "dataset", "live": "run", "epochtable": "run", "history": "run", "recordshapes": "records",
+    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import threading
@@ -211,3 +212,24 @@ def no_thread_is_left() -> Iterator[None]:
     yield
     left = [t for t in set(threading.enumerate()) - before if t.name.startswith("mb-upload")]
     assert not left
+
+
+def test_a_change_that_keeps_size_and_time_is_sent(store, folder, tmp_path):
+    upload_folder(store, folder)
+    file = folder / "many/007.jpg"
+    before = file.stat()
+    file.write_bytes(bytes(reversed(file.read_bytes())))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    done = upload_folder(store, folder)
+    assert done.sent == before.st_size
+    assert rebuild(store, done, tmp_path) == contents(folder)
+
+
+@pytest.mark.parametrize("name", ["many/007.jpg", "many/large.tif"])
+def test_an_image_that_changed_after_the_check_stops_the_upload(store, folder, name):
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents(folder).items()}
+    (folder / name).write_bytes(b"\1" * (folder / name).stat().st_size)
+    with pytest.raises(DataError, match=f"The image {name} changed after the images were checked"):
+        upload_folder(store, folder, hashes)
+    again = {path: hashlib.sha256(content).hexdigest() for path, content in contents(folder).items()}
+    assert upload_folder(store, folder, again).files == len(again)

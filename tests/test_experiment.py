@@ -6,7 +6,11 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,13 @@ import psutil
 import pytest
 
 import mb_jupyter
+from mb_jupyter import Dataset
 from mb_jupyter.backends import RunState
 from mb_jupyter.config import TrainConfig, resolve
 from mb_jupyter.errors import ConfigError, DataError, MBError, TrainingFailed
 from mb_jupyter.experiment import Experiment, program_version
 from mb_jupyter.run import Run
+from mb_jupyter.training.manifest import Picture
 from mb_jupyter.workspace import Workspace
 from tests.standin import PROGRAM, move_in, write_pictures
 
@@ -106,12 +112,62 @@ def test_one_that_goes_on_is_found(place, monkeypatch):
     assert "stopped" in start().notes[0]
 
 
+STARTS = """
+import pathlib, sys
+import mb_jupyter.experiment as experiment
+from concurrent.futures import ThreadPoolExecutor
+from mb_jupyter.config import resolve
+experiment.PROGRAM = pathlib.Path(sys.argv[1])
+config = resolve({"data": "trees", "epochs": 2}).config
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(5) as threads:
+    runs = list(threads.map(lambda _: experiment.Experiment.local("trees").start(config), range(5)))
+print(sum(run.begun_here for run in runs), *{run.handle for run in runs})
+"""
+
+
+def start_twenty_times_at_once() -> list[list[str]]:
+    """Return of each of four processes how many of its five starts began something, and the handles they returned."""
+    command = (sys.executable, "-c", STARTS, str(PROGRAM))
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    said = []
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("now\n")
+        process.stdin.flush()
+    for process in processes:
+        out, _ = process.communicate(timeout=120)
+        said.append(out.split())
+    return said
+
+
+def test_of_twenty_starts_at_once_one_trains_and_the_others_find_it(place, monkeypatch):
+    monkeypatch.setenv("STANDIN", "slow")
+    new = start_twenty_times_at_once()
+    run = mb_jupyter.runs()[0]
+    while run.state is RunState.STARTING:
+        time.sleep(0.02)
+    psutil.Process(json.loads((run.folder / "status.json").read_text())["pid"]).kill()
+    with pytest.raises(TrainingFailed):
+        run.wait(30)
+    failed = start_twenty_times_at_once()
+    assert run.stop().wait(30).state is RunState.STOPPED
+    stopped = start_twenty_times_at_once()
+    assert len(mb_jupyter.runs()) == 1
+    assert [sum(int(began) for began, *_ in starts) for starts in (new, failed, stopped)] == [1, 1, 0]
+    assert {handle for starts in (new, failed, stopped) for _, *handles in starts for handle in handles} == {run.handle}
+
+
 def test_a_canceled_one_is_not_found(place, monkeypatch):
     monkeypatch.setenv("STANDIN", "slow")
     run = start()
     run.cancel()
     assert run.state is RunState.CANCELED
-    with pytest.raises(TrainingFailed, match="was canceled"):
+    with pytest.raises(TrainingFailed, match="was cancelled"):
         run.wait()
     monkeypatch.delenv("STANDIN")
     assert start().wait().handle != run.handle
@@ -128,11 +184,36 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     )
     again = start()
     assert again.handle == run.handle
-    assert "goes on from its checkpoint" in again.notes[0]
+    assert "resuming from its checkpoint" in again.notes[0]
     assert again.wait(20).state is RunState.COMPLETED
     assert run.state is RunState.COMPLETED
     epochs = again.metrics
     assert list(epochs["epoch"]) == [0, 1, 2], "an epoch that was done twice stands once"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_after_a_failure_what_is_remembered_of_the_images_is_not_believed(place, monkeypatch, fresh):
+    """A file system that hides changes makes the index wrong; the program finds out, and its advice has to work."""
+    true = Dataset("trees").fingerprint
+    (index,) = (place / "cache").rglob("index/*.json")
+    stored = json.loads(index.read_text())
+    settled = [field.name for field in fields(Picture)].index("settled")
+    for picture, row in zip(stored["pictures"], Dataset("trees").pictures, strict=True):
+        assert picture[settled] is row.settled
+        picture[settled] = True
+    wrong = stored["pictures"][0]
+    wrong[3] = "0" * 64
+    index.write_text(json.dumps(stored))
+    monkeypatch.setenv("STANDIN", "refuse")
+    run = start()
+    with pytest.raises(TrainingFailed):
+        run.wait(20)
+    assert run.record["fingerprint"] != true
+    monkeypatch.delenv("STANDIN")
+    again = start(fresh=fresh)
+    assert again.handle != run.handle and again.record["fingerprint"] == true
+    assert again.wait(20).state is RunState.COMPLETED
+    assert "0" * 64 not in index.read_text()
 
 
 def test_a_plan_changes_nothing(place):
@@ -200,7 +281,7 @@ def test_stop_pressed_once_and_twice(place, monkeypatch, capsys):
     assert "Stopping: the batch is finished" in capsys.readouterr().out
     monkeypatch.setenv("STANDIN", "deaf")
     press(2)
-    with pytest.raises(TrainingFailed, match="was canceled"):
+    with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
     assert "Abandoned by a second Stop" in capsys.readouterr().out
 

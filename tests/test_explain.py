@@ -85,8 +85,8 @@ def test_it_says_the_same_in_words_pictures_and_figures(model: Model, corner: Pa
     assert page.count("<img ") == 3 == page.count("alt=")
     assert "The same picture, coloured where parts spoke for red." in page
     assert "<img src=x" not in page and "<script" not in page and "<style" not in page and "<svg" not in page
-    assert len(text.splitlines()) == 4 + 1 + 1 + 9
-    assert Image.open(io.BytesIO(bundle["image/png"])).height == 256
+    assert len(text.splitlines()) == 5 + 1 + 1 + 9
+    assert Image.open(io.BytesIO(bundle["image/png"])).height == 256 + 16, "a line below names the run"
 
 
 def test_colours_only_where_something_counts(model: Model, corner: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_cannot_be_explained(model: Model, tmp_path: Path, corner: Path) ->
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     with pytest.raises(PredictionError, match=r"broken\.jpg cannot be explained: "):
         model.explain(tmp_path / "broken.jpg")
-    with pytest.raises(PredictionError, match="More than one picture"):
+    with pytest.raises(PredictionError, match="More than one image"):
         model.explain([corner, corner])
     with pytest.raises(PredictionError):
         model.explain(tmp_path / "absent.jpg")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -181,17 +184,67 @@ def test_a_killed_supervisor_takes_the_program_with_it(backend, begin):
 
 
 def test_a_number_that_belongs_to_another_process_now_is_left_alone(backend, begin):
-    folder = begin(FOREVER)
-    until(backend, folder, lambda s: s.state is RunState.RUNNING)
-    record = folder / "process.json"
-    true = json.loads(record.read_text())
+    folder = begin("tell(state='running')")
+    ended(backend, folder)
+    (folder / "exit.json").unlink()  # as if the machine had gone away
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
-        record.write_text(json.dumps({"pid": other.pid, "created": true["created"] - 1000}))
+        (folder / "process.json").write_text(json.dumps({"pid": other.pid, "program": other.pid}))
         assert backend.status(folder).state is RunState.FAILED
         backend.cancel(folder)
         assert other.poll() is None
         other.kill()
-    record.write_text(json.dumps(true))
+
+
+def test_a_living_run_is_known_by_its_lock_and_by_no_clock(backend, begin):
+    folder = begin(FOREVER)
+    until(backend, folder, lambda s: s.state is RunState.RUNNING)
+    program = program_of(folder)
+    long_ago = 86_400.0
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    (folder / "process.json").write_text(json.dumps({"pid": 2**30, "program": program.pid, "created": 0.0}))
+    assert backend.status(folder).state is RunState.RUNNING
+    backend.cancel(folder)
+    assert backend.status(folder).state is RunState.CANCELED
+    assert not _lives(program.pid)
+
+
+def test_of_twenty_starts_at_once_one_begins(backend, begin):
+    program = (
+        "with (output / 'began').open('a') as file: file.write('x')\n"
+        "tell(state='running', pid=os.getpid())\nwhile not (output / 'stop').exists(): time.sleep(.01)\n"
+        "tell(state='stopped')"
+    )
+    folder = begin(program)
+    backend.stop(folder)
+    ended(backend, folder)
+    job = Job("ten lines", ("python", "-m", "tenlines", "{output}"), folder / "code" / "tenlines")
+    copied = folder.parent / "code again"
+    shutil.copytree(job.code, copied / "tenlines")
+    job = dataclasses.replace(job, code=copied / "tenlines")
+    with ThreadPoolExecutor(20) as threads:
+        begun = list(threads.map(lambda _: backend.submit(job, folder), range(20)))
+    assert sum(begun) == 1
+    backend.stop(folder)
+    assert ended(backend, folder).state is RunState.STOPPED
+    assert (folder / "began").read_text() == "xx", "once before, and once in twenty tries"
+
+
+def test_a_deleted_run_is_said_to_be_deleted(backend, begin):
+    folder = begin("tell(state='running')")
+    ended(backend, folder)
+    shutil.rmtree(folder)
+    status = backend.status(folder)
+    assert status.state is RunState.FAILED and status.error is not None and status.error["kind"] == "deleted"
+    backend.cancel(folder)
+
+
+def test_a_program_writes_what_its_code_page_cannot(backend, begin, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    folder = begin("print('\\uc7a5\\ubbf8/1.jpg', '\\udc80', flush=True)\ntell(state='completed')")
+    assert ended(backend, folder).state is RunState.COMPLETED, backend.log(folder)
+    assert backend.log(folder) == "\uc7a5\ubbf8/1.jpg \\udc80"
 
 
 def test_it_is_begun_again_in_its_folder(backend, begin):
@@ -201,7 +254,7 @@ def test_it_is_begun_again_in_its_folder(backend, begin):
     until(backend, folder, lambda s: s.state is RunState.RUNNING)
     program_of(folder).kill()
     ended(backend, folder)
-    backend.stop(folder)  # too late for the first, and not meant for the second
+    (folder / "stop").touch()  # too late for the first, and not meant for the second
     begin("record(attempt=2); print('second', (output / 'stop').exists())", folder=folder)
     assert ended(backend, folder).state is RunState.COMPLETED
     assert backend.metrics(folder) == [{"attempt": 1}, {"attempt": 2}]

@@ -102,6 +102,36 @@ def test_a_dry_run_shows_where_every_value_comes_from(shell, trees, tmp_path):
     shell.run_line_magic("config", "MBMagics.recipe = None")
 
 
+def test_an_experiment_of_any_script(shell, trees, tmp_path):
+    trees.rename(tmp_path / "꽃 사진")
+    run(shell, "%mb_train -d '꽃 사진' --epochs 1")
+    mine = shell.user_ns["mb_run"]
+    assert (mine.experiment, mine.handle) == ("꽃-사진", f"local://꽃-사진/{mine.id}")
+    assert "Found the identical run" in run(shell, "%%mb_train 꽃-사진 -o again --epochs 1\ndata: 꽃 사진")
+    run(shell, f"%mb_attach {mine.handle} -o same")
+    assert shell.user_ns["same"].folder == shell.user_ns["again"].folder == mine.folder
+    assert "1 run in experiment 꽃-사진" in run(shell, "%mb_runs 꽃-사진")
+    assert complete(shell, "%mb_attach 꽃") == ["꽃-사진"]
+    assert complete(shell, "%%mb_train\nexperiment: 꽃-") == ["꽃-사진"]
+    assert "꽃-사진" in run(shell, "%mb_experiment list")
+    assert "`experiment` cannot be `con`; con is a reserved name on Windows" in usage(shell, "%mb_train con -d trees")
+    with pytest.raises(WorkspaceError, match="There is an experiment Wood, and wood differs only in capitals"):
+        run(shell, "%mb_experiment create Wood")
+        run(shell, "%mb_train wood -d '꽃 사진' --dry-run")
+
+
+def test_backslashes_and_variables_on_the_line(shell, trees):
+    with pytest.raises(MBError, match=r"There is no folder '.*C:\\Users\\me\\flowers'"):
+        run(shell, r"%mb_data C:\Users\me\flowers")
+    shell.user_ns["folder"] = str(trees)
+    for word in ("$folder", "${folder}", "{folder}", "$folder/oak"):
+        said = f"`{word}`: write {{{{folder}}}} to insert the variable `folder`."
+        assert said in usage(shell, f"%mb_data {word}")
+        assert said in usage(shell, f"%mb_train -d {word}")
+    trees.rename(trees.with_name("$folder"))
+    assert "30 pictures" in run(shell, "%mb_data $folder")
+
+
 def test_mistakes_are_usage_errors(shell, trees):
     assert usage(shell, "%%mb_train\nepoch: 3\nseed: x").splitlines()[:2] == [
         "line 2: there is no setting `epoch`; did you mean `epochs`?",
@@ -150,12 +180,12 @@ def test_runs_are_listed_stopped_and_canceled(shell, trees, monkeypatch):
         shell.run_cell("%mb_stop").raise_error()
     assert f"{first.handle} was asked to stop" in run(shell, "%mb_stop one")
     assert first.wait(20).state is RunState.STOPPED
-    assert "was canceled; it is canceled" in run(shell, "%mb_cancel")
+    assert "is cancelled." in run(shell, "%mb_cancel")
     assert second.state is RunState.CANCELED
     for command in ("%mb_stop", "%mb_cancel"):
         assert f"{first.handle} had already ended; it is stopped." in run(shell, f"{command} {first.id}")
     listed = run(shell, "%mb_runs")
-    assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "canceled" in listed
+    assert first.handle in listed and "stopped" in listed and "100.0 %" in listed and "cancelled" in listed
     assert second.handle not in run(shell, "%mb_runs one")
     assert run(shell, "%mb_runs one ;") == ""
     assert "1 run in experiment one" in run(shell, "%mb_experiment show one")
@@ -242,7 +272,7 @@ def test_a_table_is_data_too(shell, trees):
 
 
 def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path, monkeypatch):
-    with capture_output(), pytest.raises(WorkspaceError, match="has left a bestModel"):
+    with capture_output(), pytest.raises(WorkspaceError, match="has a model yet"):
         shell.run_cell("%mb_predict trees/oak/0.png").raise_error()
     model = tmp_path / "model"
     model.mkdir()

@@ -110,7 +110,7 @@ def test_a_second_stop_abandons(execute, kernel):
     kernel.interrupt_kernel()
     cell.read()
     assert cell.error == "TrainingFailed"
-    assert "trees: canceled" in cell.text and "Abandoned: no model is kept" in cell.text
+    assert "trees: cancelled" in cell.text and "Discarded: this run has no model" in cell.text
     assert "canceled" in execute("print(mb_run.state)").text
 
 

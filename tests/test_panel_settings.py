@@ -65,3 +65,12 @@ def test_a_training_anew_is_repeated_anew(shell, trees):  # noqa: F811
     press(step, "Start")
     until(lambda: "wood: completed" in shown(step))
     assert step.magic() == "%%mb_train wood\ndata: trees\nepochs: 1", "who runs all cells does not pay again"
+
+
+def test_a_field_means_what_a_cell_means(shell, trees):  # noqa: F811
+    step = opened()
+    named(step, "Epochs").value = "010"
+    named(step, "Minutes at the most").value = "1:30"
+    named(step, "File of weights").value = "007"
+    assert step.magic() == "%%mb_train\ndata: trees\nepochs: 10\nmax_minutes: '1:30'\nweights: '007'"
+    assert "for 1:30 write 1.5 (minutes)" in shown(step)

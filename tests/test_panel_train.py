@@ -77,7 +77,7 @@ def test_a_run_that_begins_while_its_start_is_abandoned_is_canceled(place, monke
     assert submitting.wait(20)
     named(step, "Stop and keep").click()
     go_on.set()
-    until(lambda: "trees: canceled" in shown(step))
+    until(lambda: "trees: cancelled" in shown(step))
     assert "It had begun when it was abandoned" in shown(step)
     assert [run.state for run in mb_jupyter.runs()] == [RunState.CANCELED]
     until(lambda: not named(step, "Start").disabled)

@@ -22,7 +22,7 @@ def frame(pairs: list[tuple[str, str]], classes: list[str]) -> pd.DataFrame:
     return pd.DataFrame({**rows, **scores})
 
 
-# 10 pictures: 4 cats of which 3 are right, 5 dogs of which 4 are right, a bird that is taken for a cat
+# 10 images: 4 cats of which 3 are right, 5 dogs of which 4 are right, a bird that is taken for a cat
 PAIRS = [("cat", "cat")] * 3 + [("cat", "dog")] + [("dog", "dog")] * 4 + [("dog", "cat"), ("bird", "cat")]
 CLASSES = ["bird", "cat", "dog", "fish"]
 
@@ -68,11 +68,12 @@ def test_confusion(report: Report) -> None:
 
 def test_in_words(report: Report) -> None:
     assert report.summary == (
-        "Accuracy 70.0 % (95 % interval 39.7 to 89.2 %): 7 of 10 held-out pictures of 4 classes are right; "
-        "the weakest class is bird (0 of 1 found, never answered, F1 0.00)."
+        "Accuracy 70.0 % (95 % interval 39.7 to 89.2 %), balanced accuracy 51.7 %: 7 of 10 test images of 4 classes "
+        "are right; the weakest class is bird (0 of 1 found, never answered, F1 0.00). "
+        "Too few test images to judge bird (1), cat (4), fish (0)."
     )
     text = report._repr_mimebundle_()["text/plain"]
-    assert "1 of 5 pictures of dog was taken for cat" in text
+    assert "1 of 5 images of dog was taken for cat" in text
     assert "nothing is known of it: fish." in text
     assert "precision does not exist (–): bird." in text
 
@@ -85,11 +86,11 @@ def test_a_tie_for_the_weakest_class_is_said() -> None:
 def test_one_picture_is_said_in_the_singular() -> None:
     report = Report.from_frame(frame([("a", "b")], ["a", "b"]))
     text = report._repr_mimebundle_()["text/plain"]
-    assert "0 of 1 held-out picture of 2 classes are right" in text
-    assert "1 of 1 held-out picture is answered wrongly." in text
-    assert "1 of 1 picture of a was taken for b" in text
+    assert "0 of 1 test image of 2 classes are right" in text
+    assert "1 of 1 test image is answered wrongly." in text
+    assert "1 of 1 image of a was taken for b" in text
     assert "1 of the 1 mistake with a score" in text
-    assert not re.search(r"\b1 (pictures|mistakes|classes|answers|labels|epochs)\b", text)
+    assert not re.search(r"\b1 (images|mistakes|classes|answers|labels|epochs)\b", text)
 
 
 def test_a_perfect_model_has_no_weakest_class() -> None:
@@ -102,7 +103,7 @@ def test_a_perfect_model_has_no_weakest_class() -> None:
 def test_only_held_out_pictures_count() -> None:
     table = frame(PAIRS, CLASSES).assign(Split=["train"] * 5 + ["test"] * 5)
     assert Report.from_frame(table).pictures == 5
-    with pytest.raises(DataError, match="no held-out pictures"):
+    with pytest.raises(DataError, match="no test images"):
         Report.from_frame(table[:5])
 
 
@@ -130,7 +131,7 @@ def test_two_classes_and_three_hundred(number: int) -> None:
     report = Report.from_frame(frame(pairs, names))
     bundle = report._repr_mimebundle_()
     assert len(bundle["text/html"]) < 700_000
-    assert len(bundle["text/plain"].splitlines()) < 140
+    assert len(bundle["text/plain"].splitlines()) < 150
     if number > 50:
         assert "50 weakest of 300 classes" in bundle["text/plain"]
 

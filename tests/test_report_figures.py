@@ -16,6 +16,7 @@ from mb_jupyter import Report
 from mb_jupyter.errors import DataError
 from mb_jupyter.report import Comparison, compare_reports
 from mb_jupyter.report import statistics as st
+from mb_jupyter.report.intervals import wilson
 from mb_jupyter.report.sections import ends
 from mb_jupyter.training.review import read_patch
 
@@ -42,11 +43,13 @@ def write_run(folder: Path, rows: list[tuple[str, str, float]] = ROWS, **record:
     told = {
         "handle": f"local://pets/{folder.name}",
         "id": folder.name,
+        "experiment": "pets",
         "root": str(folder.parent / "data"),
         "config": {},
     }
     (folder / "run.json").write_text(json.dumps({**told, **record}))
     (folder / "status.json").write_text(json.dumps({"state": "completed"}))
+    (folder / "exit.json").write_text(json.dumps({"returncode": 0}))
     return folder
 
 
@@ -56,7 +59,7 @@ def test_calibration_by_hand() -> None:
     filled = bins[bins["Pictures"] > 0]
     assert filled["Pictures"].tolist() == [1, 4, 4, 1]
     assert filled["Right"].tolist() == [0, 4, 4, 0]
-    # |0 - .6| + 4 |1 - .7| + 4 |1 - .9| + |0 - .95| = 3.15, over ten pictures
+    # |0 - .6| + 4 |1 - .7| + 4 |1 - .9| + |0 - .95| = 3.15, over ten images
     assert Report.from_frame(table(ROWS)).ece == pytest.approx(0.315)
 
 
@@ -73,9 +76,9 @@ def test_the_scores_before_calibration_are_found_again() -> None:
 
 
 def test_chance_makes_no_error_of_certain_answers_and_some_of_others() -> None:
-    assert st.calibration_error_by_chance(np.ones(10)) == (0.0, 0.0)
-    # one picture of score 1/2: right or wrong, it is missed by 1/2
-    assert st.calibration_error_by_chance(np.array([0.5])) == (0.5, 0.5)
+    assert st.calibration_error_by_chance(np.ones(10), np.arange(10)) == (0.0, 0.0)
+    # one image of score 1/2: right or wrong, it is missed by 1/2
+    assert st.calibration_error_by_chance(np.array([0.5]), np.zeros(1)) == (0.5, 0.5)
 
 
 def test_thresholds_by_hand() -> None:
@@ -103,17 +106,6 @@ def test_recommended_thresholds() -> None:
     assert st.lowest_threshold(np.array([0.9, 0.9, 0.5]), np.array([True, False, True]), 0.99) is None
 
 
-@pytest.mark.parametrize(("one", "other", "p"), [(0, 6, 0.03125), (1, 5, 0.21875), (0, 5, 0.0625), (0, 0, 1.0)])
-def test_mcnemar_by_hand(one: int, other: int, p: float) -> None:
-    # two-sided binomial: 2 / 2**6, 2 (1 + 6) / 2**6, 2 / 2**5
-    first = np.array([True] * one + [False] * other + [True] * 4)
-    second = np.array([False] * one + [True] * other + [True] * 4)
-    found = st.paired(first, second)
-    assert (found.both, found.first_only, found.second_only) == (4, one, other)
-    assert found.p_value == pytest.approx(p)
-    assert found.differ == (p < 0.05)
-
-
 def test_average_precision_by_hand() -> None:
     # cats in the order of their scores: right, wrong, right: (1 + 2/3) / 2
     frame = pd.DataFrame({"ImageSource": list("abc"), "Label": ["cat", "dog", "cat"], "Prediction": ["cat"] * 3,
@@ -121,8 +113,8 @@ def test_average_precision_by_hand() -> None:
     figures = Report.from_frame(frame).per_class
     assert figures.loc["cat", "AP"] == pytest.approx(5 / 6)
     assert (figures.loc["cat", "Right"], figures.loc["cat", "Answered"], figures.loc["dog", "Answered"]) == (2, 3, 0)
-    assert figures.loc["cat", "RecallLow"] == pytest.approx(st.wilson(2, 2).low)
-    assert math.isnan(st.wilson(0, 0).low)
+    assert figures.loc["cat", "RecallLow"] == pytest.approx(wilson(2, 2).low)
+    assert math.isnan(wilson(0, 0).low)
 
 
 def test_mistakes_and_cells() -> None:
@@ -140,7 +132,7 @@ def test_two_runs_that_differ_by_noise_are_equal(tmp_path: Path) -> None:
     better = [("cat", "cat", 0.9)] * 5 + ROWS[5:]
     before, after = (Report.from_run(write_run(tmp_path / n, rows)) for n, rows in (("1", ROWS), ("2", better)))
     compared = after.comparison(before)
-    assert compared.equal and "equal as far as these pictures can tell" in compared.summary
+    assert compared.equal and "equal as far as these images can tell" in compared.summary
     assert compared.flips["ImageSource"].tolist() == ["4.png"]
     assert compared.flips[["Before", "After"]].values.tolist() == [["dog", "cat"]]
     assert after.previous is not None and after.previous.name == "local://pets/1"
@@ -156,7 +148,7 @@ def test_runs_are_compared_on_what_both_held_out_with_the_same_label(tmp_path: P
     assert (compared.test.pictures, compared.test.second_only, compared.pairs[0].relabelled) == (8, 8, 1)
     assert compared.pairs[0].outcome == "better" and not compared.equal
     assert ["seed", "0", "1"] in compared.changes.values.tolist()
-    assert "1 picture was given another label" in compared.summary
+    assert "1 image was given another label" in compared.summary
     assert isinstance(compared, Comparison)
     with pytest.raises(DataError, match="One run alone"):
         compare_reports([Report.from_run(before)])
@@ -190,13 +182,18 @@ def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1")
     write_out_of_fold(folder)
     report = Report.from_run(folder)
-    assert report.suspects[["ImageSource", "Label", "Suggested"]].values.tolist() == [["40.png", "cat", "dog"]]
+    assert report.suspects[["ImageSource", "Label", "Suggested", "Split"]].values.tolist() == [
+        ["40.png", "cat", "dog", "train"], ["4.png", "cat", "dog", "test"],
+    ]  # fmt: skip
+    said = report._repr_mimebundle_()["text/plain"]
+    assert "2 label issues in 41 training and validation images and 10 test images" in said
+    assert "1 of 2 mistakes on test images is among them: where the label is wrong, the figures above count it" in said
     path = report.write_patch(tmp_path / "labels.patch.csv")
     patch = pd.read_csv(path, dtype=str, keep_default_na=False)
-    assert patch[["ImageSource", "Label", "NewLabel"]].values.tolist() == [["40.png", "cat", ""]]
+    assert patch[["ImageSource", "Label", "NewLabel"]].values.tolist() == [["40.png", "cat", ""], ["4.png", "cat", ""]]
     report.write_patch(path, accept=["40.png"])
     report.write_patch(path)  # what was reviewed stays
-    assert pd.read_csv(path)["NewLabel"].tolist() == ["dog"]
+    assert pd.read_csv(path)["NewLabel"].fillna("").tolist() == ["dog", ""]
 
 
 def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: Path) -> None:
@@ -209,7 +206,7 @@ def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: 
     report.write()
     columns = ["ImageSource", "Label", "NewLabel"]
     patch = pd.read_csv(folder / "labels.patch.csv", dtype=str, keep_default_na=False)
-    assert patch[columns].values.tolist() == [["40.png", "bird", "cat"], ["7.png", "cat", "dog"]]
+    assert patch[columns].values.tolist() == [["40.png", "bird", "cat"], ["4.png", "cat", ""], ["7.png", "cat", "dog"]]
     assert [(row.source, row.label, row.new_label) for row in read_patch(folder / "labels.patch.csv")] == [
         ("40.png", "bird", "cat"), ("7.png", "cat", "dog"),
     ]  # fmt: skip
@@ -277,24 +274,24 @@ def test_variants_and_next_steps(tmp_path: Path) -> None:
     variants = [
         {"name": "float32", "file": "bestModel.onnx", "bytes": 13_500_000, "right": 8, "pictures": 10, "ms_first": 20.0,
          "ms_per_picture": 5.0, "agreement": 1.0},
-        {"name": "int8", "reason": "too few pictures <to calibrate>"},
+        {"name": "int8", "reason": "too few images <to calibrate>"},
     ]  # fmt: skip
     (folder / "report.json").write_text(json.dumps({"variants": variants, "recommended_variant": "float32"}))
     report = Report.from_run(folder)
     text = report._repr_mimebundle_()["text/plain"]
-    assert "13.5 MB" in text and "80.0 % (8 of 10)" in text and "too few pictures <to calibrate>" in text
+    assert "13.5 MB" in text and "80.0 % (8 of 10)" in text and "too few images <to calibrate>" in text
     assert "Recommended: float32" in text
     assert "2 of the 2 mistakes" in report.next_steps[0]
-    assert "At most 2 more of 10 pictures would be right (20.0 points)." in report.next_steps[0]
+    assert "At most 2 more of 10 test images would be right (20.0 points)." in report.next_steps[0]
 
 
 def test_the_tendency_by_hand() -> None:
     # 100 scores of .9: the deviation of chance is sqrt(100 x .9 x .1) / 100 = .03, and 1.96 of it .0588
     scores = np.full(100, 0.9)
-    rights = {number: st.tendency(scores, np.arange(100) < number) for number in (84, 85, 95, 96)}
+    rights = {number: st.tendency(scores, np.arange(100) < number, np.arange(100)) for number in (84, 85, 95, 96)}
     assert rights == {84: 1, 85: 0, 95: 0, 96: -1}
-    assert st.tendency(np.ones(3), np.array([True] * 3)) == 0
-    assert st.tendency(np.ones(3), np.array([True, True, False])) == 1
+    assert st.tendency(np.ones(3), np.array([True] * 3), np.arange(3)) == 0
+    assert st.tendency(np.ones(3), np.array([True, True, False]), np.arange(3)) == 1
 
 
 def test_an_interval_keeps_its_ends_apart() -> None:
@@ -317,7 +314,7 @@ def test_what_is_said_of_the_scores() -> None:
     said = Report.from_frame(table(ROWS), {"temperature": 1.0})._repr_mimebundle_()["text/plain"]
     assert "miss the share that is right by 0.315 on average (ECE, 15 bins)" in said
     # mean score .795 and .8 right: .005 apart, where chance alone makes .11
-    assert "as sure as they are right, as far as so many pictures can tell: the mean score is 79.5 %" in said
+    assert "as sure as they are right, as far as so many images can tell: the mean score is 79.5 %" in said
     sure = Report.from_frame(table([("cat", "dog", 0.99)] * 20))._repr_mimebundle_()["text/plain"]
     assert (
         "surer than they are right, by more than chance explains: the mean score is 99.0 %, and 0.0 % are right."
@@ -342,7 +339,7 @@ def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
     write_split(folder, [*tested, ("a.png", "cat", "train", "g3"), ("b.png", "cat", "validation", "g4")])
     leaking = Report.from_run(folder)
     assert leaking.leaked == 2
-    assert leaking.next_steps[0].startswith("First mend the split: 2 of 10 held-out pictures have copies")
+    assert leaking.next_steps[0].startswith("Mend the split: 2 of 10 test images have copies")
     assert "so the accuracy is flattered" in leaking._repr_mimebundle_()["text/plain"]
 
 
@@ -352,12 +349,12 @@ def test_curves_are_drawn_where_there_is_something_to_draw(tmp_path: Path) -> No
         {"event": "epoch", "phase": phase, "epoch": number, "train_loss": 0.5, "validation_loss": 0.4 - 0.1 * number,
          "validation_accuracy": 0.8, "best": True} for number, phase in enumerate(("features", "finetune"))
     ]  # fmt: skip
-    (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]))
+    (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]) + "\n")
     first = Report.from_run(folder)
     page = first._repr_mimebundle_()
     assert "without fine-tuning there is no curve to draw" in page["text/plain"]
     assert 'alt="Loss' not in page["text/html"]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in epochs))
     second = Report.from_run(folder)
     assert second.curves[["phase", "epoch"]].values.tolist() == [["features", 0], ["finetune", 1]]
     page = second._repr_mimebundle_()

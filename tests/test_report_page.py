@@ -1,4 +1,4 @@
-"""The page stays small: thumbnails are capped in size and number, however many pictures and classes there are."""
+"""The page stays small: thumbnails are capped in size and number, however many images and classes there are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_thumbnails_are_small_and_not_too_many(tmp_path: Path) -> None:
     assert 24 < len(pictures) <= PICTURES[True]
     assert max(map(len, pictures)) <= LARGEST
     assert {max(Image.open(io.BytesIO(picture)).size) <= SIDE for picture in pictures} == {True}
-    assert "1 picture could not be opened where the run found it; its name stands instead." in page
+    assert "1 image could not be opened where the run found it; its name stands instead." in page
 
 
 @pytest.mark.parametrize("number", [3, 300])
@@ -51,4 +51,4 @@ def test_twenty_thousand_pictures(tmp_path: Path, number: int) -> None:
     path = report.to_html(tmp_path / "page.html")
     assert path.stat().st_size < 3_000_000
     assert report.right == int((true == given).sum())
-    assert f"{report.right:,} of 20,000 held-out pictures of {number} classes are right" in path.read_text("utf-8")
+    assert f"{report.right:,} of 20,000 test images of {number} classes are right" in path.read_text("utf-8")

@@ -61,7 +61,7 @@ def test_a_repetition_that_goes_on_elsewhere_has_nothing_to_compare(
     try:
         assert found.flips == []
         for shown in found._repr_mimebundle_().values():
-            assert "has no evaluation yet, so there is nothing to compare" in shown
+            assert "has no report, so there is nothing to compare" in shown
     finally:
         found.again.cancel()
 

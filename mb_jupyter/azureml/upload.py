@@ -18,14 +18,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from mb_jupyter.errors import AzureError, DataError
+from mb_jupyter.training.identity import Stamp, is_settled
 
+from .sent import Entry, Found, Memory
 from .storage import Blob, Store
 
 ROOT = "mb_jupyter/data/"
@@ -34,23 +36,8 @@ PACK_BYTES = 8 * 2**20  # what one request carries; a larger file travels alone,
 PACK_FILES = 4_000
 WORKERS = 6  # of them one packs while the others send; memory is at most a pack for each
 RECENT_MANIFESTS = 5  # that are read where nothing is remembered here
-CACHE_DAYS = 90
 LAST_WORD = 2.0  # seconds that requests under way have to end when the others are given up
 TICK = 0.2  # seconds between two looks at whether somebody wants to stop
-
-
-ROW = [str, int, int, str, str, int]  # path, size, time of change, hash, pack, offset
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a file's content is: ``size`` bytes of ``pack`` from ``offset`` on."""
-
-    path: str
-    size: int
-    sha256: str
-    pack: str
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -79,13 +66,6 @@ class Uploaded:
     sent: int
 
 
-@dataclass(frozen=True)
-class _Found:
-    path: str
-    size: int
-    mtime_ns: int
-
-
 class CanceledError(Exception):
     """Somebody asked to stop an upload."""
 
@@ -93,13 +73,15 @@ class CanceledError(Exception):
 def upload_folder(
     store: Store,
     root: Path,
-    files: Iterable[str] | None = None,
+    files: Iterable[str] | Mapping[str, str] | None = None,
     *,
     progress: Callable[[Progress], None] | None = None,
     canceled: Callable[[], bool] = lambda: False,
 ) -> Uploaded:
     """Bring the files below ``root`` (all of them, or those named) into the store.
 
+    ``files`` may map each path to its hash; then a file with another content stops the upload with an error that
+    names it, so that what trains is what was looked at.
     Raises :class:`CanceledError` soon after ``canceled()`` is true; what is up by then is used by the next try.
     """
     return _Upload(store, root, list(_list(root, files)), progress, canceled).run()
@@ -110,7 +92,7 @@ class _Upload:
         self,
         store: Store,
         root: Path,
-        found: list[_Found],
+        found: list[Found],
         progress: Callable[[Progress], None] | None,
         canceled: Callable[[], bool],
     ) -> None:
@@ -126,7 +108,7 @@ class _Upload:
 
     def run(self) -> Uploaded:
         self.packs = {blob.name: blob.size for blob in self.store.names(PACKS)}
-        memory = _Memory(self.root, self.store.address)
+        memory = Memory(self.root, self.store.address)
         entries: dict[str, Entry] = {}
         for entry in memory.entries():  # of files, too, that have another name now
             if self._is_there(entry):
@@ -138,7 +120,7 @@ class _Upload:
                 self.done += each.size
                 self.files += 1
         rest = [each for each in self.found if each.path not in entries]
-        if rest and not entries and self.packs:
+        if rest and not self.by_content and self.packs:
             self._learn(self.store.names(MANIFESTS))
         self._tell()
         facts = {each.path: each for each in rest}
@@ -165,7 +147,7 @@ class _Upload:
                 if self._is_there(entry):
                     self.by_content.setdefault(entry.sha256, (entry.pack, entry.offset))
 
-    def _send(self, files: Sequence[_Found]) -> Iterator[list[Entry]]:
+    def _send(self, files: Sequence[Found]) -> Iterator[list[Entry]]:
         """Yield the entries of each group of files as it is up; a few groups are on their way at a time."""
         groups = iter(_groups(files))
         going: set[Future[list[Entry]]] = set()
@@ -188,7 +170,7 @@ class _Upload:
             wait(going, LAST_WORD)
             pool.shutdown(wait=False, cancel_futures=True)  # a request that hangs holds nobody up
 
-    def _group(self, group: Sequence[_Found]) -> list[Entry]:
+    def _group(self, group: Sequence[Found]) -> list[Entry]:
         """Send the files of a group that are not there yet, as one pack."""
         if len(group) == 1 and group[0].size > PACK_BYTES:
             return [self._large(group[0])]
@@ -199,7 +181,7 @@ class _Upload:
             if self.stopping.is_set():
                 raise CanceledError
             content = self._read(each)
-            sha256 = hashlib.sha256(content).hexdigest()
+            sha256 = _expected(each, hashlib.sha256(content).hexdigest())
             known = self.by_content.get(sha256)
             if known is not None or not content:
                 entries.append(Entry(each.path, len(content), sha256, *(known or ("", 0))))
@@ -218,7 +200,7 @@ class _Upload:
         self._count(group)
         return entries
 
-    def _large(self, each: _Found) -> Entry:
+    def _large(self, each: Found) -> Entry:
         digest = hashlib.sha256()
         try:
             with (self.root / each.path).open("rb") as file:
@@ -226,7 +208,7 @@ class _Upload:
                     digest.update(piece)
                     if self.stopping.is_set():
                         raise CanceledError
-                size, sha256 = file.tell(), digest.hexdigest()
+                size, sha256 = file.tell(), _expected(each, digest.hexdigest())
                 known = self.by_content.get(sha256)
                 pack = known[0] if known else f"{PACKS}{sha256}"
                 if known is None and self.packs.get(pack) != size:
@@ -243,13 +225,13 @@ class _Upload:
         with self.lock:
             self.sent += len(content)
 
-    def _read(self, each: _Found) -> bytes:
+    def _read(self, each: Found) -> bytes:
         try:
             return (self.root / each.path).read_bytes()
         except OSError as error:
             raise _unreadable(each.path, error) from error
 
-    def _count(self, group: Sequence[_Found]) -> None:
+    def _count(self, group: Sequence[Found]) -> None:
         with self.lock:
             self.done += sum(each.size for each in group)
             self.files += len(group)
@@ -272,63 +254,6 @@ class _Stoppable:
         return self._file.read(size)
 
 
-class _Memory:
-    """What this machine knows of a folder that it has sent: size and time of change of a file -> its place.
-
-    A line for each file, added as it is up, so that an upload that was cut off loses nothing.
-    """
-
-    def __init__(self, root: Path, address: str) -> None:
-        from platformdirs import user_cache_path
-
-        name = hashlib.sha256(os.fsencode(os.path.realpath(root)) + address.encode()).hexdigest()[:32]
-        self._path = user_cache_path("mb_jupyter", appauthor=False) / "uploads" / f"{name}.jsonl"
-        self._known: dict[str, list[Any]] = {}
-        self._file: BinaryIO | None = None
-        try:
-            for line in self._path.read_bytes().splitlines():
-                row = json.loads(line)
-                if [type(value) for value in row] == ROW:
-                    self._known[row[0]] = row
-        except (OSError, ValueError, LookupError, TypeError):
-            pass  # torn by a crash, or not there: what follows is sent, or found by its content
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield where everything is that was ever sent from here."""
-        for path, row in self._known.items():
-            size, _, sha256, pack, offset = row[1:6]
-            yield Entry(path, size, sha256, pack, offset)
-
-    def recall(self, found: _Found) -> Entry | None:
-        """Return where an unchanged file is, None when it has changed or was never sent."""
-        row = self._known.get(found.path)
-        if row is None or row[1:3] != [found.size, found.mtime_ns]:
-            return None
-        return Entry(found.path, found.size, row[3], row[4], row[5])
-
-    def remember(self, entry: Entry, found: _Found) -> None:
-        """Add a file; a file that grew while it was read is not the one that was listed."""
-        if self._file is None or entry.size != found.size:
-            return
-        row = [found.path, found.size, found.mtime_ns, entry.sha256, entry.pack, entry.offset]
-        self._file.write(json.dumps(row).encode() + b"\n")
-
-    def __enter__(self) -> _Memory:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            for other in self._path.parent.iterdir():
-                if time.time() - other.stat().st_mtime > CACHE_DAYS * 86400:
-                    other.unlink(missing_ok=True)
-            self._file = self._path.open("ab")
-        except OSError:  # without a memory the next upload only reads the files once more
-            self._file = None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
 def read_manifest(content: bytes) -> list[Entry]:
     """Return the entries of a manifest; of a damaged one, none."""
     try:
@@ -347,9 +272,9 @@ def _name(entries: Sequence[Entry]) -> str:
     return f"{MANIFESTS}{hashlib.sha256(lines.encode('utf-8', 'surrogateescape')).hexdigest()}.json.gz"
 
 
-def _groups(files: Sequence[_Found]) -> Iterator[list[_Found]]:
+def _groups(files: Sequence[Found]) -> Iterator[list[Found]]:
     """Yield the files in groups of some MB; a file larger than that is a group of its own."""
-    group: list[_Found] = []
+    group: list[Found] = []
     size = 0
     for each in files:
         if each.size > PACK_BYTES:
@@ -364,7 +289,7 @@ def _groups(files: Sequence[_Found]) -> Iterator[list[_Found]]:
         yield group
 
 
-def _list(root: Path, files: Iterable[str] | None) -> Iterator[_Found]:
+def _list(root: Path, files: Iterable[str] | Mapping[str, str] | None) -> Iterator[Found]:
     """Yield the files, sorted by path; the paths are data, and none leads out of the folder."""
     if files is None:
         names = sorted(
@@ -383,7 +308,19 @@ def _list(root: Path, files: Iterable[str] | None) -> Iterator[_Found]:
             facts = (root / name).stat()
         except OSError as error:
             raise _unreadable(name, error) from error
-        yield _Found(name, facts.st_size, facts.st_mtime_ns)
+        stamp = Stamp.of(facts)
+        sha256 = files[name] if isinstance(files, Mapping) else ""
+        yield Found(name, stamp, is_settled(stamp, root / name), sha256)
+
+
+def _expected(found: Found, sha256: str) -> str:
+    """Return the hash of a file's content; another one than was expected is an error."""
+    if found.sha256 not in ("", sha256):
+        raise DataError(
+            f"The image {found.path} changed after the images were checked.",
+            "Run the cell again: it checks the images again and sends those that changed.",
+        )
+    return sha256
 
 
 def _unreadable(path: str, error: OSError) -> AzureError:

@@ -37,6 +37,11 @@ class RunState(StrEnum):
         """Tell whether the run ended with a model that was evaluated and proved."""
         return self in (RunState.COMPLETED, RunState.STOPPED)
 
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return "cancelled" if self is RunState.CANCELED else str(self)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -58,7 +63,7 @@ class Job:
     files: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
-    needs: tuple[str, ...] | None = None
+    needs: Mapping[str, str] | None = None
     attachments: Mapping[str, Path] = field(default_factory=dict)
     minutes: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -102,10 +107,11 @@ class Backend(Protocol):
 
     detaches: bool
 
-    def submit(self, job: Job, folder: Path) -> None:
+    def submit(self, job: Job, folder: Path) -> bool:
         """Start the job with ``folder`` as its output; what an earlier attempt left there is resumed.
 
-        May return while the job is still on its way there.
+        Of several calls at once for one folder, one starts the job and returns True; for the others it runs already,
+        and they return False. May return while the job is still on its way there.
         """
 
     def status(self, folder: Path) -> Status:

@@ -1,13 +1,14 @@
 """This machine: a process of its own that outlives the notebook's kernel, and its folder.
 
-Files beside the program's own: ``process.json`` (the supervisor's process id and its start, so that an
-id the system has given to another process is never mistaken for ours), ``exit.json`` (how the program
-ended), ``canceled`` and ``stop`` (what was asked), ``log.txt``, ``code/``.
+Files beside the program's own: ``owner.lock`` (held by the supervisor for as long as it lives), ``process.json``
+(the process ids, which mean something only while that lock is held), ``exit.json`` (how the program ended),
+``canceled`` and ``stop`` (what was asked), ``log.txt``, ``code/``. Starting, stopping and ending a run happen under
+``start.lock``, one at a time.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import shutil
@@ -18,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mb_jupyter import records
 from mb_jupyter.errors import WorkspaceError
 
-from . import Job, RunState, Status, supervise
+from . import Job, RunState, Status, locks, supervise
 
 if TYPE_CHECKING:
     import psutil
@@ -45,6 +47,11 @@ NEVER_STARTED = {
     "cause": "The training was never started: the kernel ended before it could be.",
     "fix": "Run the cell again.",
 }
+DELETED = {
+    "kind": "deleted",
+    "cause": "The run's folder is missing: it was deleted or moved.",
+    "fix": "Restore the folder, or train again.",
+}
 
 
 def open_backend() -> LocalBackend:
@@ -57,8 +64,15 @@ class LocalBackend:
 
     detaches = False
 
-    def submit(self, job: Job, folder: Path) -> None:
-        """Start the job in a session of its own, with its output in ``folder``."""
+    def submit(self, job: Job, folder: Path) -> bool:
+        """Start the job in a session of its own, with its output in ``folder``; False where it runs already."""
+        with locks.starting(folder):
+            if locks.is_owned(folder):
+                return False
+            self._start(job, folder)
+        return True
+
+    def _start(self, job: Job, folder: Path) -> None:
         for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
             (folder / stale).unlink(missing_ok=True)
         code = folder / "code"
@@ -81,14 +95,13 @@ class LocalBackend:
                 f"The training of {job.name} could not be started: {started.stderr.strip()[-300:]}",
                 "Run %mb_doctor to see whether this Python installation is whole.",
             )
-        _remember(int(started.stdout), folder)
 
     def status(self, folder: Path) -> Status:
         """Tell what the program says of itself, corrected by what its process says."""
-        alive = not (folder / "exit.json").exists() and _supervisor(folder) is not None
+        alive = records.read_ended(folder) is None and locks.is_owned(folder)
         # read after the process was looked at: it may have ended in between
-        ended = read_json(folder / "exit.json")
-        told = read_json(folder / "status.json") or {}
+        ended = records.read_ended(folder)
+        told = records.read_fields(folder, records.STATUS)
         if ended is None and alive:
             return _status(RunState.RUNNING if told else RunState.STARTING, told)
         if ended is None:
@@ -100,24 +113,12 @@ class LocalBackend:
         if (folder / "canceled").exists():
             return _status(RunState.CANCELED, told)
         # the first process may be ended before it can say why, by the failure of another
-        known = told if told.get("state") == "failed" else read_json(folder / "failed.json") or told
+        known = told if told.get("state") == "failed" else records.read_object(folder / "failed.json") or told
         return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
 
     def metrics(self, folder: Path) -> list[dict[str, Any]]:
         """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""
-        try:
-            lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-        except OSError:
-            return []
-        records = []
-        for line in lines:
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+        return records.read_metrics(folder)
 
     def log(self, folder: Path, lines: int | None = None) -> str:
         """Return ``log.txt``, or its last ``lines``."""
@@ -137,37 +138,22 @@ class LocalBackend:
 
     def stop(self, folder: Path) -> None:
         """Leave the file that the program looks for between two batches."""
-        (folder / "stop").touch()
+        with locks.starting(folder):
+            if locks.is_owned(folder):
+                (folder / "stop").touch()
 
     def cancel(self, folder: Path) -> None:
         """End the program, and every process it has started, now."""
-        import psutil
-
-        if _supervisor(folder) is None or (folder / "exit.json").exists():
+        if not folder.is_dir():
             return
-        (folder / "canceled").touch()
-        until = time.monotonic() + CANCEL_SECONDS
-        while (supervisor := _supervisor(folder)) is not None:
-            try:
-                family = supervisor.children(recursive=True)  # none yet, just after it was launched
-                # the supervisor lives on to write exit.json, unless it does not come to that
-                for process in family if time.monotonic() < until else [*family, supervisor]:
-                    process.kill()
-            except psutil.NoSuchProcess:
-                continue
-            psutil.wait_procs([supervisor], timeout=0.1)
+        with locks.starting(folder):
+            if (folder / "exit.json").exists() or not locks.is_owned(folder):
+                return
+            (folder / "canceled").touch()
+            _end(folder)
 
     def fetch(self, folder: Path) -> None:
         """Do nothing: the program has written its files here."""
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, None when there is no such file or it is not whole."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _command(job: Job, folder: Path) -> list[str]:
@@ -182,34 +168,45 @@ def _command(job: Job, folder: Path) -> list[str]:
 
 def _environment(job: Job, code: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(code), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
+    # whatever the system's code page: a name in a log line must never end a training
+    text = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    return {**os.environ, **text, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
 
 
-def _remember(pid: int, folder: Path) -> None:
+def _end(folder: Path) -> None:
+    """End the processes of a run whose folder is owned, until it no longer is."""
+    import psutil
+
+    until = time.monotonic() + CANCEL_SECONDS
+    while locks.is_owned(folder):
+        # unknown just after the launch; only while the lock is held do the numbers belong to these processes
+        supervisor, program = map(_process, records.read_processes(folder))
+        family = [one for one in (program, *_children(program), *_children(supervisor)) if one is not None]
+        # the supervisor lives on to write exit.json, unless it does not come to that
+        if supervisor is not None and time.monotonic() > until:
+            family.append(supervisor)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=0.1)
+
+
+def _process(pid: int | None) -> psutil.Process | None:
     import psutil
 
     try:
-        created = psutil.Process(pid).create_time()
+        return None if pid is None else psutil.Process(pid)
     except psutil.NoSuchProcess:
-        created = 0.0  # already over: exit.json tells the rest
-    aside = folder / "process.json.new"
-    aside.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
-    aside.replace(folder / "process.json")
+        return None
 
 
-def _supervisor(folder: Path) -> psutil.Process | None:
-    """Return the living supervisor of this run, None when it is gone or its id belongs to another now."""
+def _children(process: psutil.Process | None) -> list[psutil.Process]:
     import psutil
 
-    told = read_json(folder / "process.json")
-    if told is None:
-        return None
     try:
-        process = psutil.Process(told["pid"])
-        ours = abs(process.create_time() - told["created"]) < 1.0
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+        return [] if process is None else process.children(recursive=True)
     except psutil.NoSuchProcess:
-        return None
+        return []
 
 
 def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
@@ -218,11 +215,14 @@ def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
         return _status(RunState.CANCELED, told)
     if (folder / "process.json").exists():
         return _status(RunState.FAILED, told, GONE)
+    if not folder.is_dir():
+        return _status(RunState.FAILED, told, DELETED)
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
         young = False
-    return _status(RunState.STARTING, told) if young else _status(RunState.FAILED, told, NEVER_STARTED)
+    begins = young or locks.is_starting(folder)
+    return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
 
 
 def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str, str]:

@@ -1,9 +1,11 @@
-"""Run one program, wait for it and write down how it ended. Standard library only.
+"""Own a run's folder, run its program, and write down how it ended. The standard library and portalocker only.
 
-``launch`` starts ``watch`` in a session of its own and returns at once with its process id, so that the
-program is no child of the notebook's kernel: it survives the kernel, no signal of the notebook reaches
-it, and nobody has to reap it. ``watch`` writes ``exit.json``, which is the difference between a program
-that ended and one whose machine went away.
+``launch`` starts ``watch`` in a session of its own and returns with its process id as soon as the folder is
+owned, so that the program is no child of the notebook's kernel: it survives the kernel, no signal of the notebook
+reaches it, and nobody has to reap it. ``watch`` holds an operating-system lock on ``owner.lock`` for as long as it
+lives: whether a run lives is a question to that lock, never to a clock or to a process id that may have been given
+to another process since. It writes ``exit.json``, which is the difference between a program that ended and one
+whose machine went away.
 """
 
 from __future__ import annotations
@@ -16,37 +18,88 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
+
+OWNER = "owner.lock"
+PROBED_SECONDS = 10.0  # somebody who asks whether the run lives holds the lock for a moment
+HELD_BY_ANOTHER = 3  # exit code of a watcher that may not own the folder
 
 
 def launch(folder: Path, command: list[str]) -> None:
-    """Start ``watch`` detached and print its process id."""
-    watcher = [sys.executable, "-I", "-S", __file__, "watch", str(folder), *command]
+    """Start ``watch`` detached, wait until it owns the folder, and print its process id."""
+    # -P: no file beside the notebook can stand in for a library
+    watcher = [sys.executable, "-P", __file__, "watch", str(folder), *command]
     windows = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             watcher,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
             creationflags=windows,
         )
+    assert process.stdout is not None
+    if not process.stdout.readline():  # it ended without owning the folder
+        sys.stderr.write(f"the supervisor ended with exit code {process.wait()}; its last words are in log.txt\n")
+        sys.stderr.flush()
+        os._exit(1)
     print(process.pid, flush=True)  # noqa: T201 - this is how the kernel learns it
     os._exit(0)  # without waiting for the child, which is on its own now
 
 
 def watch(folder: Path, command: list[str]) -> None:
-    """Run the program to its end and write ``exit.json``."""
+    """Own the folder, run the program to its end and write ``exit.json``."""
+    lock = own(folder)
+    if lock is None:
+        sys.exit(HELD_BY_ANOTHER)
+    print("owned", flush=True)  # noqa: T201 - launch waits for it
     killed_before = oom_kills()
     try:
-        returncode = subprocess.call(command, stdin=subprocess.DEVNULL, preexec_fn=_with_parent())
+        with (folder / "log.txt").open("ab") as log:
+            program = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_with_parent(),  # noqa: PLW1509 - this process has one thread
+                **_heirs(lock),
+            )
+        write_json(folder / "process.json", {"pid": os.getpid(), "program": program.pid})
+        returncode = program.wait()
     except OSError as error:
-        print(f"{command[0]} could not be started: {error}", flush=True)  # noqa: T201 - goes to log.txt
+        sys.stderr.write(f"{command[0]} could not be started: {error}\n")
         returncode = 127
-    ended = {"returncode": returncode, "ended": time.time(), "oom_kills": oom_kills() - killed_before}
-    aside = folder / "exit.json.new"
-    aside.write_text(json.dumps(ended), encoding="utf-8")
-    aside.replace(folder / "exit.json")
+    write_json(
+        folder / "exit.json",
+        {"returncode": returncode, "ended": time.time(), "oom_kills": oom_kills() - killed_before},
+    )
+
+
+def own(folder: Path) -> IO[bytes] | None:
+    """Return the open file whose lock makes this process the owner of the folder; None when another is."""
+    import portalocker
+
+    try:
+        file = (folder / OWNER).open("ab")
+    except FileNotFoundError:  # the start was abandoned, and the folder with it
+        return None
+    until = time.monotonic() + PROBED_SECONDS
+    while True:
+        try:
+            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+            return file
+        except portalocker.AlreadyLocked:
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.005)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a small file aside, then rename it."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(value), encoding="utf-8")
+    aside.replace(path)
 
 
 def oom_kills() -> int:
@@ -67,6 +120,11 @@ def _with_parent() -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None).prctl
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG
     return lambda: prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+
+
+def _heirs(lock: IO[bytes]) -> dict[str, Any]:
+    """Return what lets the program hold the lock too, where it would outlive this process (macOS)."""
+    return {} if sys.platform in ("linux", "win32") else {"pass_fds": (lock.fileno(),)}
 
 
 if __name__ == "__main__":

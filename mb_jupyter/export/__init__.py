@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter import archive
 from mb_jupyter.errors import MBError
+from mb_jupyter.training.described import described
 
 from . import modelcard, place, project
 from .names import Names, choose
@@ -50,6 +51,7 @@ def export(run: Run, to: str | os.PathLike[str], *, name: str | None = None, api
     from mb_jupyter.model import Model
 
     root = Path(os.path.expanduser(to)).absolute()  # noqa: PTH111 - pathlib's raises for a home that nobody has
+    run.standing.require("model")
     names = choose(run.experiment if name is None else name)
     contents = archive.read(run.folder)
     kinds = (MODEL, CONSOLE, API) if api else (MODEL, CONSOLE)
@@ -71,6 +73,7 @@ def export(run: Run, to: str | os.PathLike[str], *, name: str | None = None, api
         kept=tuple(f"{names.folder(kind)}/{file}" for kind in kinds for file in placed[kind].kept),
         beside=tuple(f"{names.folder(kind)}/{file}" for kind in kinds for file in placed[kind].laid_beside),
         notes=tuple(_notes(run, names, answers)),
+        run=run.standing.origin.text,
     )
 
 
@@ -114,7 +117,14 @@ def _values(run: Run, names: Names, contents: Contents, answers: Recorded, repor
         else "always False: this model has no threshold",
         "recorded_note": HELD_OUT if answers.held_out else DRAWN,
         "card": modelcard.write(run, contents, report),
+        "prepared": _prepared(contents),
     }
+
+
+def _prepared(contents: Contents) -> str:
+    """Return the preprocessing of this model, one line for each step, as the model itself carries it."""
+    told = described(contents.size, contents.prepared)
+    return "\n".join(["```text", *(f"{name}: {value}" for name, value in told.items()), "```"])
 
 
 HELD_OUT = (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mb_jupyter import when
 from mb_jupyter.display import counted, largest_difference, percent
+from mb_jupyter.records import REPORT, REPRODUCIBILITY, read_fields
 
 if TYPE_CHECKING:
     from mb_jupyter.archive import Contents
@@ -36,7 +36,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def write(run: Run, contents: Contents, report: Report | None) -> str:
     """Return the body of ``MODEL_CARD.md``."""
-    told = _read(run.folder / "report.json")
+    told = read_fields(run.folder, REPORT)
     sections = [
         ("The model", _facts(_model_facts(run, contents))),
         ("How good it is", _quality(report)),
@@ -59,14 +59,15 @@ def _facts(facts: Iterable[tuple[str, object]]) -> str:
 
 
 def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
-    counts = _read(run.folder / "reproducibility.json").get("counts") or contents.card.get("pictures") or {}
+    counts = read_fields(run.folder, REPRODUCIBILITY).get("counts") or contents.card.get("pictures") or {}
     yield "Classes", f"{len(contents.classes):,}: {', '.join(contents.classes)}"
     yield "Architecture", contents.card.get("architecture", "")
     yield "Takes", f"uint8 RGB pictures of {contents.size} x {contents.size} pixels"
     yield "Gives", "one probability for each class"
+    yield "Model", run.standing.origin.text
     yield "Run", run.handle
-    yield "Begun", str(run.record.get("created", ""))[:16].replace("T", " ")
-    yield "State", str(run.state)
+    yield "Begun", when.minute(run.record.get("created"))
+    yield "State", run.state.word
     yield "Pictures", ", ".join(f"{counts[part]:,} {part}" for part in counts)
     if left_out := run.record.get("left_out"):
         yield "Left out", f"{left_out:,} files that could not be used"
@@ -126,7 +127,7 @@ def _files(told: dict[str, Any], contents: Contents) -> Iterator[tuple[str, obje
 
 
 def _making(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
-    made = _read(run.folder / "reproducibility.json")
+    made = read_fields(run.folder, REPRODUCIBILITY)
     settings = made.get("settings") or run.config
     yield "Recipe", settings.get("recipe")
     if settings.get("recipe") != "features":
@@ -140,11 +141,3 @@ def _making(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
     yield "GPUs", ", ".join(hardware.get("gpus") or [])
     versions = contents.card.get("versions") or {}
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

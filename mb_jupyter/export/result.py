@@ -32,6 +32,7 @@ class Export:
     kept: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    run: str = ""  # whose model it is, in words
 
     @property
     def model(self) -> Path:
@@ -79,7 +80,7 @@ class Export:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title = f"Exported to {near(self.root)}: {', '.join(self.folders)}."
-        said = [*self.notes, *self._said_of_edits()]
+        said = [*([f"Model: {self.run}"] if self.run else []), *self.notes, *self._said_of_edits()]
         rows = [(name, f"{size:,}") for name, size in self._listed()]
         columns = ("File", "Bytes")
         use = f"cd {near(self.root)} && {self.install}"

@@ -25,10 +25,7 @@ class AgainMagics(Commands):
     )
     def mb_explain(self, args: Any) -> Any:
         """Show which parts of a picture spoke for its class, by covering them one after another."""
-        from mb_jupyter.model import load
-
-        model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
-        return model.explain(self.one(args.picture), label=args.label, urls=args.urls)
+        return self.model(args).explain(self.one(args.picture), label=args.label, urls=args.urls)
 
     @command(RUN)
     def mb_rerun(self, args: Any) -> Any:
@@ -37,7 +34,7 @@ class AgainMagics(Commands):
         from mb_jupyter.live import Live, how_to_stop
         from mb_jupyter.rerun import Rerun, begin_again
 
-        before = self.chosen(args.run, "predictions.csv")
+        before = self.chosen(args.run, "report")
         live = Live(before.experiment, hint=how_to_stop(before.backend.detaches))
         with checking(live):
             again = begin_again(before, live.say)

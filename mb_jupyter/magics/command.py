@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,17 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
+from mb_jupyter.backends import RunState
 from mb_jupyter.display import Durable, Shown, escape, somebody_there
 from mb_jupyter.errors import ConfigError
 
+from .words import meant_variable, split
+
 if TYPE_CHECKING:
     from mb_jupyter.live import Live
+    from mb_jupyter.model import Model
     from mb_jupyter.run import Run
+    from mb_jupyter.standing import Use
 
 RUN = argument("run", nargs="?", help="handle or id of a run, or name of an experiment; default: the latest")
 NO_WAIT = argument("--no-wait", action="store_true", help="return at once and show the run with live buttons")
@@ -104,15 +108,14 @@ class Commands(Magics):
         """Return the words of a line: quotes group, ``~`` is home, ``{{name}}`` is that variable's text."""
         from mb_jupyter.config import VARIABLE
 
-        reader = shlex.shlex(line.rstrip().removesuffix(";"), posix=True, punctuation_chars=False)
-        reader.whitespace_split, reader.commenters = True, ""
-        if os.name == "nt":  # there, a backslash separates folders
-            reader.escape = ""
         try:
-            words = list(reader)
+            words = split(line.rstrip().removesuffix(";"))
         except ValueError:
             raise UsageError("A quotation mark is not closed; put quotes around the whole path.") from None
         names = self.names
+        for word in words:
+            if name := meant_variable(word, names):
+                raise UsageError(f"`{word}`: write {{{{{name}}}}} to insert the variable `{name}`.")
         plain = (str, int, float, os.PathLike)
         return [
             VARIABLE.sub(lambda found: str(names[found[1]]), word)
@@ -147,15 +150,19 @@ class Commands(Magics):
             return
         run.watch(live)
 
-    def chosen(self, name: str | None, file: str) -> Run:
-        """Return the named run, else this kernel's last, else the latest that has left ``file``."""
-        from mb_jupyter.history import attach, latest_with
+    def chosen(self, name: str | None, use: Use) -> Run:
+        """Return the named run, else this kernel's last if its model or report may be used, else the latest such."""
+        from mb_jupyter.history import chosen
 
-        if name is not None:
-            return attach(name)
-        if self.last is not None and (self.last.folder / file).exists():
+        if name is None and self.last is not None and self.last.standing.offers(use):
             return self.last
-        return latest_with(file)
+        return chosen(name, use)
+
+    def model(self, args: Any) -> Model:
+        """Return the model that ``--model`` or ``--run`` names, else that of the run that is chosen without."""
+        from mb_jupyter.model import load
+
+        return load(args.model) if args.model else self.chosen(args.run, "model").model
 
     def opened(self, step: str, **carried: Any) -> Opened:
         """Open a step of the panel below the cell, about the run that is carried, if there is one."""
@@ -188,10 +195,12 @@ class Commands(Magics):
     def asked(self, run: Run, ask: Callable[[], Any], what: str) -> Any:
         """Ask something of a run, and return the sentence about it."""
         if run.state.is_terminal:
-            text = f"{run.handle} had already ended; it is {run.state}."
+            text = f"{run.handle} had already ended; it is {run.state.word}."
         else:
             ask()
-            text = f"{run.handle} {what}; it is {run.state}."
+            state = run.state
+            told = "is cancelled" if state is RunState.CANCELED else f"{what}; it is {state.word}"
+            text = f"{run.handle} {told}."
         return Shown(text, f"<div>{escape(text)}</div>")
 
     def display(self, shown: Any) -> None:

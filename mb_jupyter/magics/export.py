@@ -36,5 +36,5 @@ class ExportMagics(Commands):
         """
         if not args.to:
             raise UsageError("Say where the projects go: %mb_export --to FOLDER")
-        run = self.chosen(args.run, "bestModel.onnx")
+        run = self.chosen(args.run, "model")
         return run.export(args.to, name=args.name, api="api" in args.extras)

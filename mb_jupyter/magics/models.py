@@ -26,13 +26,13 @@ class ModelMagics(Commands):
         Without a run, open the step Evaluate of the panel with the latest.
         """
         if args.run is None and somebody_there():
-            return self._evaluate("predictions.csv")
-        return self.chosen(args.run, "predictions.csv").report
+            return self._evaluate()
+        return self.chosen(args.run, "report").report
 
-    def _evaluate(self, file: str) -> Any:
+    def _evaluate(self) -> Any:
         """Open the step, about the latest run where there is one."""
         try:
-            run = self.chosen(None, file)
+            run = self.chosen(None, "report")
         except WorkspaceError:
             return self.opened("evaluate")
         return self.opened("evaluate", run=run, report=run.report)
@@ -53,16 +53,14 @@ class ModelMagics(Commands):
     )
     def mb_predict(self, args: Any) -> Any:
         """Score pictures: bars for one, a grid or a table for several."""
-        from mb_jupyter.model import load
-
         if not args.path:
             if somebody_there() and not (args.run or args.model or args.to):
                 from mb_jupyter.panels.state import State
 
                 State.of().tab = "Try it"
-                return self._evaluate("predictions.csv")
+                return self._evaluate()
             raise UsageError("Say which pictures: %mb_predict PATH ...")
-        model = load(args.model) if args.model else self.chosen(args.run, "bestModel.onnx").model
+        model = self.model(args)
 
         def work(say: Callable[..., None]) -> Any:
             if args.to:

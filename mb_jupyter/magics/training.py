@@ -102,11 +102,11 @@ class MBMagics(Commands):
 
     @command(RUN)
     def mb_cancel(self, args: Any) -> Any:
-        """Abandon a run now; no model is kept."""
+        """Discard a run: end it now; no command uses what it has left."""
         from mb_jupyter.history import going_on
 
         run = going_on(args.run)
-        return self.asked(run, run.cancel, "was canceled")
+        return self.asked(run, run.cancel, "was asked to end at once")
 
     @command(RUN)
     def mb_why(self, args: Any) -> Any:

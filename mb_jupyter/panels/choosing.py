@@ -1,18 +1,17 @@
-"""The choice of a run that has left a file: its report, its model."""
+"""The choice of a run: for its report, or for its model."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import percent
 from mb_jupyter.errors import MBError
 
 from . import parts
 
 if TYPE_CHECKING:
     from mb_jupyter.run import Run
+    from mb_jupyter.standing import Use
 
     from .step import Step
 
@@ -20,10 +19,10 @@ OFFERED = 50  # runs in the list
 
 
 class RunChoice:
-    """A list of the runs that have left ``file``; ``show`` gets the chosen one, or None where there is none."""
+    """A list of the runs to ``use``; ``show`` gets the chosen one, or None where there is none."""
 
-    def __init__(self, step: Step, file: str, show: Callable[[Run | None], None]) -> None:
-        self._step, self._file, self._show = step, file, show
+    def __init__(self, step: Step, use: Use, show: Callable[[Run | None], None]) -> None:
+        self._step, self._use, self._show = step, use, show
         self._filling = False
         self.run: Run | None = None
         self.widget: Any = step.observe(parts.choice("Run", []), self._chose)
@@ -35,13 +34,13 @@ class RunChoice:
 
         state = self._step.state
         try:
-            found = [run for run in runs()[:OFFERED] if (run.folder / self._file).exists()]
+            found = [run for run in runs()[:OFFERED] if run.standing.offers(self._use)]
         except MBError as error:
             self._step.show_error(error)
             return
         options = [(_label(run), run.handle) for run in found]
         handles = [handle for _, handle in options]
-        if state.run and state.run not in handles and opened(state.run, self._file) is not None:
+        if state.run and state.run not in handles and opened(state.run, self._use) is not None:
             options.append((state.run, state.run))
             handles.append(state.run)
         wanted = state.run if state.run in handles else next(iter(handles), None)
@@ -51,7 +50,7 @@ class RunChoice:
         finally:
             self._filling = False
         parts.hide(self.widget, not options)
-        self.run = opened(wanted, self._file)
+        self.run = opened(wanted, self._use)
         self._show(self.run)
 
     def _chose(self, handle: str | None) -> None:
@@ -63,21 +62,16 @@ class RunChoice:
             self.refresh()
 
 
-def opened(handle: str | None, file: str) -> Run | None:
-    """Return a run that has left ``file``, else None."""
+def opened(handle: str | None, use: Use) -> Run | None:
+    """Return a run whose model or report may be used, else None."""
     from mb_jupyter.history import attach
 
     try:
         run = attach(handle) if handle else None
     except MBError:
         return None
-    return run if run is not None and (run.folder / file).exists() else None
+    return run if run is not None and run.standing.offers(use) else None
 
 
 def _label(run: Run) -> str:
-    try:
-        accuracy = json.loads((run.folder / "report.json").read_bytes()).get("test_accuracy")
-    except (OSError, ValueError, AttributeError):
-        accuracy = None
-    figure = f", {percent(accuracy)}" if isinstance(accuracy, int | float) else ""
-    return f"{run.experiment} / {run.id}{figure}"
+    return f"{run.standing.origin.text} · {run.id}"

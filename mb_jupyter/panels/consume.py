@@ -40,7 +40,7 @@ class Consume(Step):
         self.api = parts.tick("A web service too", hint="A FastAPI service with its Dockerfile")
         self.start = self.on(parts.button("Export", "Write the projects", icon="download", style="primary"), self._ask)
         self.result = parts.html()
-        self.choice = RunChoice(self, "bestModel.onnx", self._show)
+        self.choice = RunChoice(self, "model", self._show)
         for field in (self.to, self.called, self.api):
             self.observe(field, lambda value: self._changed())
         self.choice.refresh()

@@ -41,7 +41,7 @@ class Evaluate(Step):
         """Return the choice of the run, its headline, and a tab for each way to look at it."""
         self.headline = parts.html()
         self.tabs = parts.column()
-        self.choice = RunChoice(self, "predictions.csv", self._show)
+        self.choice = RunChoice(self, "report", self._show)
         self.state.observe(lambda change: self._turn(), "tab")
         self.choice.refresh()
         return [self.choice.widget, self.headline, self.tabs]
@@ -66,7 +66,7 @@ class Evaluate(Step):
             from mb_jupyter.history import latest_with
 
             try:
-                report = (opened(self.state.run, "predictions.csv") or latest_with("predictions.csv")).report
+                report = (opened(self.state.run, "report") or latest_with("report")).report
             except MBError:
                 return Shown(f"{self.title}: {NOTHING}", card(self.title, escape(NOTHING)))
         bundle = report._repr_mimebundle_()

@@ -98,7 +98,7 @@ class Settings:
 
     def _typed(self, key: str, value: str) -> None:
         settings = {name: each for name, each in self._state.settings.items() if name != key}
-        meant = _read(value)
+        meant = _read(key, value)
         if meant is not None and not (key == "recipe" and meant == _usual(key)):
             settings[key] = meant
         if settings != self._state.settings:
@@ -115,7 +115,7 @@ class Settings:
             value = self._state.settings.get(key)
             if key == "recipe":
                 field.value = self._recipe()
-            elif _read(field.value) != value:
+            elif _read(key, field.value) != value:
                 field.value = _written(value)
         self.check()
         self._changed()
@@ -183,12 +183,8 @@ def _usual(key: str) -> str:
     return f"{usual}" if usual is not None else UNSET.get(key, "none")
 
 
-def _read(value: str) -> Any:
-    """Return what a typed text means as YAML: a number, a text, or None."""
-    import yaml
+def _read(key: str, value: str) -> Any:
+    """Return what a typed text means for a setting, as in a cell: a number, a text, or None."""
+    from mb_jupyter.config import as_written
 
-    try:
-        meant = yaml.safe_load(value) if value.strip() else None
-    except yaml.YAMLError:
-        return value.strip()
-    return meant if isinstance(meant, str | int | float) or meant is None else value.strip()
+    return as_written(key, value.strip()) if value.strip() else None

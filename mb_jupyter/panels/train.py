@@ -148,7 +148,7 @@ class Train(Step):
                 self._running(False)
                 return
             if live.abandoned and run.begun_here:
-                live.notes.append("It had begun when it was abandoned, and is canceled.")
+                live.notes.append("It had begun when it was abandoned, and is cancelled.")
                 self._ask(run.cancel, "canceling")
             self.state.choose(training=run.handle, run=run.handle)
             self._fresh.value = False

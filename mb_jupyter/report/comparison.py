@@ -1,4 +1,4 @@
-"""Two runs or more on the pictures that all of them held out: which is better, or whether that is noise."""
+"""Two runs or more on the test images that all of them held out: which is better, or whether that is noise."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import counted, percent
 from mb_jupyter.errors import DataError
 
-from .statistics import FEWEST, Paired, paired, wilson
+from .intervals import share
+from .paired import FEWEST, Paired, joined, paired
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from .evaluation import Report
@@ -30,8 +32,8 @@ FLIPS = ("ImageSource", "Label", "Before", "After")
 class Comparison:
     """Runs compared in pairs: each of the others (``after``) with the first (``before``).
 
-    Only pictures that both held out, with the same label, count: for a picture that one of them learned
-    from, its answer says nothing. Pictures are known by their content where the runs kept a split.
+    Only images that both held out, with the same label, count: for an image that one of them learned
+    from, its answer says nothing. Images are known by their content where the runs kept a split.
     """
 
     reports: tuple[Report, ...]
@@ -57,7 +59,7 @@ class Comparison:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a run: its accuracy on its own held-out pictures, with interval and counts."""
+        """One row a run: its accuracy on its own test images, with interval and counts."""
         import pandas as pd
 
         rows = [(r.name, r.accuracy, r.right, r.pictures, *r.interval) for r in self.reports]
@@ -65,7 +67,7 @@ class Comparison:
 
     @property
     def flips(self) -> pd.DataFrame:
-        """The pictures that only one of ``before`` and ``after`` has right."""
+        """The images that only one of ``before`` and ``after`` has right."""
         return self.pairs[-1].flips
 
     @property
@@ -80,7 +82,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool | None:
-        """Whether the difference of ``before`` and ``after`` may be chance; None where no picture compares them."""
+        """Whether the difference of ``before`` and ``after`` may be chance; None where no image compares them."""
         return self.pairs[-1].equal
 
     @property
@@ -106,7 +108,7 @@ class Comparison:
 
 @dataclass(frozen=True, repr=False)
 class Pair:
-    """Two runs on the pictures that both held out."""
+    """Two runs on the test images that both have."""
 
     before: Report
     after: Report
@@ -115,10 +117,19 @@ class Pair:
 
     @cached_property
     def joined(self) -> pd.DataFrame:
-        """The common pictures: ImageSource, Label, Before, After (what each run answered)."""
+        """The common images: ImageSource, Label, Before, After (what each run answered)."""
+        return self._common[list(FLIPS)]
+
+    @cached_property
+    def groups(self) -> np.ndarray[Any, Any]:
+        """A number for each common image; images that one of the runs knows to belong together have the same."""
+        return joined(*(self._common[f"Group_{which}"].to_numpy(str) for which in ("before", "after")))
+
+    @cached_property
+    def _common(self) -> pd.DataFrame:
         columns = {"Prediction_before": "Before", "Prediction_after": "After", "Label_after": "Label"}
         both = self._merged.rename(columns={**columns, "ImageSource_after": "ImageSource"})
-        return both[both["Label_before"] == both["Label"]][list(FLIPS)].reset_index(drop=True)
+        return both[both["Label_before"] == both["Label"]].reset_index(drop=True)
 
     @cached_property
     def _merged(self) -> pd.DataFrame:
@@ -130,24 +141,29 @@ class Pair:
 
     @property
     def relabelled(self) -> int:
-        """How many common pictures have another label now, and so are left out."""
+        """How many common images have another label now, and so are left out."""
         return len(self._merged) - len(self.joined)
 
     @cached_property
     def test(self) -> Paired:
-        """McNemar's exact test on the common pictures, after Bonferroni for several comparisons at once."""
-        both = self.joined
-        found = paired((both["Before"] == both["Label"]).to_numpy(), (both["After"] == both["Label"]).to_numpy())
+        """The exact test on the common images, by group, after Bonferroni for several comparisons at once."""
+        found = paired(*self._right, self.groups)
         return found._replace(p_value=min(1.0, found.p_value * self.number))
 
     @property
+    def _right(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        both = self.joined
+        before, after = ((both[which] == both["Label"]).to_numpy() for which in ("Before", "After"))
+        return before, after
+
+    @property
     def equal(self) -> bool | None:
-        """Whether the difference may be chance; None where no picture compares the two."""
-        return not self.test.differ if self.test.pictures else None
+        """Whether the difference may be chance; None where no image compares the two, or they are one."""
+        return not self.test.differ if self.test.pictures and not self.same else None
 
     @property
     def flips(self) -> pd.DataFrame:
-        """The pictures that only one of the two has right."""
+        """The images that only one of the two has right."""
         both = self.joined
         return both[(both["Before"] == both["Label"]) != (both["After"] == both["Label"])].reset_index(drop=True)
 
@@ -159,32 +175,49 @@ class Pair:
         return pd.DataFrame(list(_changes(self.before, self.after)), columns=["What", "Before", "After"])
 
     @property
+    def same(self) -> bool:
+        """Whether both are one and the same run."""
+        folders = [report.folder.absolute() if report.folder else None for report in (self.before, self.after)]
+        return self.before is self.after or (folders[0] is not None and folders[0] == folders[1])
+
+    @property
     def sentence(self) -> str:
         """The outcome with its counts; two runs whose difference may be chance are said to be equal."""
         before, after, test = self.words[0] or self.before.short, self.words[1] or self.after.short, self.test
+        if self.same:
+            return f"{self.after.name} was compared with itself: both are the same run. Name two different runs."
         if not test.pictures:
-            return f"{after} and {before} have no held-out picture in common, so nothing compares them."
-        first, second = test.both + test.first_only, test.both + test.second_only
+            return f"{after} and {before} have no test image in common, so nothing compares them."
+        chance = test.chance + (f", times {self.number} for as many comparisons" if self.number > 1 else "")
+        counts = f"{self._left_out()}{self._counts(before, after)}."
+        if not test.differ:
+            return f"{after} and {before} are equal as far as these images can tell ({chance}). {counts}"
+        return f"{after} is {self.outcome} than {before} ({chance}). {counts}"
+
+    def _counts(self, before: str, after: str) -> str:
+        test, (first, second) = self.test, self._right
         shares = " and ".join(
-            f"{name} has {right:,} right ({percent(right / test.pictures)}, interval {_ends(right, test.pictures)})"
+            f"{name} has {int(right.sum()):,} right ({percent(float(right.mean()))}, interval {self._ends(right)})"
             for name, right in ((after, second), (before, first))
         )
         alone = f"{test.second_only:,} only {after}, {test.first_only:,} only {before}"
         if not test.first_only + test.second_only:
             alone = "the same ones"
         elif test.too_few:
-            alone += f"; fewer than {FEWEST} such pictures never tell two runs apart"
-        told = (
-            f"{self._left_out()}Of the {counted(test.pictures, 'held-out picture')} that both have, {shares}; {alone}"
-        )
-        chance = test.chance + (f", times {self.number} for as many comparisons" if self.number > 1 else "")
-        if not test.differ:
-            return f"{after} and {before} are equal as far as these pictures can tell ({chance}). {told}."
-        return f"{after} is {self.outcome} than {before} ({chance}). {told}."
+            kind = "groups" if test.grouped else "images"
+            alone += f"; fewer than {FEWEST} such {kind} never tell two runs apart"
+        where = f" (in {counted(test.groups, 'group')})" if test.grouped else ""
+        return f"Of the {counted(test.pictures, 'test image')}{where} that both have, {shares}; {alone}"
+
+    def _ends(self, right: np.ndarray[Any, Any]) -> str:
+        low, high = share(right, self.groups)
+        return f"{low * 100:.1f} to {high * 100:.1f} %"
 
     @property
     def outcome(self) -> str:
-        """``better``, ``worse`` or ``equal within noise``."""
+        """``better``, ``worse`` or ``equal within noise``; of one run twice, that it is the same."""
+        if self.same:
+            return "the same run"
         if not self.test.pictures:
             return "nothing in common"
         if not self.test.differ:
@@ -194,9 +227,7 @@ class Pair:
     def _left_out(self) -> str:
         if not self.relabelled:
             return ""
-        return (
-            f"{counted(self.relabelled, 'picture was', 'pictures were')} given another label in between and left out. "
-        )
+        return f"{counted(self.relabelled, 'image was', 'images were')} given another label in between and left out. "
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:
@@ -204,13 +235,8 @@ def compare_reports(reports: Sequence[Report]) -> Comparison:
     return Comparison(tuple(reports))
 
 
-def _ends(right: int, pictures: int) -> str:
-    low, high = wilson(right, pictures)
-    return f"{low * 100:.1f} to {high * 100:.1f} %"
-
-
 def _changes(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
-    """Yield what differs: settings, classes, pictures, network, versions."""
+    """Yield what differs: settings, classes, images, network, versions."""
     for key in sorted({*before.config, *after.config} - {"experiment"}):
         was, now = before.config.get(key), after.config.get(key)
         if was != now:

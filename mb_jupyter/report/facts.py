@@ -9,7 +9,6 @@ from mb_jupyter.display import counted, details, elide, largest_difference, perc
 from .comparison import Pair
 from .files import is_figure, is_table, rows_of
 from .sections import Section, Sheet, ends, of, paragraphs, said
-from .statistics import wilson
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -31,7 +30,7 @@ def previous(sheet: Sheet) -> Section:
 
 
 def compared(pair: Pair, sheet: Sheet) -> tuple[str, str]:
-    """Return what changed and which pictures flipped, in words and as HTML."""
+    """Return what changed and which images flipped, in words and as HTML."""
     columns = ("What changed", "Before", "After")
     rows = [tuple(elide(str(cell), 60) for cell in row) for row in pair.changes.itertuples(index=False)]
     text, page = "Nothing changed in configuration, data or versions.", ""
@@ -47,7 +46,7 @@ def compared(pair: Pair, sheet: Sheet) -> tuple[str, str]:
         )
         names = [f"  {elide(r.ImageSource, 60)}: {r.Label}, {r.Before} → {r.After}" for r in rows_of(flips.head(8))]
         rest = [f"  and {len(flips) - 8:,} more"] if len(flips) > 8 else []
-        title = f"{counted(len(flips), 'picture is', 'pictures are')} right in only one of the two"
+        title = f"{counted(len(flips), 'image is', 'images are')} right in only one of the two"
         text += "\n" + "\n".join([f"{title} (true class, before → after):", *names, *rest])
         page += details(f"{title} (true class: before → after)", strip, is_open=sheet.whole)
     return text, page
@@ -64,23 +63,23 @@ def speed(sheet: Sheet) -> Section:
     if not variants:
         why = str(report.record.get("recommendation") or "")
         return said("Speed and size", "The run's report.json has no variants, so nothing was measured.", why, proof)
-    columns = ("Variant", "Size", "Right", "95 % interval", "First answer", "Each picture", "Same class")
-    rows = [_variant(one) for one in variants if not one.get("reason")]
+    columns = ("Variant", "Size", "Right", "95 % interval", "First answer", "Each image", "Same class")
+    rows = [_variant(report, one) for one in variants if not one.get("reason")]
     where = f" ({report.record['measured_on']})" if report.record.get("measured_on") else ""
     sentences = [
-        f"Measured where the model was trained{where}, from decoded pictures. First answer: with loading the model. "
-        "Each picture: the median, one at a time. Same class: as the float32 model's answer.",
+        f"Measured where the model was trained{where}, from decoded images. First answer: with loading the model. "
+        "Each image: the median, one at a time. Same class: as the float32 model's answer.",
         *(f"{one.get('name')} is missing: {one['reason']}" for one in variants if one.get("reason")),
         _recommended(report, variants),
         proof,
     ]
     figures = table(columns, rows, right=(1, 4, 5, 6))
     text = "\n".join([text_table(columns, rows, right=(1, 4, 5, 6)), *filter(None, sentences)])
-    gist = f"{rows[0][1]}, {rows[0][5]} a picture" if rows else ""
+    gist = f"{rows[0][1]}, {rows[0][5]} an image" if rows else ""
     return Section("Speed and size", text, figures + paragraphs(*sentences), gist=gist)
 
 
-def _variant(one: dict[str, Any]) -> tuple[str, ...]:
+def _variant(report: Report, one: dict[str, Any]) -> tuple[str, ...]:
     right, number = one.get("right"), one.get("pictures")
     counts = (int(right), int(number)) if is_figure(right) and is_figure(number) and number else None
     agreement = one.get("agreement")
@@ -88,7 +87,7 @@ def _variant(one: dict[str, Any]) -> tuple[str, ...]:
         f"{one.get('name')} ({one.get('file')})",
         f"{one['bytes'] / 1e6:.1f} MB" if is_figure(one.get("bytes")) else "–",
         of(*counts) if counts else "–",
-        ends(*wilson(*counts)) if counts else "–",
+        ends(*report.about(*counts)) if counts else "–",
         f"{one['ms_first']:.1f} ms" if is_figure(one.get("ms_first")) else "–",
         f"{one['ms_per_picture']:.1f} ms" if is_figure(one.get("ms_per_picture")) else "–",
         percent(agreement) if is_figure(agreement) else "–",
@@ -114,7 +113,7 @@ def export_proof(report: Report) -> str:
         return ""
     return (
         f"Export: bestModel.onnx and the trained network give the same class for {percent(agreement)} of "
-        f"{proof.get('pictures', report.pictures):,} held-out pictures; {largest_difference(difference)}."
+        f"{proof.get('pictures', report.pictures):,} test images; {largest_difference(difference)}."
     )
 
 
@@ -151,9 +150,9 @@ def _facts(report: Report, record: dict[str, Any]) -> list[tuple[str, str]]:
         ("Seed", str(record.get("seed", ""))),
         ("Network", str(record.get("architecture") or "")),
         ("Weights (SHA-256)", str(record.get("weights_sha256") or "")),
-        ("Pictures", ", ".join(f"{name} {number:,}" for name, number in counts.items())),
+        ("Images", ", ".join(f"{name} {number:,}" for name, number in counts.items())),
         ("Data fingerprint", str(record.get("fingerprint") or "")),
-        ("Split", "split.csv: every picture with its part, hash and group" if report.has_hashes else ""),
+        ("Split", "split.csv: every image with its part, hash and group" if report.has_hashes else ""),
         ("Machine", ", ".join(str(machine[key]) for key in ("processor", "system") if machine.get(key))),
         ("GPU", ", ".join(map(str, machine.get("gpus") or []))),
         (

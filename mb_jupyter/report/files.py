@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import math
 import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from mb_jupyter.errors import DataError
+from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
+from mb_jupyter.standing import Standing
+
+from . import reasons
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCORE = "Score."
 PATCH = "labels.patch.csv"
+CHOICES = ("out_of_fold.csv", "validation.csv")  # scores on which a run's choices may be made
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -59,7 +63,7 @@ def checked(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     if "Split" in frame.columns:
         frame = frame[frame["Split"] == "test"]
     if frame.empty:
-        raise DataError("There are no held-out pictures to report on.", "Give test_fraction more than 0.")
+        raise DataError("There are no test images to report on.", "Give test_fraction more than 0.")
     strange = sorted({*frame["Label"], *frame["Prediction"]} - {*classes}, key=str)
     if strange:
         raise DataError(f"The class {strange[0]!r} in the predictions has no scores.", "Export the run again.")
@@ -79,31 +83,6 @@ def read_text_table(path: Path) -> pd.DataFrame | None:
 def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     """Yield the rows, each with its columns as attributes."""
     return iter(frame.itertuples())
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Return a JSON mapping."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # being written at this moment, or from before the evaluation
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of ``metrics.jsonl``; a torn line is skipped."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        found += [record] if isinstance(record, dict) else []
-    return found
 
 
 def is_table(data: object) -> bool:
@@ -134,6 +113,19 @@ def is_figure(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+class Learned(NamedTuple):
+    """How much of a class the training and validation parts hold."""
+
+    images: int
+    groups: int
+
+
+def evaluated_before(folder: Path) -> Iterator[Path]:
+    """Yield the folders of the earlier runs of a run's experiment whose reports may be used, the latest first."""
+    earlier = [record.parent for record in folder.parent.glob("*/run.json") if record.parent.name < folder.name]
+    yield from (one for one in sorted(earlier, reverse=True) if Standing(one).offers("report"))
+
+
 class InFolder:
     """What lies in a run's folder, read when it is asked for; without a folder nothing does."""
 
@@ -144,7 +136,7 @@ class InFolder:
     @cached_property
     def run(self) -> dict[str, Any]:
         """What was written down when the run was begun (``run.json``)."""
-        return read_record(self.folder / "run.json") if self.folder else {}
+        return read_fields(self.folder, RUN) if self.folder else {}
 
     @property
     def name(self) -> str:
@@ -155,6 +147,13 @@ class InFolder:
     def short(self) -> str:
         """The run's own part of its handle."""
         return str(self.run.get("id") or self.name)
+
+    @property
+    def origin(self) -> str:
+        """The run's name for people, such as ``flowers, 29 Nov 10:31, 96.0 %``, and its handle; empty without a run."""
+        if self.folder is None or not self.run:
+            return ""
+        return f"{Standing(self.folder).origin.text}; {self.name}"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -173,7 +172,7 @@ class InFolder:
     @cached_property
     def reproducibility(self) -> dict[str, Any]:
         """The run's ``reproducibility.json``."""
-        return read_record(self.folder / "reproducibility.json") if self.folder else {}
+        return read_fields(self.folder, REPRODUCIBILITY) if self.folder else {}
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
@@ -183,24 +182,24 @@ class InFolder:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """What the run told while it went on (``metrics.jsonl``)."""
-        return read_records(self.folder / "metrics.jsonl") if self.folder else []
+        return read_metrics(self.folder) if self.folder else []
 
     @property
     def not_tuned(self) -> str:
-        """Why the run has no epoch of fine-tuning, in the words of its program; nothing where it did not say."""
-        told = [record.get("reason") for record in self.records if record.get("event") == "left out"]
-        return str(told[-1] or "") if told else ""
+        """The code of why the run has no epoch of fine-tuning; nothing where its program did not say."""
+        told = [record for record in self.records if record.get("event") == "left out"]
+        return reasons.not_tuned(told[-1]) if told else ""
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row an epoch: phase, epoch, losses and accuracies on training and validation pictures, best."""
+        """One row an epoch: phase, epoch, losses and accuracies on training and validation images, best."""
         import pandas as pd
 
         return pd.DataFrame(self.epochs).drop(columns=["event", "time"], errors="ignore")
 
     @property
     def variants(self) -> pd.DataFrame:
-        """The model in float32 and in int8: name, file, bytes, times in ms, right of how many pictures."""
+        """The model in float32 and in int8: name, file, bytes, times in ms, right of how many images."""
         import pandas as pd
 
         return pd.DataFrame([one for one in self.record.get("variants") or [] if isinstance(one, dict)])
@@ -218,26 +217,55 @@ class InFolder:
 
     @property
     def has_hashes(self) -> bool:
-        """Whether the pictures are known by their content."""
+        """Whether the images are known by their content."""
         return self.split is not None and "Sha256" in self.split.columns
+
+    def told(self, column: str) -> pd.Series[str] | None:
+        """Return what ``split.csv`` tells of every test image in a column, empty where nothing; None without it."""
+        if self.split is None or column not in self.split.columns:
+            return None
+        known = self.split.drop_duplicates("ImageSource").set_index("ImageSource")[column]
+        return self.frame["ImageSource"].map(known).fillna("")
 
     @cached_property
     def identified(self) -> pd.DataFrame:
-        """The predictions with a column ``Key``: the picture's hash where the run kept it, else its path."""
-        frame = self.frame[["ImageSource", "Label", "Prediction"]]
-        if self.split is None or not self.has_hashes:
+        """The predictions with the columns ``Key``, the image's hash where the run kept it, else its path, and
+        ``Group``.
+        """
+        frame = self.frame[["ImageSource", "Label", "Prediction"]].assign(Group=self.group_names)
+        hashes = self.told("Sha256")
+        if hashes is None:
             return frame.assign(Key=frame["ImageSource"])
-        hashes = self.split.drop_duplicates("ImageSource").set_index("ImageSource")["Sha256"]
-        return frame.assign(Key=frame["ImageSource"].map(hashes).fillna(frame["ImageSource"]))
+        return frame.assign(Key=hashes.where(hashes != "", frame["ImageSource"]))
+
+    @cached_property
+    def group_names(self) -> pd.Series[str]:
+        """The group of every test image: that of ``split.csv``; an image of which none is known is one of its own."""
+        own = self.frame["ImageSource"].str.cat(self.frame.index.astype(str), sep="\0")
+        names = self.frame["Group"] if "Group" in self.frame.columns else self.told("Group")
+        return own if names is None else names.where(names != "", own)
 
     @cached_property
     def leaked(self) -> int | None:
-        """How many held-out pictures have a copy or near copy in another part; None where no groups are kept."""
+        """How many test images have a copy or near copy in another part; None where no groups are kept."""
         split = self.split
         if split is None or "Group" not in split.columns:
             return None
         learned = set(split["Group"][split["Split"] != "test"])
         return int(split["Group"][split["Split"] == "test"].isin(learned).sum())
+
+    @cached_property
+    def learned_from(self) -> dict[str, Learned]:
+        """How many images and groups of each class are in the training and validation parts; empty without a split."""
+        split = self.split
+        if split is None:
+            return {}
+        learned = split[split["Split"] != "test"]
+        names = learned["Group"].where(learned["Group"] != "", learned["ImageSource"]) if "Group" in learned else None
+        groups = learned["ImageSource"] if names is None else names
+        return {
+            str(name): Learned(len(of), int(of.nunique())) for name, of in groups.groupby(learned["Label"], sort=False)
+        }
 
     @property
     def ended(self) -> bool:
@@ -247,11 +275,11 @@ class InFolder:
     @property
     def state(self) -> str:
         """The state that the run's program has told last."""
-        status = read_record(self.folder / "status.json") if self.folder else {}
+        status = read_fields(self.folder, STATUS) if self.folder else {}
         return str(status.get("state") or "")
 
     def path(self, image_source: str) -> Path:
-        """Return where a picture is, or was when the run was begun."""
+        """Return where an image is, or was when the run was begun."""
         root = data_root(self.run)
         return root / image_source if root else Path(image_source)
 

@@ -31,9 +31,11 @@ def shown(report: Report) -> Shown:
     """Return what stays in the notebook: the essential parts open, the others folded."""
     made, sheet = _made(report, whole=False)
     kept = _kept(report)
-    text = "\n\n".join([report.summary, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
+    origin = f"Run: {report.origin}" if report.origin else ""
+    head = f"{report.summary}\n{origin}".rstrip()
+    text = "\n\n".join([head, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
     parts = [_folded(one) for one in made]
-    return Shown(text, card(report.summary, "".join(parts) + _lost(sheet) + paragraphs(kept)))
+    return Shown(text, card(report.summary, paragraphs(origin) + "".join(parts) + _lost(sheet) + paragraphs(kept)))
 
 
 def _kept(report: Report) -> str:
@@ -63,14 +65,15 @@ def document(report: Report) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p><nav>{links}</nav>"
+        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p>"
+        f"{paragraphs(f'Run: {report.origin}' if report.origin else '')}<nav>{links}</nav>"
         f'<main style="{FONT}">{body}{_lost(sheet)}</main></body></html>\n'
     )
 
 
 def comparison(compared: Comparison) -> Shown:
     """Return what ``%mb_compare`` leaves in the notebook."""
-    columns = ("Run", "Right of its own held-out pictures", "95 % interval")
+    columns = ("Run", "Right of its own test images", "95 % interval")
     rows = [
         (r.Run, sections.of(r.Right, r.Pictures), sections.ends(r.AccuracyLow, r.AccuracyHigh))
         for r in rows_of(compared.frame)
@@ -117,6 +120,6 @@ def _next(sheet: Sheet) -> Section:
 def _lost(sheet: Sheet) -> str:
     number = len(sheet.album.missing)
     if number < 2:
-        one = "1 picture could not be opened where the run found it; its name stands instead."
+        one = "1 image could not be opened where the run found it; its name stands instead."
         return paragraphs(one if number else "")
-    return paragraphs(f"{number:,} pictures could not be opened where the run found them; their names stand instead.")
+    return paragraphs(f"{number:,} images could not be opened where the run found them; their names stand instead.")

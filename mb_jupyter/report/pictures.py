@@ -1,4 +1,4 @@
-"""Small pictures inside the report: capped in size and in number, so that the page stays small."""
+"""Small images inside the report: capped in size and in number, so that the page stays small."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Album:
         self.missing: set[str] = set()  # each is named in several places, perhaps
 
     def take(self, sources: Sequence[str]) -> dict[str, bytes]:
-        """Return the JPEGs of the first of these pictures that can still be opened."""
+        """Return the JPEGs of the first of these images that can still be opened."""
         wanted = list(dict.fromkeys(sources))[: max(0, self._left)]
         kept = self._report.thumbnails
         new = [source for source in wanted if source not in kept]
@@ -43,7 +43,7 @@ class Album:
         return found
 
     def strip(self, rows: Iterable[tuple[str, str]], most: int) -> str:
-        """Return pictures side by side from rows of source and caption; those beyond ``most`` are counted."""
+        """Return images side by side from rows of source and caption; those beyond ``most`` are counted."""
         rows = list(rows)
         found = self.take([source for source, _ in rows[:most]])
         boxes = [_box(source, caption, found.get(source)) for source, caption in rows[:most]]
@@ -54,7 +54,7 @@ class Album:
 def framed(jpeg: bytes | None, source: str, width: int = SIDE, height: int = 66) -> Markup:
     """Return one thumbnail as HTML, of one that there is none a word."""
     if not jpeg:
-        return Markup('<span style="opacity:.7">no picture</span>')
+        return Markup('<span style="opacity:.7">no image</span>')
     inside = base64.b64encode(jpeg).decode("ascii")
     style = STYLE.format(width=width, height=height)
     return Markup(f'<img src="data:image/jpeg;base64,{inside}" alt="{escape(source)}" style="{style};max-width:none">')

@@ -12,7 +12,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import PATCH, read_record
+from mb_jupyter.records import read_object
+
+from .files import PATCH
+from .intervals import CONFIDENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
     from .evaluation import Report
 
 PAGE, RECORD = "report.html", "evaluation.json"
-SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "split.csv", "metrics.jsonl",
-           "reproducibility.json", "run.json")  # fmt: skip
+SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "validation.csv", "split.csv",
+           "metrics.jsonl", "reproducibility.json", "run.json", "neighbours.csv", "learning_curve.csv")  # fmt: skip
 FORMAT = 1
-MOST = 1000  # rows of a list: predictions.csv has every picture
+MOST = 1000  # rows of a list: predictions.csv has every image
 
 
 def as_json(report: Report) -> str:
@@ -33,13 +36,24 @@ def as_json(report: Report) -> str:
         "format": FORMAT,
         "made_from": made_from(report),
         "run": report.run.get("handle"),
+        "headline": report.headline,
         "summary": report.summary,
         "pictures": report.pictures,
         "right": report.right,
         "accuracy": report.accuracy,
-        "interval": {"low": interval.low, "high": interval.high, "confidence": 0.95, "method": "wilson"},
+        "interval": {
+            **interval._asdict(),
+            "confidence": CONFIDENCE,
+            "method": "wilson, design effect" if report.grouped else "wilson",
+            "groups": report.group_count,
+        },
+        "balanced_accuracy": report.balanced_accuracy,
+        "balanced_interval": report.balanced_interval._asdict(),
         "classes": list(report.classes),
         "per_class": _rows(report.per_class.reset_index()),
+        "too_few": _rows(report.too_few.reset_index()),
+        "averages": _rows(report.averages.reset_index()),
+        "top_k": _rows(report.top_k),
         "confusions": [vars(one) for one in report.confusions],
         "curves": _rows(report.curves),
         "mistakes": _rows(report.mistakes.head(MOST)),
@@ -54,8 +68,10 @@ def as_json(report: Report) -> str:
         },
         "thresholds": _rows(report.thresholds),
         "recommended_threshold": report.recommended_threshold(),
+        "choices_from": report.choices_from or None,
         "baselines": _rows(report.baselines),
-        "suspects": None if report.out_of_fold is None else _rows(report.suspects.head(MOST)),
+        "lift": _rows(report.lift),
+        "suspects": _rows(report.suspects.head(MOST)),
         "previous": _previous(report),
         "variants": _rows(report.variants),
         "recommended_variant": report.record.get("recommended_variant"),
@@ -63,6 +79,7 @@ def as_json(report: Report) -> str:
         "leaked": report.leaked,
         "reproducibility": report.reproducibility or None,
         "next_steps": report.next_steps,
+        "steps": [{"code": step.code, "gain": step.gain, "sentence": step.sentence} for step in report.steps],
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
 
@@ -77,7 +94,7 @@ def write(report: Report) -> list[Path]:
     if folder is None or not report.ended:
         return []
     page, record, patch = folder / PAGE, folder / RECORD, folder / PATCH
-    if not page.is_file() or read_record(record).get("made_from") != made_from(report):
+    if not page.is_file() or (read_object(record) or {}).get("made_from") != made_from(report):
         report.to_html(page)
         report.to_json(record)  # the last: it says that the page is there
     if not patch.exists() and len(report.suspects):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_CONFUSIONS = 5  # in words
 MOST_ROWS = 50  # classes in the notebook's table; the page has all
 MOST_COLUMNS = 20  # classes up to which the confusion matrix is a table
-MOST_CELLS = 40  # of a larger one, opening to their pictures
+MOST_CELLS = 40  # of a larger one, opening to their images
 IN_A_CELL = 4  # thumbnails
 NAMES_IN_A_CELL = 12
 CODE = re.compile("`([^`]+)`")
@@ -51,7 +51,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a section is made from: the report, its pictures, and whether there is room for all of it."""
+    """What a section is made from: the report, its images, and whether there is room for all of it."""
 
     report: Report
     album: Album
@@ -100,7 +100,7 @@ def few(names: Sequence[str]) -> str:
 
 # -- classes ---------------------------------------------------------------------------------------------
 
-CLASS_COLUMNS = ("Class", "Pictures", "Recall", "95 % interval", "Precision", "F1", "AP")
+CLASS_COLUMNS = ("Class", "Images", "Recall", "95 % interval", "Precision", "F1", "AP")
 
 
 def classes(sheet: Sheet) -> Section:
@@ -110,15 +110,24 @@ def classes(sheet: Sheet) -> Section:
     rows = [(*row, bar(0.0 if math.isnan(f1) else f1, width=70)) for row, f1 in listed]
     notes = list(_class_notes(sheet.report, whole=False))
     figures = table((*CLASS_COLUMNS, ""), rows, right=(1, 5, 6))
-    page = figures + paragraphs(HOW_TO_READ, *_class_notes(sheet.report, whole=sheet.whole))
+    page = figures + paragraphs(how_to_read(sheet.report), *_class_notes(sheet.report, whole=sheet.whole))
     return Section("Classes", "\n".join([text_table(CLASS_COLUMNS, shown, right=(1, 5, 6)), *notes]), page, True)
 
 
 HOW_TO_READ = (
-    "Recall: of the pictures of the class, how many were found. Precision: of the answers that name the class, how "
+    "Recall: of the images of the class, how many were found. Precision: of the answers that name the class, how "
     "many are right. F1 joins both; AP (average precision) judges the order of the class's scores. The interval is "
-    "that of the recall, after Wilson."
+    "that of the recall, after Wilson{by_group}."
 )
+BY_GROUP = (
+    ", with the images of a group, which are never parted, counted for as many as are independent: {images} in {groups}"
+)
+
+
+def how_to_read(report: Report) -> str:
+    """Return what the columns mean, and what the intervals rest on."""
+    numbers = {"images": counted(report.pictures, "test image"), "groups": counted(report.group_count, "group")}
+    return HOW_TO_READ.format(by_group=BY_GROUP.format(**numbers) if report.grouped else "")
 
 
 def _class_rows(report: Report, most: int) -> list[tuple[tuple[str, ...], float]]:
@@ -147,17 +156,36 @@ def _class_notes(report: Report, *, whole: bool) -> Iterator[str]:
     frame = report.per_class
     if len(report.classes) > MOST_ROWS and not whole:
         yield f"Shown are the {MOST_ROWS} weakest of {len(report.classes):,} classes; .per_class has all of them."
+    yield _averages(report)
+    if report.grouped and not whole:
+        yield f"The intervals are by group: {counted(report.pictures, 'test image')} in {report.group_count:,} groups."
     if absent := list(frame.index[frame["Support"] == 0]):
-        yield f"Without held-out pictures, so that nothing is known of it: {few(absent)}."
+        yield f"Without test images, so that nothing is known of it: {few(absent)}."
     if unanswered := list(frame.index[frame["Precision"].isna() & (frame["Support"] > 0)]):
         yield f"Never answered, so that its precision does not exist (–): {few(unanswered)}."
+
+
+def _averages(report: Report) -> str:
+    """Return the figures over all classes, and how often the true class is among the first answers."""
+    macro, weighted = (
+        f"precision {row.Precision:.3f}, recall {row.Recall:.3f}, F1 {row.F1:.3f}" for row in rows_of(report.averages)
+    )
+    sentence = (
+        f"Macro average: {macro}; weighted by test images: {weighted}. Balanced accuracy (the mean recall): "
+        f"{percent(report.balanced_accuracy)} (95 % interval {ends(*report.balanced_interval)})."
+    )
+    first = ", ".join(
+        f"{row.K} answers in {of(row.Right, report.pictures)} ({ends(row.Low, row.High)})"
+        for row in rows_of(report.top_k)
+    )
+    return f"{sentence} The true class is among the first {first}." if first else sentence
 
 
 # -- confusions ------------------------------------------------------------------------------------------
 
 
 def confusions(sheet: Sheet) -> Section:
-    """Return the confusion matrix as a plot and as a table whose cells open to their pictures."""
+    """Return the confusion matrix as a plot and as a table whose cells open to their images."""
     from mb_jupyter.plots import confusion_matrix, confusion_matrix_alt
 
     report = sheet.report
@@ -168,9 +196,9 @@ def confusions(sheet: Sheet) -> Section:
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in most)
     words = f'<div>Most frequent mistakes:<ul style="margin:2px 0">{items}</ul></div>' if most else ""
     if len(report.classes) <= MOST_COLUMNS:
-        title, figures = "Counts and shares; a cell opens to its pictures", _matrix(sheet)
+        title, figures = "Counts and shares; a cell opens to its images", _matrix(sheet)
     else:
-        title, figures = "The most frequent confusions; each opens to its pictures", _pairs(sheet)
+        title, figures = "The most frequent confusions; each opens to its images", _pairs(sheet)
     text = "\n".join(["Most frequent mistakes:", *(f"  {line}" for line in most)]) if most else "There is no mistake."
     page = f"{words or paragraphs(text)}<div>{picture}</div>{details(title, figures, is_open=sheet.whole)}"
     return Section("Confusions", text, page, True)
@@ -229,8 +257,7 @@ def curves(sheet: Sheet) -> Section:
     if not epochs:
         return said("Training", "The run has no metrics.jsonl with epochs, so there are no curves.")
     sentence, picture = metric_curves_alt(epochs), ""
-    apart = "The held-out pictures took part neither in the training nor in any choice."
-    sentences = [sentence, apart, leaks(sheet.report)]
+    sentences = [sentence, UNLIKE, apart(sheet.report), leaks(sheet.report)]
     gist = counted(len(epochs), "epoch")
     if all(record.get("phase") == "features" for record in epochs):
         gist = "the head on frozen features"
@@ -242,29 +269,45 @@ def curves(sheet: Sheet) -> Section:
     return Section("Training", text, picture + paragraphs(*sentences), gist=gist)
 
 
+UNLIKE = (
+    "The validation loss is that at the best temperature for the validation images; the training loss is taken as "
+    "trained, so the two cannot be compared."
+)
+
+
+def apart(report: Report) -> str:
+    """Say in which choices of the run the test images took part."""
+    if report.choice_frame is not None:
+        return f"The test images took part neither in the training nor in any choice ({report.choices_from} did)."
+    by = ["the recommended threshold"]
+    if report.record.get("recommended_variant"):
+        by.append("the choice between float32 and int8")
+    return f"The test images took no part in the training; {' and '.join(by)} rest on them."
+
+
 def leaks(report: Report) -> str:
-    """Say whether the split keeps held-out pictures and their copies out of the training."""
+    """Say whether the split keeps test images and their copies out of the training."""
     if report.leaked is None:
         return ""
     if not report.leaked:
         return "None of them, and no copy or near copy of one, is in the training or validation part (split.csv)."
     are = "has a copy or near copy" if report.leaked == 1 else "have a copy or near copy"
     return (
-        f"{report.leaked:,} of {counted(report.pictures, 'held-out picture')} {are} in the training or validation "
+        f"{report.leaked:,} of {counted(report.pictures, 'test image')} {are} in the training or validation "
         "part, so the accuracy is flattered."
     )
 
 
 # -- mistakes --------------------------------------------------------------------------------------------
 
-MISTAKE_COLUMNS = ("True", "Answered", "Score", "Score of the true class", "Picture")
+MISTAKE_COLUMNS = ("True", "Answered", "Score", "Score of the true class", "Image")
 
 
 def mistakes(sheet: Sheet) -> Section:
     """Return the wrong answers that were given most surely."""
     report, frame = sheet.report, sheet.report.mistakes
     if frame.empty:
-        return said("Worst mistakes", f"No answer on {counted(report.pictures, 'held-out picture')} is wrong.")
+        return said("Worst mistakes", f"No answer on {counted(report.pictures, 'test image')} is wrong.")
     shown = frame.head(MISTAKES[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -274,7 +317,7 @@ def mistakes(sheet: Sheet) -> Section:
     pictures = [framed(found.get(source), source) for source in shown["ImageSource"]]
     rest = f" Shown are the {len(shown)} surest; report.mistakes has all." if len(frame) > len(shown) else ""
     are = "is" if len(frame) == 1 else "are"
-    sentence = f"{len(frame):,} of {counted(report.pictures, 'held-out picture')} {are} answered wrongly.{rest}"
+    sentence = f"{len(frame):,} of {counted(report.pictures, 'test image')} {are} answered wrongly.{rest}"
     page = table(("", *MISTAKE_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),
                  vertical="middle")  # fmt: skip
     text = text_table(MISTAKE_COLUMNS, rows[: MISTAKES[False]], right=(2, 3))

@@ -1,6 +1,7 @@
 """The report's arithmetic, by libraries that have settled it; nothing here knows of runs or pages.
 
-``true`` and ``given`` are classes by number, ``scores`` one row a picture and one column a class.
+``true`` and ``given`` (N,) are classes by number, ``scores`` (N, classes) one row an image, ``groups`` (N,) numbers
+images that belong together, as ``intervals`` wants them.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mb_jupyter.display import counted
+
+from .intervals import CONFIDENCE, Interval, effective, quantile, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,18 +21,14 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
-CONFIDENCE = 0.95
-Z = 1.959964  # of the normal distribution, for it
 BINS = 15  # of the calibration error, as the training program counts them
 DRAWS = 300  # of a model without fault, to know what error chance alone makes
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-SIGNIFICANT = 0.05
-FEWEST = 6  # flips that can show anything at that level: one way all of them, p = 2 / 2**6
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many pictures of the class ``true`` were taken for ``predicted``."""
+    """How many images of the class ``true`` were taken for ``predicted``."""
 
     true: str
     predicted: str
@@ -38,46 +37,19 @@ class Confusion:
 
     def __str__(self) -> str:
         were = "was" if self.count == 1 else "were"
-        return f"{self.count:,} of {counted(self.support, 'picture')} of {self.true} {were} taken for {self.predicted}"
+        return f"{self.count:,} of {counted(self.support, 'image')} of {self.true} {were} taken for {self.predicted}"
 
 
-class Interval(NamedTuple):
-    """The ends of a confidence interval."""
-
-    low: float
-    high: float
-
-
-def wilson(right: int, pictures: int) -> Interval:
-    """Return the 95 % interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953); NaN of nothing."""
-    from scipy.stats import binomtest
-
-    if not pictures:
-        return Interval(math.nan, math.nan)
-    found = binomtest(int(right), int(pictures)).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
-
-
-def pictures_for(share: float, width: float) -> int:
-    """Return the smallest number of pictures whose interval (Wilson) about a share is no wider than ``width``."""
-    enough = 1
-    while True:
-        spread = share * (1 - share) / enough + Z**2 / (4 * enough**2)
-        if 2 * Z * math.sqrt(spread) / (1 + Z**2 / enough) <= width:
-            return enough
-        enough += 1
-
-
-def intervals(right: Sequence[int] | Array, pictures: Sequence[int] | Array) -> tuple[list[float], list[float]]:
-    """Return the lower and the upper ends of several shares."""
-    found = [wilson(r, n) for r, n in zip(right, pictures, strict=True)]
+def of_masks(right: Array, masks: Sequence[Array], groups: Array) -> tuple[list[float], list[float]]:
+    """Return the lower and the upper ends of the share that is right among each of several choices of images."""
+    found: list[Interval] = [share(right[mask], groups[mask]) for mask in masks]
     return [one.low for one in found], [one.high for one in found]
 
 
-def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str]) -> pd.DataFrame:
+def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str], groups: Array) -> pd.DataFrame:
     """Return the figures of every class.
 
-    NaN where one does not exist: recall, F1 and average precision of a class without pictures, precision of
+    NaN where one does not exist: recall, F1 and average precision of a class without images, precision of
     a class that was never answered.
     """
     import numpy as np
@@ -89,7 +61,7 @@ def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str]) 
         true, given, labels=np.arange(number), zero_division=math.nan
     )
     right = np.bincount(true[true == given], minlength=number)
-    low, high = intervals(right, support)
+    low, high = of_masks(true == given, [true == i for i in range(number)], groups)
     frame = pd.DataFrame(
         {
             "Support": support,
@@ -102,6 +74,7 @@ def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str]) 
             "RecallHigh": high,
             "Right": right,
             "Answered": np.bincount(given, minlength=number),
+            "Groups": [len(np.unique(groups[true == i])) for i in range(number)],
         },
         index=pd.Index(classes, name="Label"),
     )
@@ -109,7 +82,7 @@ def per_class(true: Array, given: Array, scores: Array, classes: Sequence[str]) 
     return frame
 
 
-def reliability(confidence: Array, right: Array, bins: int = BINS) -> pd.DataFrame:
+def reliability(confidence: Array, right: Array, groups: Array, bins: int = BINS) -> pd.DataFrame:
     """Return how often the model is right at each height of its score: equal bins, empty ones too."""
     import numpy as np
     import pandas as pd
@@ -117,7 +90,7 @@ def reliability(confidence: Array, right: Array, bins: int = BINS) -> pd.DataFra
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     pictures = np.bincount(index, minlength=bins)
     hits = np.bincount(index, weights=right, minlength=bins).astype(int)
-    low, high = intervals(hits, pictures)
+    low, high = of_masks(right, [index == place for place in range(bins)], groups)
     with np.errstate(invalid="ignore"):  # 0 / 0 of an empty bin is NaN, which is what it is
         mean, accuracy = np.bincount(index, weights=confidence, minlength=bins) / pictures, hits / pictures
     edges = np.arange(bins + 1) / bins
@@ -136,7 +109,7 @@ def reliability(confidence: Array, right: Array, bins: int = BINS) -> pd.DataFra
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """Return the mean gap between score and being right, weighed by pictures (ECE, arXiv:1706.04599)."""
+    """Return the mean gap between score and being right, weighed by images (ECE, arXiv:1706.04599)."""
     filled = bins[bins["Pictures"] > 0]
     gaps = (filled["Accuracy"] - filled["Score"]).abs() * filled["Pictures"]
     return float(gaps.sum() / filled["Pictures"].sum())
@@ -150,31 +123,35 @@ def log_loss(scores: Array, true: Array) -> float:
     return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
 
 
-def tendency(confidence: Array, right: Array) -> int:
+def tendency(confidence: Array, right: Array, groups: Array) -> int:
     """Return 1 when the answers are surer than they are right, -1 when less sure, 0 when chance may explain it.
 
     Were every score true, mean score less share that is right would have the mean 0 and the variance
-    sum(score (1 - score)) / n^2; beyond 1.96 deviations chance is an unlikely explanation.
+    sum(score (1 - score)) / n^2, with as many images as are independent; beyond 1.96 deviations chance is an unlikely
+    explanation.
     """
-    gap, number = float((confidence - right).mean()), len(confidence)
-    deviation = math.sqrt(float((confidence * (1 - confidence)).clip(min=0).sum())) / number
-    return 0 if abs(gap) <= Z * deviation else 1 if gap > 0 else -1
+    gap = float((confidence - right).mean())
+    variance = float((confidence * (1 - confidence)).clip(min=0).mean())
+    deviation = math.sqrt(variance / effective((confidence - right).round(12), groups))
+    return 0 if abs(gap) <= quantile() * deviation else 1 if gap > 0 else -1
 
 
-def calibration_error_by_chance(confidence: Array, bins: int = BINS) -> tuple[float, float]:
-    """Return the mean, and the end of 95 %, of the ECE of a faultless model on as many pictures.
+def calibration_error_by_chance(confidence: Array, groups: Array, bins: int = BINS) -> tuple[float, float]:
+    """Return the mean, and the end of 95 %, of the ECE of a faultless model on as many images.
 
-    So few pictures are never right exactly as often as their scores say: each is drawn to be right with its
-    own score (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1).
+    So few images are never right exactly as often as their scores say: each is drawn to be right with its
+    own score (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1). Images of a group have the same
+    luck.
     """
     import numpy as np
 
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     random = np.random.default_rng(0)
-    errors = [
-        np.abs(np.bincount(index, weights=(random.random(len(index)) < confidence) - confidence)).sum() / len(index)
-        for _ in range(DRAWS)
-    ]
+    _, group = np.unique(groups, return_inverse=True)
+    errors = []
+    for _ in range(DRAWS):
+        right = random.random(int(group.max()) + 1)[group] < confidence
+        errors.append(np.abs(np.bincount(index, weights=right - confidence)).sum() / len(index))
     return float(np.mean(errors)), float(np.quantile(errors, CONFIDENCE))
 
 
@@ -189,13 +166,13 @@ def heated(scores: Array, temperature: float) -> Array:
     return found
 
 
-def at_thresholds(confidence: Array, right: Array, thresholds: Sequence[float]) -> pd.DataFrame:
-    """Return, for each threshold, how many pictures are answered and how many of the answers are right."""
+def at_thresholds(confidence: Array, right: Array, groups: Array, thresholds: Sequence[float]) -> pd.DataFrame:
+    """Return, for each threshold, how many images are answered and how many of the answers are right."""
     import pandas as pd
 
     answered = [int((confidence >= threshold).sum()) for threshold in thresholds]
     hits = [int(right[confidence >= threshold].sum()) for threshold in thresholds]
-    low, high = intervals(hits, answered)
+    low, high = of_masks(right, [confidence >= threshold for threshold in thresholds], groups)
     return pd.DataFrame(
         {
             "Threshold": list(thresholds),
@@ -212,7 +189,7 @@ def at_thresholds(confidence: Array, right: Array, thresholds: Sequence[float]) 
 def lowest_threshold(confidence: Array, right: Array, precision: float) -> float | None:
     """Return the lowest threshold whose answers are right at least that often; None where there is none.
 
-    It has as few digits as keep the answered pictures apart from the others; 0 when none need be left out.
+    It has as few digits as keep the answered images apart from the others; 0 when none need be left out.
     """
     import numpy as np
 
@@ -241,42 +218,3 @@ def _between(below: float, above: float) -> float | None:
         if below < found <= above:
             return found
     return None
-
-
-class Paired(NamedTuple):
-    """Two models on the same pictures: how many each alone has right, and whether that may be chance."""
-
-    pictures: int
-    both: int
-    first_only: int
-    second_only: int
-    p_value: float
-
-    @property
-    def chance(self) -> str:
-        """The test and its outcome, for a sentence."""
-        figure = "< 0.0001" if self.p_value < 0.0001 else f"= {self.p_value:.2g}"
-        return f"McNemar's exact test, p {figure}"
-
-    @property
-    def too_few(self) -> bool:
-        """Tell whether so few pictures are right with one alone that no test could tell the two apart."""
-        return self.first_only + self.second_only < FEWEST
-
-    @property
-    def differ(self) -> bool:
-        """Tell whether chance is an unlikely explanation of the difference."""
-        return self.p_value < SIGNIFICANT
-
-
-def paired(first: Array, second: Array) -> Paired:
-    """Compare two models by the pictures that only one has right (McNemar's test, exact)."""
-    import numpy as np
-    from statsmodels.stats.contingency_tables import mcnemar  # type: ignore[import-untyped]
-
-    both, first_only = int((first & second).sum()), int((first & ~second).sum())
-    second_only, neither = int((~first & second).sum()), int((~first & ~second).sum())
-    if not first_only + second_only:  # of nothing there is no distribution
-        return Paired(len(first), both, 0, 0, 1.0)
-    found = mcnemar(np.array([[both, first_only], [second_only, neither]]), exact=True)
-    return Paired(len(first), both, first_only, second_only, min(1.0, float(found.pvalue)))

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import parallel, preprocess
+from . import described as preparation
+from . import parallel
 from .data import Sample, decode
 from .errors import TrainingError
 from .graph import INPUT, OUTPUT, features_graph, with_head, write_aside
@@ -34,18 +35,19 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
     """Write the model, its map and the zip into ``folder``, each aside first.
 
     ``facts`` become the card, and metadata of the network: ``metrics`` and ``versions`` (mappings), ``fingerprint``,
-    ``architecture`` and ``run`` (text), ``unsure_below`` (a score, or None). ``published`` says that the network's
-    weights are as they were published: its graph is then kept for the next training.
+    ``architecture`` and ``run`` (text), ``tests`` (how many test images there were), ``unsure_below`` (a score, or
+    None). ``published`` says that the network's weights are as they were published: its graph is then kept for the
+    next training.
     """
     import onnx
 
     graph = features_graph(classifier.backbone, classifier.size, keep=published)
     weight, bias = classifier.head.folded()
     model = with_head(graph, weight, bias, float(classifier.temperature))
-    described = {**preprocess.DESCRIPTION, "size": classifier.size}
+    described = preparation.described(classifier.size, preparation.Preparation(classifier.fit))
     said = {"mb_format": FORMAT, "classes": _json(list(classifier.classes)), "preprocess": _json(described)}
     said |= {name: _json(facts.get(name, {})) for name in ("metrics", "versions")}
-    said |= {name: str(facts.get(name, "")) for name in ("fingerprint", "architecture", "run")}
+    said |= {name: str(facts.get(name, "")) for name in ("fingerprint", "architecture", "run", "tests")}
     if facts.get("unsure_below") is not None:
         said["unsure_below"] = repr(float(facts["unsure_below"]))
     onnx.helper.set_model_props(model, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ class Picture:
     """One usable picture.
 
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
-    ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. Pictures of one
-    ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash and
-    ``thumbnail`` a tiny copy, both to find near copies with.
+    ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. ``phash`` is a perceptual
+    hash and ``thumbnail`` a tiny copy, both to find near copies with. ``size`` to ``inode`` are what the file system
+    says of the file; ``settled``: the same will mean the same content. ``user_group`` is the group that the user gave,
+    else empty; ``copies`` is equal for copies, near copies and copies of those. Images of one ``group`` are never
+    parted: it joins both where they share an image. ``slices`` are the cells of the list's further columns, as (column,
+    cell).
     """
 
     path: str
@@ -34,7 +38,18 @@ class Picture:
     size: int
     mtime_ns: int
     group: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    settled: bool = False
+    user_group: str = ""
+    copies: str = ""
     thumbnail: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What :class:`~.identity.Stamp` calls the identity of the file."""
+        return (self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,12 @@ def quoted(names: Iterable[object], limit: int = 3) -> str:
     if len(every) > limit:
         return ", ".join(every[:limit]) + f" and {len(every) - limit:,} more"
     return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts names as people do: 2 before 10."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(bool(i % 2), int(part) if i % 2 else 0, "" if i % 2 else part) for i, part in enumerate(parts)]
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from pathlib import Path
@@ -12,7 +11,21 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from . import calibrate, data, engines, evidence, export, features, finetune, folds, head, loop, parallel, processes
+from . import (
+    calibrate,
+    data,
+    engines,
+    evidence,
+    export,
+    features,
+    finetune,
+    folds,
+    head,
+    loop,
+    parallel,
+    processes,
+    schedule,
+)
 from .augment import Augmentation
 from .data import Pictures
 from .errors import TrainingError
@@ -20,7 +33,6 @@ from .network import Choice, Classifier
 from .parts import Parts
 from .plan import Opener
 from .prefix import fastest
-from .quantise import MOST_PICTURES
 from .session import Session
 from .tail import Source, Tail
 
@@ -29,9 +41,7 @@ VARIANTS = 8  # augmentations of a picture whose frozen part is kept, when there
 MOST_WORKERS = 8
 ENOUGH = 512  # validation pictures to see whether the pictures have a top
 NO_TOP = 1.25  # the loss on turned pictures over that on upright ones: 1.14 and 0.97 without a top, 1.48 with one
-EXPORT_SECONDS = 30.0  # for export and proof
-PACE = {"cpu": 20.0, "cuda": 400.0}  # pictures per second of an evaluation, at the least
-PROOF_PACE = 20.0  # pictures per second and core, one by one through onnxruntime
+OUT_OF_FOLD, VALIDATION = "out_of_fold.csv", "validation.csv"  # scores of images that a model was not fitted on
 
 
 class Scores(NamedTuple):
@@ -42,7 +52,7 @@ class Scores(NamedTuple):
 
 
 def begin(session: Session, choice: Choice, parts: Parts) -> None:
-    """Record what is trained on what, and how long the stages may take."""
+    """Record what is trained on what."""
     counts, where = parts.counts, session.device
     session.recorder.event(
         "start",
@@ -55,25 +65,6 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
     )
     total = sum(counts.values())
     session.recorder.say(f"{total} pictures of {len(parts.classes)} classes: {counts}.")
-    pace = PACE[where.type]
-    session.recorder.expect(
-        features=0 if "frozen" in session.state else (counts["train"] + counts["validation"]) / pace,
-        head=0 if "frozen" in session.state else 10,
-        calibrate=counts["validation"] / pace,
-        evaluate=counts["test"] / pace,
-        export=EXPORT_SECONDS,
-    )
-    # until the fine-tuning is planned: it takes what is left, or, without a limit, nobody knows
-    spare = session.left() - reserve(session, parts)
-    session.recorder.expect(epoch=spare if session.settings.recipe != "features" and math.isfinite(spare) else 0)
-
-
-def reserve(session: Session, parts: Parts) -> float:
-    """Return the seconds to keep for what comes after the fine-tuning."""
-    validation, test = len(parts.validation), len(parts.test)
-    here = (2 * validation + test) / PACE[session.device.type]
-    # the proof, the baseline and the int8 variant run on the processor everywhere
-    return EXPORT_SECONDS + here + 2 * (test + min(test, MOST_PICTURES)) / (PROOF_PACE * parallel.cores())
 
 
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
@@ -120,7 +111,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
     if "frozen" not in session.state:
         recorder, began = session.recorder, time.monotonic()
         samples = [*parts.train, *parts.validation]
-        recorder.stage("features", len(samples), "The pretrained network sees every picture and its mirror image once.")
+        recorder.stage("features", len(samples), "Extracting features with the pretrained network.")
         found, engine = features.extract(
             classifier,
             samples,
@@ -128,30 +119,34 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             cache=Path(session.settings.cache) if session.settings.cache else None,
             progress=recorder.progress,
             say=recorder.say,
+            missing=lambda count: schedule.features(session, count),
         )
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)
-        recorder.stage("head", message="Fitting the first classifier on what it saw.")
+        recorder.stage("head", message="Fitting the first classifier on these features.")
         fit = processes.tell(
             _fit(session, parts, samples, found, classifier.backbone.late) if processes.rank() == 0 else None
         )
         classifier.head.set(fit)
         labels = torch.tensor([sample.label for sample in parts.validation])
         loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
-        # the validation pictures are few, and the penalty was chosen on them: a temperature from heads that were
-        # fitted without the picture has several times as many to go by, and flatters nothing
+        raw = fit.validation_loss if parts.validation else None
+        # the validation images are few, and the penalty was chosen on them: a temperature from heads that were
+        # fitted without the image has several times as many to go by, and flatters nothing
         assert fit.out_of_fold is not None
-        heat = calibrate.temperature(fit.out_of_fold, np.array([sample.label for sample in samples]))
+        found_heat = calibrate.cross_fitted(fit.out_of_fold, _labels(samples), _folds(session, samples))
+        heat = found_heat.temperature
+        recorder.say(found_heat.sentence())
         classifier.temperature.fill_(heat)
         seconds = time.monotonic() - began
         recorder.epoch({
             "phase": "features", "epoch": 0, "train_loss": fit.train_loss, "train_accuracy": fit.train_accuracy,
             "validation_loss": loss, "validation_accuracy": accuracy, "learning_rate": None, "seconds": seconds,
-            "pictures_per_second": len(samples) / seconds, "best": True,
+            "pictures_per_second": len(samples) / seconds, "best": True, "validation_loss_raw": raw,
         })  # fmt: skip
         if processes.rank() == 0:
-            unseen = session.output / "out_of_fold.csv"
-            folds.write(unseen, samples, parts.classes, _folds(session, parts), fit.out_of_fold / heat)
+            unseen = session.output / OUT_OF_FOLD
+            folds.write(unseen, samples, parts.classes, _folds(session, samples), fit.out_of_fold / heat)
             metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
@@ -160,7 +155,14 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             # copies: the state goes into later checkpoints too, when the head has been trained on
             head={name: value.clone() for name, value in classifier.head.state_dict().items()},
             start={"weight": torch.from_numpy(fit.train_weight), "bias": torch.from_numpy(fit.train_bias)},
-            frozen={"loss": loss, "accuracy": accuracy, "temperature": heat, "engine": engine, "any_way_up": free},
+            frozen={
+                "loss": loss,
+                "accuracy": accuracy,
+                "temperature": heat,
+                "engine": engine,
+                "any_way_up": free,
+                "calibration": found_heat.facts(OUT_OF_FOLD),
+            },
         )
     classifier.head.load_state_dict(session.state["head"])
     classifier.temperature.fill_(session.state["frozen"]["temperature"])
@@ -172,7 +174,7 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     Then a head that never saw a turned picture is nearly as good on them (photos of things: half as good again
     upright; satellite tiles and flowers: less than a fifth), and quarter turns are one more augmentation.
     """
-    if session.settings.recipe == "features" or not parts.validation:
+    if session.settings.recipe == "features" or not parts.validation or session.recorder.stop_requested():
         return False
     engine = engines.fastest(classifier, session.output / "checkpoint" / "engine.json")
     some = parts.validation[:: -(-len(parts.validation) // ENOUGH)]  # of every class: they come in order
@@ -198,23 +200,39 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         indices[count:],
         len(parts.classes),
         late=late,
-        folds=_folds(session, parts),
+        folds=_folds(session, samples),
         seed=session.settings.seed,
         device=session.device,
         progress=progress,
+        stop=session.recorder.stop_requested,
     )
 
 
-def _folds(session: Session, parts: Parts) -> Any:
-    return folds.assign([*parts.train, *parts.validation], session.settings.seed)
+def _folds(session: Session, samples: list[data.Sample]) -> Any:
+    return folds.assign(samples, session.settings.seed)
 
 
-def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> None:
-    """Set the temperature of a fine-tuned network from the validation pictures; the frozen features have their own."""
+def _labels(samples: list[data.Sample]) -> Any:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: finetune.Outcome) -> dict[str, Any]:
+    """Set the temperature of a fine-tuned network from the validation images; the frozen features have their own.
+
+    Returns what ``report.json`` says of it, and the file of the scores on which choices are made: never test images.
+    """
     session.recorder.stage("calibrate", len(parts.validation), "Setting the temperature of the scores.")
-    if outcome.epoch:
-        logits, labels = score(session, classifier, parts.validation)
-        classifier.temperature.fill_(calibrate.temperature(logits.numpy(), labels.numpy()))
+    if not outcome.epoch:
+        (session.output / VALIDATION).unlink(missing_ok=True)  # of an earlier attempt, which had another model
+        return {"calibration": session.state["frozen"]["calibration"], "choices_from": OUT_OF_FOLD}
+    logits, _ = score(session, classifier, parts.validation)
+    found = calibrate.cross_fitted(logits.numpy(), _labels(parts.validation), _folds(session, parts.validation))
+    session.recorder.say(found.sentence())
+    classifier.temperature.fill_(found.temperature)
+    if processes.rank() == 0:
+        answers = (logits / found.temperature).softmax(1).numpy()
+        export.write_predictions(session.output / VALIDATION, parts.validation, parts.classes, answers)
+    return {"calibration": found.facts(VALIDATION), "choices_from": VALIDATION}
 
 
 def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, dict[str, Any]]:
@@ -278,6 +296,7 @@ def _facts(session: Session, classifier: Classifier, parts: Parts, metrics: dict
         "fingerprint": settings.fingerprint,
         "architecture": classifier.backbone.name,
         "run": settings.run,
+        "tests": parts.counts["test"],
         "seed": settings.seed,
         "pictures": parts.counts,
         "unsure_below": settings.unsure_below,
@@ -303,7 +322,7 @@ def finished(
             f"The accuracy on the held-out pictures is {reached:.3f}, below min_accuracy {wanted:g}."
             if reached is not None
             else "There are no held-out pictures to show that min_accuracy is reached.",
-            "More pictures, more epochs or more minutes may help; the model and its report are in the run's folder.",
-            "Lower min_accuracy to accept this model.",
+            "More images, more epochs or more minutes may help. %mb_evaluate RUN shows the report of this run.",
+            "Lower min_accuracy to accept such a model.",
         )
     recorder.finish("stopped" if session.stopping() else "completed", "")

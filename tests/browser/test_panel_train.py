@@ -75,7 +75,7 @@ def test_a_run_is_started_watched_and_stopped(lab: Lab, place: Path, tmp_path: P
     expect(step).to_contain_text("stage epoch")
     press(step, "Stop and keep")
     expect(step).to_contain_text("trees: stopped")
-    expect(step).to_contain_text("Accuracy 100.0 % on held-out pictures")
+    expect(step).to_contain_text("Accuracy 100.0 % on test images")
     expect(button(step, "Stop and keep")).to_have_count(0)
     expect(button(step, "Start")).to_be_enabled()
     lab.idle()
@@ -109,8 +109,8 @@ def test_a_restarted_kernel_finds_the_run_again(lab: Lab, place: Path) -> None:
     expect(step.get_by_label("Experiment")).to_have_value("wood")
     expect(step).to_contain_text("wood: running")
     press(step, "Cancel")
-    expect(step).to_contain_text("wood: canceled")
-    expect(step.get_by_role("alert")).to_contain_text("was canceled")
+    expect(step).to_contain_text("wood: cancelled")
+    expect(step.get_by_role("alert")).to_contain_text("was cancelled")
 
 
 def test_settings_become_the_cell(lab: Lab, place: Path) -> None:

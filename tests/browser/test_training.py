@@ -98,7 +98,7 @@ def test_the_whole_story(lab: Lab, place: Path) -> None:
     lab.no_errors()
     final = lab.output(2).inner_text()
     assert "Stop button" not in final and "log:" not in final
-    assert re.search(r"Accuracy \d+\.\d % on held-out pictures: \d of 4 are right", final)
+    assert re.search(r"Accuracy \d+\.\d % on test images: \d of 4 are right", final)
     assert "gives the same answer as torch for 100.0 %" in final
     assert str(place) not in texts(lab, 2), "the saved notebook tells no folder of this machine"
     assert len(lab.outputs()[2]) == 1

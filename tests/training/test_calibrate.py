@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mb_jupyter.training.calibrate import expected_calibration_error, temperature
+from mb_jupyter.training.calibrate import cross_fitted, expected_calibration_error, temperature
 from mb_jupyter.training.errors import TrainingError
 
 
@@ -54,6 +54,49 @@ def test_without_pictures_it_is_one() -> None:
 
 def test_huge_logits_are_no_overflow() -> None:
     assert 0.05 <= temperature(np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 0]]), np.array([0, 1, 1])) <= 20.1
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(softmax(logits)[np.arange(len(labels)), labels]).mean())
+
+
+def test_a_temperature_that_helps_images_that_did_not_set_it_is_kept() -> None:
+    logits, labels = drawn(1000)
+    folds = np.arange(1000) % 5
+    found = cross_fitted(3 * logits, labels, folds)
+    assert found.kept and found.temperature == temperature(3 * logits, labels)
+    assert found.log_loss_before == pytest.approx(log_loss(3 * logits, labels))
+    by_hand = [
+        log_loss(3 * logits[folds == fold] / temperature(3 * logits[folds != fold], labels[folds != fold]),
+                 labels[folds == fold])
+        for fold in range(5)
+    ]  # fmt: skip
+    assert found.log_loss_after == pytest.approx(np.mean(by_hand))
+    assert found.facts("a.csv") == {
+        "kept": True, "temperature": found.temperature, "images": 1000, "source": "a.csv",
+        "log_loss_before": found.log_loss_before, "log_loss_after": found.log_loss_after,
+    }  # fmt: skip
+
+
+def test_one_mistake_that_would_set_the_temperature_alone_does_not() -> None:
+    """On its own images any temperature helps; that of this one mistake harms where it is judged without it."""
+    logits, labels = np.eye(3)[np.arange(60) % 3] * 4.0, np.arange(60) % 3
+    labels[7] = (labels[7] + 1) % 3
+    alone = temperature(logits, labels)
+    assert log_loss(logits / alone, labels) < log_loss(logits, labels)
+    found = cross_fitted(logits, labels, np.arange(60) // 12)
+    assert not found.kept and found.temperature == 1.0
+    assert found.log_loss_before is not None and found.log_loss_after is not None
+    assert found.log_loss_after > found.log_loss_before
+    assert "not kept" in found.sentence()
+
+
+def test_without_images_or_with_one_fold_nothing_is_known_and_nothing_kept() -> None:
+    logits, labels = drawn(50)
+    assert not cross_fitted(3 * logits, labels, np.zeros(50, int)).kept
+    found = cross_fitted(np.empty((0, 3)), np.empty(0, int), np.empty(0, int))
+    assert (found.kept, found.temperature, found.images, found.log_loss_before) == (False, 1.0, 0, None)
+    assert "no images" in found.sentence()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -45,7 +45,7 @@ def test_a_picture_is_decoded_once(samples):
 
 def test_a_changed_picture_is_named(samples):
     Image.new("RGB", (9, 9)).save(samples[4].path)
-    with pytest.raises(TrainingError, match=r"class/4\.png changed since"):
+    with pytest.raises(TrainingError, match=r"class/4\.png changed after the images were checked"):
         data.Pictures(samples, 32)[0, 4]
 
 

@@ -181,18 +181,54 @@ def test_every_picture_of_the_training_has_scores_of_a_head_that_never_saw_it(fi
         assert row["Prediction"] == max(scores, key=lambda name: scores[name])
 
 
-def test_the_frozen_features_temperature_is_set_by_heads_that_never_saw_the_picture(
+def scores_of(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    names = [name.removeprefix("Score.") for name in rows[0] if name.startswith("Score.")]
+    scores = np.array([[float(row[f"Score.{name}"]) for name in names] for row in rows])
+    return scores, np.array([names.index(row["Label"]) for row in rows])
+
+
+def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(scores[np.arange(len(labels)), labels]).mean())
+
+
+def test_the_frozen_features_temperature_is_judged_by_heads_that_never_saw_the_image(
     code, pictures, tmp_path, monkeypatch
 ):
     program = Program(code, pictures, tmp_path / "run", seed=5, recipe="features")
     assert program.call(monkeypatch) == 0, program.log
-    rows = table(program.output / "out_of_fold.csv")
-    names = [name.removeprefix("Score.") for name in rows[0] if name.startswith("Score.")]
-    scores = np.array([[float(row[f"Score.{name}"]) for name in names] for row in rows])
-    labels = np.array([names.index(row["Label"]) for row in rows])
-    heat = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["temperature"]
-    assert heat != pytest.approx(1, abs=0.01)
-    assert temperature(np.log(scores) * heat, labels) == pytest.approx(heat, rel=1e-3)
+    scores, labels = scores_of(table(program.output / "out_of_fold.csv"))
+    report = json.loads((program.output / "report.json").read_text(encoding="utf-8"))
+    told, heat = report["calibration"], report["temperature"]
+    assert told["source"] == report["choices_from"] == "out_of_fold.csv" and told["images"] == len(labels)
+    assert told["temperature"] == pytest.approx(heat)
+    assert told["kept"] is (told["log_loss_after"] < told["log_loss_before"])
+    logits = np.log(scores) * heat
+    before = np.exp(logits - logits.max(1, keepdims=True))
+    assert told["log_loss_before"] == pytest.approx(log_loss(before / before.sum(1, keepdims=True), labels), rel=1e-3)
+    assert heat == pytest.approx(temperature(logits, labels) if told["kept"] else 1, rel=1e-3)
+    assert not (program.output / "validation.csv").exists()
+    assert f"Calibration is {'' if told['kept'] else 'not '}kept" in program.log
+
+
+def test_the_choices_about_a_fine_tuned_model_are_made_on_validation_images(finished):
+    report = json.loads((finished.output / "report.json").read_text(encoding="utf-8"))
+    tuned = report["best_phase"] == "finetune"
+    assert report["choices_from"] == report["calibration"]["source"]
+    assert report["choices_from"] == ("validation.csv" if tuned else "out_of_fold.csv")
+    assert (finished.output / "validation.csv").exists() is tuned
+    if tuned:
+        rows, split = table(finished.output / "validation.csv"), table(finished.output / "split.csv")
+        assert list(rows[0]) == list(table(finished.output / "predictions.csv")[0])
+        assert [row["ImageSource"] for row in rows] == [
+            row["ImageSource"] for row in split if row["Split"] == "validation"
+        ]
+        assert report["calibration"]["images"] == len(rows)
+        model = load(finished.output / "bestModel.onnx")
+        for row in rows[:3]:
+            told = model.predict(finished.data / row["ImageSource"]).scores
+            assert {name: float(row[f"Score.{name}"]) for name in told} == pytest.approx(told, abs=1e-3)
+    for record in finished.of("epoch"):
+        assert record["validation_loss_raw"] >= record["validation_loss"] - 1e-6  # one at 1, one at the best
 
 
 def test_a_variant_in_int8_is_measured_beside_the_model(finished):
@@ -229,7 +265,8 @@ def test_without_int8_the_model_itself_is_measured_all_the_same(finished, code, 
 def test_the_records_tell_the_story_in_order(finished):
     stages = [record["stage"] for record in finished.of("stage")]
     assert list(dict.fromkeys(stages)) == [
-        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify"
+        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify",
+        *(["baseline"] if finished.of("result")[0]["best_phase"] == "finetune" else []), "int8",
     ]  # fmt: skip
     (start,) = finished.of("start")
     assert start["architecture"] == "efficientnet_lite0" and start["reason"].startswith("efficientnet_lite0: ")
@@ -249,6 +286,7 @@ def test_the_status_is_complete_at_the_end(finished):
     status = finished.status
     assert (status["state"], status["fraction"], status["eta_seconds"], status["error"]) == ("completed", 1, 0, None)
     assert all(stage["seconds"] is not None for stage in status["stages"])
+    assert {stage["stage"] for stage in status["stages"]} <= {"start", *status["planned"]}, "every stage is planned"
 
 
 def test_the_reproducibility_record_names_what_the_numbers_depend_on(finished):
@@ -384,7 +422,7 @@ def test_a_picture_changed_since_the_split_is_named(finished, code, pictures, tm
     shutil.copy(finished.output / "split.csv", program.output)
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "wide" / "7.png")
     assert program.call(monkeypatch) == 2, program.log
-    assert program.status["error"]["cause"] == "The picture wide/7.png changed since the pictures were scanned."
+    assert program.status["error"]["cause"] == "The image wide/7.png changed after the images were checked."
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")
@@ -399,7 +437,7 @@ def test_what_ends_the_second_process_is_told_by_the_run(finished, code, picture
     told = [json.loads((program.output / name).read_bytes()) for name in ("status.json", "failed.json")]
     assert program.status["state"] == "failed", program.log
     for each in told:
-        assert each["error"]["cause"] == f"The picture {trained[1]} changed since the pictures were scanned."
+        assert each["error"]["cause"] == f"The image {trained[1]} changed after the images were checked."
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")

@@ -72,6 +72,24 @@ def test_the_normalisation_stays_in_float(classifier, warm_cache, tmp_path: Path
     assert not any(made_by[name].op_type == "DequantizeLinear" for name in shift.input if name in made_by)
 
 
+def test_no_processor_saturates(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
+    """Without VNNI two neighbouring products of a convolution are added in 16 bits, and stop at 32,767."""
+    export.write_model(tmp_path, classifier, FACTS, published=True)
+    warm_cache()
+    body = onnx.load_from_string(quantise.quantised((tmp_path / "bestModel.onnx").read_bytes(), samples, SIZE)).graph
+    made_by = {name: node for node in body.node for name in node.output}
+    constants = {value.name: onnx.numpy_helper.to_array(value) for value in body.initializer}
+    weights = [
+        constants[made_by[node.input[1]].input[0]]
+        for node in body.node
+        if node.op_type == "Conv" and made_by[node.input[1]].op_type == "DequantizeLinear"
+    ]
+    assert len(weights) > 20 and {weight.dtype for weight in weights} == {np.dtype(np.int8)}
+    largest = max(int(np.abs(weight.astype(int)).max()) for weight in weights)
+    assert 2 * 255 * largest <= 32767
+    assert largest == 64  # the whole of the range that is safe
+
+
 def test_the_same_pictures_give_the_same_model(classifier, warm_cache, tmp_path: Path, samples: list[Sample]) -> None:
     export.write_model(tmp_path, classifier, FACTS, published=True)
     warm_cache()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.backends import Job, RunState, Status
-from mb_jupyter.backends.local import LocalBackend, read_json
+from mb_jupyter.backends.local import LocalBackend
 from mb_jupyter.errors import AzureError
+from mb_jupyter.records import read_object
 
 from .fetch import adopt
 from .folder import RunFolder
@@ -54,12 +55,12 @@ class AzureBackend(LocalBackend):
 
     detaches = True
 
-    def submit(self, job: Job, folder: Path) -> None:
+    def submit(self, job: Job, folder: Path) -> bool:
         """Begin to send the job, from a thread; :meth:`status` tells how far that is."""
         here, options = RunFolder(folder), dict(job.options)
         before = here.facts
         attempt = int(before.get("attempt", 0)) + 1 if before.get("submitted") else int(before.get("attempt", 1))
-        experiment = folder.parent.name
+        experiment = str(options.get("azure_name") or folder.parent.name)  # what Azure can take
         name = f"{experiment}-{folder.name}"[:200]
         for stale in ("status.json", "ended.json", "log.txt"):
             (folder / stale).unlink(missing_ok=True)
@@ -82,6 +83,7 @@ class AzureBackend(LocalBackend):
         with _lock:
             _followers[folder] = follower = Follower(folder, job)
         follower.start()
+        return True
 
     def status(self, folder: Path) -> Status:
         """Tell what is known, and see to it that somebody looks; waits some seconds for a first look."""
@@ -174,7 +176,7 @@ class AzureBackend(LocalBackend):
 
 def adopt_job(workspace: str, job: str, root: Path) -> Path:
     """Return a folder in the local workspace ``root`` for a job that another machine has submitted."""
-    chosen = read_json(root / "azure.json") or {}
+    chosen = read_object(root / "azure.json") or {}
     if str(chosen.get("workspace", "")).casefold() != workspace.casefold():
         now = f"the one chosen here is {chosen['workspace']}" if chosen.get("workspace") else "none is chosen here yet"
         raise AzureError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.backends import RunState, Status
-from mb_jupyter.backends.local import read_json
+from mb_jupyter.records import read_object
 
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection, Place
@@ -37,7 +37,7 @@ class RunFolder:
     @property
     def facts(self) -> dict[str, Any]:
         """What is known of the job; empty when there is none."""
-        return read_json(self.path / FACTS) or {}
+        return read_object(self.path / FACTS) or {}
 
     def know(self, **changes: Any) -> dict[str, Any]:
         """Change what is known, and return all of it."""
@@ -64,7 +64,7 @@ class RunFolder:
     @property
     def told(self) -> dict[str, Any]:
         """What ``status.json`` says."""
-        return read_json(self.path / "status.json") or {}
+        return read_object(self.path / "status.json") or {}
 
     def tell(self, state: RunState, **values: Any) -> None:
         """Write ``status.json``; what is not named stays as it was."""

@@ -119,7 +119,7 @@ class Mirror:
 
     def __init__(self, here: Path, there: Path) -> None:
         self.here, self.there = here, there
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def update(self, last: bool = False) -> None:
         """Copy what has changed; what the mount refuses now is tried again the next time."""
@@ -136,9 +136,9 @@ class Mirror:
                 if last:
                     raise
 
-    def files(self) -> list[tuple[str, tuple[int, int]]]:
-        """Return every file with its size and time of change."""
-        found = []
+    def files(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return every file with what changes when it does; one that was renamed over another has a new inode."""
+        found: list[tuple[str, tuple[int, ...]]] = []
         for folder, inside, names in os.walk(self.here):
             inside[:] = [name for name in inside if not name.startswith(".") and name != "__pycache__"]
             for name in names:
@@ -150,7 +150,7 @@ class Mirror:
                     facts = path.stat()
                 except OSError:
                     continue
-                found.append((relative, (facts.st_size, facts.st_mtime_ns)))
+                found.append((relative, (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)))
         return found
 
 
