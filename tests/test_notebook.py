@@ -248,3 +248,22 @@ def test_papermill_fails_too(place, monkeypatch):
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "The weights of another network." in (place / "out.ipynb").read_text()
+
+
+@pytest.mark.usefixtures("place")
+def test_where_nobody_watches_a_mistake_is_in_the_log_with_its_cause(place):
+    mistakes = {
+        "%%mb_train\nepoch: 3\nseed: x\nbatch_size: no\ndata: trees\nrecipe: best\narchitecture: 5\npatience: y": [
+            "ConfigError", "did you mean `epochs`?", "`seed` cannot be `x`", "`batch_size`", "`recipe`", "`patience`",
+        ],
+        "%mb_train -d trees --epoch-count 3": ["ConfigError", "unrecognized arguments: --epoch-count"],
+        "%mb_data 'trees": ["ConfigError", "A quotation mark is not closed"],
+        "%mb_predict": ["ConfigError", "Say which"],
+        "%mb_export": ["ConfigError", "Say where the projects go"],
+    }  # fmt: skip
+    book = notebook(place, *mistakes)
+    NotebookClient(book, resources={"metadata": {"path": str(place)}}, allow_errors=True, timeout=60).execute()
+    for cell, words in zip(book.cells[1:], mistakes.values(), strict=True):
+        told = "\n".join("\n".join(output.get("traceback", [])) for output in cell.outputs)
+        for word in words:
+            assert word in told, (cell.source, told)

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expan
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from mb_jupyter.backends import RunState
-from mb_jupyter.display import Durable, Shown, escape, somebody_there
+from mb_jupyter.display import Durable, Shown, escape, nobody_watches, somebody_there
 from mb_jupyter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,19 +50,18 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         def magic(self: Commands, line: str, body: str | None = None) -> Any:
-            words = self.words(line)
-            if {"-h", "--help"} & set(words):
-                return print(parser().format_help())  # noqa: T201 - asked for
-            if panel and not words and not (body or "").strip() and somebody_there():
-                from mb_jupyter.panels.frame import show
-
-                return show(panel)
             try:
+                words = self.words(line)
+                if {"-h", "--help"} & set(words):
+                    return print(parser().format_help())  # noqa: T201 - asked for
+                if panel and not words and not (body or "").strip() and somebody_there():
+                    from mb_jupyter.panels.frame import show
+
+                    return show(panel)
                 args = parser().parse_args(words)
                 found = method(self, args, body) if cell else method(self, args)
-            except ConfigError as error:
-                error.remember()
-                raise UsageError(f"{error.cause}\n{error.fix}") from None
+            except (ConfigError, UsageError) as error:
+                raise _usage(error) from None
             # IPython's own way reads the line, or the cell, as Python, which a path or YAML need not be
             return None if line.rstrip().endswith(";") else found
 
@@ -80,6 +79,21 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
         return line_cell_magic(no_var_expand(magic)) if cell else line_magic(no_var_expand(magic))
 
     return decorate
+
+
+def _usage(error: ConfigError | UsageError) -> Exception:
+    """Return a mistake in a line or a body as it is to be raised.
+
+    IPython prints a UsageError beside the outputs and leaves nothing of it in them; so where a program runs the cells,
+    an error with every line of it is raised, which papermill logs.
+    """
+    found = error if isinstance(error, ConfigError) else ConfigError(str(error))
+    if isinstance(error, ConfigError):
+        error.remember()
+    if nobody_watches():
+        found.whole = True
+        return found
+    return UsageError(f"{found.cause}\n{found.fix}".rstrip())
 
 
 class Commands(Magics):
