@@ -14,6 +14,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tests.finished_run import write_run
 from tests.standin import USE, Cell, write_pictures
 
 LOAD = f"{USE}\n%load_ext mb_jupyter"
@@ -173,6 +174,16 @@ def test_stop_while_the_pictures_are_checked(execute, kernel, place):
     execute("m.scan = scan")
     assert "Stopped while the pictures were checked; nothing was started." in cell.text
     assert not (place / "mb_workspace").exists()
+
+
+def test_what_a_panel_shows_is_in_the_document_when_its_cell_has_ended(execute, place):
+    write_run(place, each=3)
+    cell = execute("%mb_evaluate")
+    summary, _ = (output["data"] for output in cell.outputs)
+    for kind in ("text/plain", "text/html"):
+        assert "Accuracy 77.8 %" in summary[kind] and "What to do next" in summary[kind], kind
+    whole = execute("%mb").outputs[0]["data"]["text/plain"]
+    assert "Local workspace mb_workspace" in whole and "hues: completed" in whole and "What to do next" in whole
 
 
 def test_a_run_survives_its_kernel(execute, started, place):

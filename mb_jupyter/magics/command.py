@@ -110,6 +110,15 @@ class Commands(Magics):
     def last(self, run: Run) -> None:
         assert self.shell is not None
         self.shell.meta["mb_last_run"] = run
+        data = str(run.config.get("data") or "")
+        about = {"data": data} if data and Path(data).expanduser().exists() else {}
+        self.note(training=run.handle, run=run.handle, **about)
+
+    def note(self, **used: Any) -> None:
+        """Let the panel know which data or run a command has used."""
+        from mb_jupyter.panels.state import State
+
+        State.note(**used)
 
     @property
     def names(self) -> dict[str, Any]:
@@ -168,9 +177,10 @@ class Commands(Magics):
         """Return the named run, else this kernel's last if its model or report may be used, else the latest such."""
         from mb_jupyter.history import chosen
 
-        if name is None and self.last is not None and self.last.standing.offers(use):
-            return self.last
-        return chosen(name, use)
+        last = self.last
+        run = last if name is None and last is not None and last.standing.offers(use) else chosen(name, use)
+        self.note(run=run.handle)
+        return run
 
     def model(self, args: Any) -> Model:
         """Return the model that ``--model`` or ``--run`` names, else that of the run that is chosen without."""

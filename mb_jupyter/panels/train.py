@@ -60,6 +60,7 @@ class Train(Step):
             self.on(pressed, ask)
         self.observe(self._fresh, lambda _: self.changed())
         self.state.observe(self._chosen, ["environment", "azure", "exclude", "data"])
+        self.state.observe(lambda _: self._trained_elsewhere(), "training")
         self._logs = folded("Log", self._log)
         self._build_runs()
         self._running(False)
@@ -89,10 +90,26 @@ class Train(Step):
             shown = self._shown
         elif self.state.training:
             shown = self._seen(self.state.training)
+        elif (latest := self._latest()) is not None:
+            shown = self._seen(latest)
         else:
             return Shown(f"Train\n{said}".rstrip(), card("Train", f"<pre>{escape(said)}</pre>" if said else "Not yet."))
         page = f'<pre style="background:{FAINT};padding:6px 8px">{escape(said)}</pre>{shown.html}'
         return Shown(f"{said}\n\n{shown.text}", page)
+
+    def _latest(self) -> str | None:
+        """Return the handle of the latest run, where there is one."""
+        from mb_jupyter.history import attach
+
+        try:
+            return attach().handle
+        except MBError:
+            return None
+
+    def _trained_elsewhere(self) -> None:
+        """Show the run that a command has begun or opened."""
+        if self.state.training and self.state.training != self._watched and not self._goes_on:
+            self._open(self.state.training)
 
     def _seen(self, handle: str) -> Shown:
         """Return the view of a run that is not followed here; of one that has ended it is made once."""
