@@ -111,7 +111,8 @@ class Commands(Magics):
         assert self.shell is not None
         self.shell.meta["mb_last_run"] = run
         data = str(run.config.get("data") or "")
-        about = {"data": data} if data and Path(data).expanduser().exists() else {}
+        there = data and Path(data).expanduser().exists()
+        about = {"data": data, "group": run.config.get("group")} if there else {}
         self.note(training=run.handle, run=run.handle, **about)
 
     def note(self, **used: Any) -> None:

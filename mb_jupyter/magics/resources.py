@@ -15,7 +15,11 @@ from .command import Commands, command
 class ResourceMagics(Commands):
     """The commands about what there must be before a training."""
 
-    @command(argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"), panel="data")
+    @command(
+        argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
+        argument("-g", "--group", help="which images belong together: a regular expression, folder, or column: NAME"),
+        panel="data",
+    )
     def mb_data(self, args: Any) -> Any:
         """Look at the pictures: classes, findings, duplicates, a sheet of thumbnails.
 
@@ -24,9 +28,9 @@ class ResourceMagics(Commands):
         from mb_jupyter.dataset import Dataset
 
         path = self.one(args.path)
-        found = self.with_progress("looking at the images", lambda say: Dataset(path, progress=say))
+        found = self.with_progress("looking at the images", lambda say: Dataset(path, group=args.group, progress=say))
         if isinstance(path, str | Path):
-            self.note(data=str(path), dataset=found)
+            self.note(data=str(path), group=args.group, dataset=found)
         return found
 
     @command()

@@ -68,7 +68,7 @@ class State(HasTraits):
         return self._seen[1] if self._seen is not None and self._seen[0] == self.data else None
 
     @classmethod
-    def note(cls, dataset: Dataset | None = None, **used: str) -> None:
+    def note(cls, dataset: Dataset | None = None, **used: Any) -> None:
         """Note what a command has used: the panel shows it, now or when it is opened.
 
         It is written where there is a workspace already: a command alone makes none.
@@ -81,10 +81,16 @@ class State(HasTraits):
             _noted.setdefault(root, {}).update(told)
 
     def _take(self, told: dict[str, Any]) -> None:
-        """Take over what commands have used; what was left out by choice belongs to other images."""
-        dataset = told.pop("dataset", None)
+        """Take over what commands have used; what was left out by choice belongs to other images.
+
+        ``group`` comes with ``data``: how its images belong together is one of the settings.
+        """
+        dataset, group = told.pop("dataset", None), told.pop("group", None)
         if told.get("data", self.data) != self.data:
             told["exclude"] = []
+        if "data" in told and group != self.settings.get("group"):
+            others = {key: value for key, value in self.settings.items() if key != "group"}
+            told["settings"] = {**others, **({"group": group} if group else {})}
         if dataset is not None:
             self._seen = (told["data"], dataset)
         self._reading = not self._file.parent.is_dir()
