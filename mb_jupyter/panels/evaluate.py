@@ -43,6 +43,7 @@ class Evaluate(Step):
         """Return the choice of the run, its headline and what to do next, tabs to look into it, the whole report."""
         self.headline, self.whole = parts.html(), parts.html()
         self.tabs = parts.column()
+        self.tabs.add_class("mb-looks")
         self.choice = RunChoice(self, "report", self._show)
         self.state.observe(lambda change: self._turn(), "tab")
         self.choice.refresh()
