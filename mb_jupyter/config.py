@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator  # noqa: TID253
 
+from . import naming
 from .backends import BACKENDS
 from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
-from .workspace import NAME, NAME_RULE
 from .yaml12 import plain
 
 __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "as_written", "resolve"]
@@ -29,10 +28,15 @@ __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "arc
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
 FILES = ("weights", "labels")  # settings that are the path of a file
+LATER = ("fit",)  # settings that came later: at their default they are no part of what a run is known by
 LISTS = ("exclude",)  # settings that may be a list
 SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|(?<!\{)\{([A-Za-z_]\w*)\}")  # $folder, ${folder}, {folder}
 IN_AZURE = ("azureml:", "/subscriptions/")
-CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
+CHOICES = {
+    "backend": tuple(BACKENDS),
+    "recipe": ("auto", "features", "finetune"),
+    "fit": ("crop", "pad", "stretch"),
+}  # for the Tab key
 
 
 class AzureConfig(BaseModel):
@@ -48,7 +52,7 @@ class AzureConfig(BaseModel):
         None, description="cli, environment, managed or device"
     )
     tenant: str | None = Field(None, description="the id or the domain of a tenant")
-    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {NAME_RULE}")
+    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {naming.AZURE_RULE}")
     nodes: int = Field(1, ge=1, le=16, description="a whole number of nodes from 1 to 16")
     environment: str | None = Field(None, description="the name of an environment, such as azureml:NAME:VERSION")
     queue_minutes: float | None = Field(
@@ -65,7 +69,7 @@ class AzureConfig(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str | None) -> str | None:
-        if value is not None and not NAME.fullmatch(value):
+        if value is not None and not naming.AZURE_NAME.fullmatch(value):
             raise ValueError("")
         return value
 
@@ -79,7 +83,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    experiment: str = Field(description=NAME_RULE)
+    experiment: str = Field(description=naming.RULE)
     data: Any = Field(description="the path of a folder with one subfolder per class, or of a CSV file")
     backend: str = Field("local", description="local (this machine) or azure (Azure Machine Learning)")
     architecture: str = Field("auto", description="auto, efficientnet_lite0 or a torchvision classifier")
@@ -89,6 +93,7 @@ class TrainConfig(BaseModel):
     max_minutes: float | None = Field(None, gt=0, description="a number of minutes above 0")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="a whole number from 1 to 65536")
     image_size: int = Field(224, ge=32, le=1024, description="a whole number of pixels from 32 to 1024")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="crop, pad or stretch")
     learning_rate: float | None = Field(None, gt=0, le=10, description="a number above 0 and at most 10")
     patience: int = Field(4, ge=1, le=10_000, description="a whole number from 1 to 10000")
     seed: int = Field(0, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
@@ -133,9 +138,9 @@ class TrainConfig(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError("")
-        return value
+        if said := naming.problem(value):
+            raise ValueError(said if naming.is_name(value) else "")
+        return naming.clean(value)
 
     @field_validator("data")
     @classmethod
@@ -316,9 +321,7 @@ def _line(problem: str) -> int:
 
 def _slug(data: str) -> str:
     path = Path(data).expanduser().resolve()
-    name = path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name
-    plain = unicodedata.normalize("NFKD", name)
-    return re.sub(r"[^A-Za-z0-9_]+", "-", plain.encode("ascii", "ignore").decode()).strip("-_") or "pictures"
+    return naming.derived(path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name)
 
 
 def _clock(key: str, value: Any) -> str:
