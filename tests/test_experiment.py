@@ -283,7 +283,7 @@ def test_stop_pressed_once_and_twice(place, monkeypatch, capsys):
     press(2)
     with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
-    assert "Abandoned by a second Stop" in capsys.readouterr().out
+    assert "Discarded by a second Stop" in capsys.readouterr().out
 
 
 def test_a_refusal_keeps_its_words(place, monkeypatch):
