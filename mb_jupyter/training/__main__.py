@@ -57,7 +57,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     choice = network.choose(settings.architecture, settings.weights, progress=recorder.downloaded)
     recorder.say(choice.reason)
     session.resume(choice.sha256, pictures.contents)
-    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size)
+    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
     stages.begin(session, choice, pictures)
     schedule.plan(session, choice, pictures)

@@ -33,7 +33,7 @@ def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> N
 
 def _model(session: Session, choice: Choice, parts: Parts) -> bytes:
     """Return the first usable model again: the published weights, and the head that the checkpoint holds."""
-    frozen = Classifier(network.load(choice), parts.classes, session.settings.image_size)
+    frozen = Classifier(network.load(choice), parts.classes, session.settings.image_size, session.settings.fit)
     frozen.head.load_state_dict(session.state["head"])
     weight, bias = frozen.head.folded()
     graph = features_graph(frozen.backbone, frozen.size, keep=True)

@@ -19,8 +19,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import parallel, preprocess, processes
+from . import parallel, processes
 from .data import Sample, decode
+from .described import Preparation, described
 from .engines import Engine, fastest
 from .graph import user_cache, weights_digest, write_aside
 from .network import Classifier
@@ -134,7 +135,8 @@ def _gathered(mine: Array, count: int) -> Array:
 
 
 def _key(classifier: Classifier, engine: str) -> str:
-    told = json.dumps([preprocess.DESCRIPTION, classifier.size, engine], sort_keys=True)
+    prepared = described(classifier.size, Preparation(classifier.fit))
+    told = json.dumps([prepared, engine], sort_keys=True)
     return hashlib.sha256(f"{weights_digest(classifier.backbone)} {told}".encode()).hexdigest()[:32]
 
 
