@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from . import data, loop, memory, processes
+from .errors import StoppedError
 from .network import Classifier
 from .session import Session
 from .tail import Source, Tail
@@ -66,7 +67,7 @@ def make_plan(session: Session, classifier: Classifier, open_sources: Opener, se
     """
     try:
         return _plan(session, classifier, open_sources, seconds)
-    except loop.StoppedError:
+    except StoppedError:
         return None
 
 
@@ -80,7 +81,7 @@ class _Watch:
         """Return whether the measuring has had its time; raise ``StoppedError`` when somebody asked to stop."""
         stopped, late = processes.tell((self._asked(), time.monotonic() >= self._until))
         if stopped:
-            raise loop.StoppedError
+            raise StoppedError
         return bool(late)
 
 
