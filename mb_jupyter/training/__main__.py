@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
     """From a folder of pictures to a proved model: the whole story."""
-    from . import baseline, network, parts, quantise, stages  # torch takes seconds; the first line is out before
+    from . import baseline, network, parts, stages, variants  # torch takes seconds; the first line is out before
     from .finetune import finetune
     from .session import Session, choose_device
 
@@ -68,8 +68,8 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     stages.exported(session, classifier, pictures, result)
     proof = stages.verified(session, classifier, pictures, scores)
     baseline.scored(session, choice, pictures, result["best_phase"])
-    variants = quantise.variants(session, pictures)
-    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | variants)
+    measured = variants.variants(session, pictures)
+    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | measured)
 
 
 def _expected(error: Exception) -> TrainingError | None:

@@ -242,7 +242,11 @@ def test_a_variant_in_int8_is_measured_beside_the_model(finished):
         assert (finished.output / variant["file"]).stat().st_size == variant["bytes"]
         assert variant["ms_first"] > 0 and variant["ms_per_picture"] > 0
     assert small["bytes"] < whole["bytes"] / 2 and 0 <= small["agreement"] <= 1
-    assert report["recommended_variant"] == "float32" and "95 %" in report["recommendation"]  # 15 pictures say little
+    choice, split = report["variant_choice"], table(finished.output / "split.csv")
+    validation = sum(row["Split"] == "validation" for row in split)
+    assert choice["source"] == "validation" and choice["images"] == validation < 20
+    assert choice["code"] == "too_few" and report["recommended_variant"] == "float32"  # so few images say little
+    assert choice["speed_low"] <= choice["speed"] <= choice["speed_high"]
     model = load(finished.output / small["file"])
     assert list(model.classes) == json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8"))
 
