@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import files, statistics
+from . import choices, files, statistics
 from .figures import Figures
 from .statistics import BINS, THRESHOLDS
 
@@ -26,7 +26,9 @@ class Confidence(Figures):
 
     @cached_property
     def scores_before(self) -> np.ndarray[Any, Any] | None:
-        """The scores before the temperature was set; None when it is not known."""
+        """The scores before the temperature was set; None when it is not known, or when none was kept."""
+        if choices.kept_calibration(self.record) is False:
+            return None
         heat = self.record.get("temperature")
         return statistics.heated(self.scores, heat) if files.is_figure(heat) and heat > 0 else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
 
+from . import choices
 from .confidence import TARGET
 from .evaluation import Report
 from .files import PATCH, is_figure, rows_of
@@ -124,7 +125,7 @@ def _calibrated(report: Report) -> list[str]:
         f"On the whole the answers are {word}: the mean score is {percent(float(report.confidence.mean()))}, and "
         f"{percent(report.accuracy)} are right."
     )
-    return [miss, chance, tends]
+    return [*filter(None, [choices.calibration(report.record)]), miss, chance, tends]
 
 
 def _faultless_before(report: Report) -> bool:
