@@ -29,10 +29,15 @@ __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "arc
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
 FILES = ("weights", "labels")  # settings that are the path of a file
+LATER = ("fit",)  # settings that came later: at their default they are no part of what a run is known by
 LISTS = ("exclude",)  # settings that may be a list
 SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|(?<!\{)\{([A-Za-z_]\w*)\}")  # $folder, ${folder}, {folder}
 IN_AZURE = ("azureml:", "/subscriptions/")
-CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
+CHOICES = {
+    "backend": tuple(BACKENDS),
+    "recipe": ("auto", "features", "finetune"),
+    "fit": ("crop", "pad", "stretch"),
+}  # for the Tab key
 
 
 class AzureConfig(BaseModel):
@@ -89,6 +94,7 @@ class TrainConfig(BaseModel):
     max_minutes: float | None = Field(None, gt=0, description="a number of minutes above 0")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="a whole number from 1 to 65536")
     image_size: int = Field(224, ge=32, le=1024, description="a whole number of pixels from 32 to 1024")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="crop, pad or stretch")
     learning_rate: float | None = Field(None, gt=0, le=10, description="a number above 0 and at most 10")
     patience: int = Field(4, ge=1, le=10_000, description="a whole number from 1 to 10000")
     seed: int = Field(0, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
@@ -98,6 +104,9 @@ class TrainConfig(BaseModel):
     unsure_below: float | None = Field(None, gt=0, lt=1, description="a score between 0 and 1, such as 0.6")
     exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
+    group: str | None = Field(
+        None, description="a regular expression for the paths of images, folder, or column: NAME (in quotes)"
+    )
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
     azure: AzureConfig = Field(default_factory=lambda: AzureConfig.model_validate({}), description="where in Azure")
@@ -113,6 +122,19 @@ class TrainConfig(BaseModel):
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("group")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        if value is None or re.match(r"\s*column\s*:", value, re.IGNORECASE):
+            return value
+        if not value.strip():
+            raise ValueError("")
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"it is no regular expression ({error}).") from None
+        return value
 
     @field_validator("experiment")
     @classmethod

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .training.errors import TrainingError
-    from .training.manifest import Finding, Picture
+    from .training.manifest import Entry, Finding, Picture
 
-INDEX_VERSION = 2  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 3  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -31,8 +31,15 @@ TEST_FRACTION = 0.2
 class Dataset:
     """Labelled pictures from a folder with one folder per class, a CSV file or a DataFrame.
 
-    A table has the columns ``ImageSource`` and ``Label``, and ``Split`` (train, validation, test) if you
-    like; relative paths begin at the CSV file's folder, or for a DataFrame at the current folder.
+    A table has the columns ``ImageSource`` and ``Label``, and optionally ``Split`` (train, validation, test) and
+    ``Group``; relative paths begin at the CSV file's folder, or for a DataFrame at the current folder. Further
+    columns (site, device, day) are carried to ``split.csv`` as ``Slice.<column>``.
+
+    Images of one group (one object, patient, session or video) are never divided between training and test.
+    ``group`` says which belong together: a regular expression for the path as it is shown (``rose/1.jpg``), whose
+    first capture group, or else the whole match, names the group; ``"folder"`` for folders inside the class
+    folders; ``"column: NAME"`` for another column of the table. The name alone counts: ``7`` in two classes is one
+    group, unless the pattern captures the class too.
 
     Every picture is opened once; what was found out is remembered, so that looking again takes no time. A file
     that may have changed is hashed again; with ``recheck`` every file is.
@@ -57,6 +64,7 @@ class Dataset:
         *,
         exclude: Sequence[str] = (),
         labels: str | Path | None = None,
+        group: str | None = None,
         recheck: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -77,6 +85,7 @@ class Dataset:
                 recheck=recheck,
                 exclude=exclude,
                 labels=patch,
+                group_by=group,
             )
         except TrainingError as error:
             raise _translated(error) from None
@@ -90,7 +99,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hex number of the pictures' contents, labels and given parts; not of their names or folder."""
+        """A hex number of the images' contents, labels, given parts and groups; not of their names or folder."""
         from .training.manifest import fingerprint
 
         return fingerprint(self.pictures)
@@ -112,15 +121,15 @@ class Dataset:
     ) -> pd.DataFrame:
         """Return the split that a training with these values uses: ImageSource, Label, Split, Sha256, Group.
 
-        Stratified; copies and near copies (a Group) are never parted; parts you gave are kept.
+        Stratified; a Group, which joins copies, near copies and your own groups, is never divided between parts; parts
+        you gave are kept. Further columns of a list follow as ``Slice.<column>``.
         """
         import pandas as pd
 
-        rows = [
-            (p.path, p.label, p.split, p.sha256, p.group)
-            for p in self._parted(seed, validation_fraction, test_fraction)
-        ]
-        return pd.DataFrame(rows, columns=["ImageSource", "Label", "Split", "Sha256", "Group"])
+        from .training.manifest import columns_of, rows_of
+
+        parted = self._parted(seed, validation_fraction, test_fraction)
+        return pd.DataFrame(rows_of(parted), columns=list(columns_of(parted)))
 
     def plan_split(
         self,
@@ -177,12 +186,12 @@ def _translated(error: TrainingError) -> DataError:
     return DataError(error.cause, error.fix, error.alternative)
 
 
-def _open(source: Any) -> tuple[Path, list[tuple[str, str, str]] | None]:
+def _open(source: Any) -> tuple[Path, list[Entry] | None]:
     """Return the folder that paths begin at, and the rows when the source is a table."""
     from .training.manifest import check_rows, read_rows, shown
 
     if hasattr(source, "columns") and hasattr(source, "itertuples"):
-        columns = [str(name).strip().casefold() for name in source.columns]
+        columns = [str(name) for name in source.columns]
         rows = ([_cell(value) for value in row] for row in source.itertuples(index=False, name=None))
         return Path.cwd(), check_rows(columns, rows, "The DataFrame")
     if not isinstance(source, str | os.PathLike):
@@ -214,13 +223,11 @@ def _index_file(root: Path, is_table: bool) -> Path:
 
 def _remembered(index: Path) -> dict[str, Picture]:
     """Return the pictures of an earlier scan by path; a lost or damaged index is an empty one."""
-    from .training.manifest import Picture
-
     try:
         stored = json.loads(index.read_text("utf-8"))
         if stored["version"] != INDEX_VERSION:
             return {}
-        pictures = [Picture(*row) for row in stored["pictures"]]
+        pictures = [_from_row(row) for row in stored["pictures"]]
         # a damaged value would be trusted for as long as the file does not change
         if not all(_sound(picture) for picture in pictures):
             return {}
@@ -229,8 +236,15 @@ def _remembered(index: Path) -> dict[str, Picture]:
     return {picture.path: picture for picture in pictures}
 
 
+def _from_row(row: list[Any]) -> Picture:
+    from .training.manifest import Picture
+
+    return Picture(*(*row[:-1], tuple((name, cell) for name, cell in row[-1])))
+
+
 def _sound(picture: Picture) -> bool:
-    texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group)
+    texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group,
+             picture.user_group, picture.copies, *(text for pair in picture.slices for text in pair))  # fmt: skip
     numbers = (picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled)
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 

@@ -230,7 +230,14 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
         if say is not None:
             say(_looking(config), done, total)
 
-    return Dataset(config.data, progress=progress, exclude=config.exclude or (), labels=config.labels, recheck=recheck)
+    return Dataset(
+        config.data,
+        progress=progress,
+        exclude=config.exclude or (),
+        labels=config.labels,
+        group=config.group,
+        recheck=recheck,
+    )
 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
@@ -270,14 +277,20 @@ def _about(config: TrainConfig, dataset: Dataset | None) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     """Return what two runs share when the second would only repeat the first."""
-    from .config import FILES
+    from .config import FILES, LATER
 
     settings = config.program_settings()
+    for name in LATER:
+        if settings[name] == type(config).model_fields[name].default:
+            del settings[name]
     for name in FILES:  # what is in a file counts, not where it lies
         if settings[name] is not None:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()
     fingerprint = config.data if dataset is None else dataset.fingerprint
     told = [settings, config.backend, config.processes, fingerprint, program_version()]
+    further = [] if dataset is None else sorted([p.sha256, p.slices] for p in dataset.pictures if p.slices)
+    if further:  # they change no number of the training, but what the report says
+        told.append(further)
     if config.backend == "azure":
         told += [config.azure.workspace, config.azure.nodes, config.azure.environment]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

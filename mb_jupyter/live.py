@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import when
 from .backends import RunState, Status
 from .display import (
     ACCENT,
@@ -33,13 +34,12 @@ from .display import (
     percent,
     somebody_there,
     table,
-    text_table,
 )
+from .epochtable import epoch_table
 
 STAGES = ("check", "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify")
 STAGES_THERE = ("check", "upload", "submit", "queue", "node", *STAGES[1:], "download")  # of a run in Azure
 BETWEEN_UPDATES = 1.0  # seconds
-ROWS = 12  # of the epochs' table; the others fold
 HOW_TO_STOP = "The notebook's Stop button ends it early and keeps the best; pressed twice within 5 seconds it abandons."
 HOW_TO_DETACH = (
     "The notebook's Stop button only looks away: the run goes on in Azure and costs. %mb_stop ends it early and keeps "
@@ -49,8 +49,6 @@ PORTAL = "Monitor current run in Azure portal"
 BY_BUTTONS = "The cell has returned; the buttons below, %mb_stop and %mb_cancel end the training."
 FILES = ("bestModel.onnx", "bestModelMap.json", "MLModel.zip", "predictions.csv", "report.json", "split.csv")
 COLOURS = {RunState.COMPLETED: GOOD, RunState.STOPPED: GOOD, RunState.FAILED: BAD, RunState.CANCELED: WARN}
-FIGURES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-COLUMNS = ("Epoch", "Train loss", "Train accuracy", "Validation loss", "Validation accuracy", "Seconds", "")
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class Moment:
     log_line: str = ""
     notes: Sequence[str] = ()
     headline: str = ""  # the accuracy with its interval, once it is known
+    now: float = field(default_factory=time.time)
 
     @property
     def epochs(self) -> list[Mapping[str, Any]]:
@@ -108,8 +107,9 @@ class Live:
             self._print(message, message)
         elif done is None or done == total or time.monotonic() - self._shown_at >= BETWEEN_UPDATES / 2:
             share = str(bar(done / total)) if done is not None and total else ""
-            page = f"<div>check: {escape(message)}{count} {share}</div>{_faint(self.hint)}"
-            self._show(Shown(f"{self.title}\ncheck: {message}{count}\n{self.hint}", card(self.title, page)))
+            as_of = f"As of {when.second(time.time())}; in a reopened notebook run the cell again."
+            page = f"<div>check: {escape(message)}{count} {share}</div>{_faint(self.hint)}{_faint(as_of)}"
+            self._show(Shown(f"{self.title}\ncheck: {message}{count}\n{self.hint}\n{as_of}", card(self.title, page)))
 
     def end(self, message: str) -> None:
         """Show, in place of everything, how it ended before there was a run."""
@@ -188,8 +188,10 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     if hint and not status.state.is_terminal:
         lines.append(hint)
         parts.append(_faint(hint))
-    lines.append(f"run {record['handle']}")
-    parts.append(_faint(f"run {record['handle']}"))
+    begun = when.minute(record.get("created"))
+    run = f"run {record['handle']}{f', begun {begun}' if begun else ''}"
+    lines.append(run)
+    parts.append(_faint(run))
     for text, page in (_portal(moment),):
         lines += [text] if text else []
         parts.append(page)
@@ -199,12 +201,22 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     news = not status.state.is_terminal and not (status.message and status.message in moment.log_line)
     log = f"log: {moment.log_line}" if moment.log_line and news else ""
     for text, page in (
-        _outcome(moment), _strip(moment), _progress(moment), ("", curves), _table(moment),
+        _outcome(moment), _strip(moment), _progress(moment), ("", curves),
+        epoch_table(moment.epochs, moment.status.state.is_terminal),
         _data(moment), _network(moment), _proof(moment), (log, _faint(log) if log else ""), _following(moment),
+        _as_of(moment),
     ):  # fmt: skip
         lines += [text] if text else []
         parts.append(page)
     return Shown("\n".join(lines), card(title, "".join(parts), colour=COLOURS.get(status.state, ACCENT)))
+
+
+def _as_of(moment: Moment) -> tuple[str, str]:
+    """Return the time of a view of a run that goes on: an output outlives the process that renews it."""
+    if moment.status.state.is_terminal:
+        return "", ""
+    said = f"As of {when.second(moment.now)}. If this time stands still, run %mb_attach {moment.record['handle']}"
+    return said, _faint(said)
 
 
 def _portal(moment: Moment) -> tuple[str, str]:
@@ -296,14 +308,16 @@ def _data(moment: Moment) -> tuple[str, str]:
 
 
 def _network(moment: Moment) -> tuple[str, str]:
+    from .report import reasons
+
     start = moment.last("start")
     if not start:
         return "", ""
     network = str(start.get("reason") or start.get("architecture") or "").rstrip(".")
     engine = moment.last("engine").get("engine") or start.get("precision")
     said = f"Network: {network}. Computed on: {start.get('device', '')}{f', {engine}' if engine else ''}."
-    if reason := moment.last("left out").get("reason"):
-        said += f" Without fine-tuning: {reason}."
+    if code := reasons.not_tuned(moment.last("left out")):
+        said += f" Without fine-tuning: {reasons.NOT_TUNED[code].words}."
     return said, f"<div>{escape(said)}</div>"
 
 
@@ -322,7 +336,7 @@ def _outcome(moment: Moment) -> tuple[str, str]:
         return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
     if not result or not state.is_terminal:
         return "", ""
-    headline = moment.headline or f"Accuracy {_percent(result.get('test_accuracy'))} on held-out pictures."
+    headline = moment.headline or f"Accuracy {_percent(result.get('test_accuracy'))} on test images."
     return headline, f'<div style="font-size:15px;font-weight:600;margin:4px 0">{escape(headline)}</div>'
 
 
@@ -337,44 +351,14 @@ def _proof(moment: Moment) -> tuple[str, str]:
     return said, f"<div>{escape(said)}</div>"
 
 
-def _table(moment: Moment) -> tuple[str, str]:
-    epochs = moment.epochs
-    if not epochs:
-        return "", ""
-    best = max((number for number, r in enumerate(epochs) if r.get("best")), default=-1)
-    word = "best" if moment.status.state.is_terminal else "best so far"
-    rows = [
-        (
-            "features" if r.get("phase") == "features" else r.get("epoch"),
-            *(_figure(key, r.get(key)) for key in FIGURES),
-            f"{r.get('seconds') or 0:.1f}",
-            word if number == best else "",
-        )
-        for number, r in enumerate(epochs)
-    ]  # fmt: skip
-    shown = rows[-ROWS:]
-    text, page = text_table(COLUMNS, shown, right=range(1, 6)), table(COLUMNS, shown, right=range(1, 6))
-    if len(rows) > len(shown):
-        left_out = f"({len(rows) - len(shown)} earlier epochs: run.metrics)"
-        text += f"\n{left_out}"
-        whole = details("every epoch", table(COLUMNS, rows, right=range(1, 6)))
-        page += whole if moment.status.state.is_terminal else _faint(left_out)
-    return text, page
-
-
-def _figure(key: str, value: Any) -> str:
-    if not isinstance(value, int | float):
-        return ""
-    return percent(value) if key.endswith("accuracy") else f"{value:.4f}"
-
-
 def _following(moment: Moment) -> tuple[str, str]:
     """Return the files and what to type next."""
     if not moment.status.state.has_model:
         return "", ""
     sizes = [(name, _size(moment.folder / name)) for name in FILES if (moment.folder / name).exists()]
     files = f"Files in {near(moment.folder)}"
-    following = ("%mb_evaluate", "%mb_predict PICTURE")
+    tested = moment.last("result").get("test_accuracy") is not None
+    following = (*(["%mb_evaluate"] if tested else []), "%mb_predict IMAGE")
     text = f"{files}: {', '.join(f'{name} ({size})' for name, size in sizes)}\nNext: {'   '.join(following)}"
     page = details(files, table(("File", "Size"), sizes, right=[1]))
     commands = " ".join(f"<code>{escape(line)}</code>" for line in following)

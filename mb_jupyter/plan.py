@@ -20,7 +20,7 @@ UNSET = {
     "weights": "those of the architecture", "max_minutes": "10 on a processor, no limit on a GPU",
     "batch_size": "chosen by the program", "learning_rate": "chosen by the program", "min_accuracy": "none",
     "processes": "1, in Azure one for each GPU", "unsure_below": "never unsure", "exclude": "nothing",
-    "labels": "as the data have them", "max_cost": "no limit",
+    "labels": "as the data have them", "max_cost": "no limit", "group": "the column Group, if there is one",
 }  # fmt: skip
 
 

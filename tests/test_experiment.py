@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mb_jupyter.config import TrainConfig, resolve
 from mb_jupyter.errors import ConfigError, DataError, MBError, TrainingFailed
 from mb_jupyter.experiment import Experiment, program_version
 from mb_jupyter.run import Run
+from mb_jupyter.training.manifest import Picture
 from mb_jupyter.workspace import Workspace
 from tests.standin import PROGRAM, move_in, write_pictures
 
@@ -195,9 +197,10 @@ def test_after_a_failure_what_is_remembered_of_the_images_is_not_believed(place,
     true = Dataset("trees").fingerprint
     (index,) = (place / "cache").rglob("index/*.json")
     stored = json.loads(index.read_text())
+    settled = [field.name for field in fields(Picture)].index("settled")
     for picture, row in zip(stored["pictures"], Dataset("trees").pictures, strict=True):
-        assert picture[-1] is row.settled
-        picture[-1] = True
+        assert picture[settled] is row.settled
+        picture[settled] = True
     wrong = stored["pictures"][0]
     wrong[3] = "0" * 64
     index.write_text(json.dumps(stored))

@@ -14,7 +14,11 @@ from .command import Commands, command
 class ResourceMagics(Commands):
     """The commands about what there must be before a training."""
 
-    @command(argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"), panel="data")
+    @command(
+        argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
+        argument("-g", "--group", help="which images belong together: a regular expression, folder, or column: NAME"),
+        panel="data",
+    )
     def mb_data(self, args: Any) -> Any:
         """Look at the pictures: classes, findings, duplicates, a sheet of thumbnails.
 
@@ -22,7 +26,9 @@ class ResourceMagics(Commands):
         """
         from mb_jupyter.dataset import Dataset
 
-        return self.with_progress("looking at the pictures", lambda say: Dataset(self.one(args.path), progress=say))
+        return self.with_progress(
+            "looking at the pictures", lambda say: Dataset(self.one(args.path), group=args.group, progress=say)
+        )
 
     @command()
     def mb_doctor(self, args: Any) -> Any:

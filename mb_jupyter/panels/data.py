@@ -104,7 +104,7 @@ class Data(Step):
             self.progress.say(f"looking at the pictures of {path}:", done, total)
 
         def work() -> tuple[Dataset, str, list[tuple[str, str]]]:
-            dataset = Dataset(path, progress=progress)
+            dataset = Dataset(path, group=self.state.settings.get("group"), progress=progress)
             return dataset, dataset._repr_mimebundle_()["text/html"], self._suspects()
 
         def done(result: tuple[Dataset, str, list[tuple[str, str]]]) -> None:

@@ -1,4 +1,4 @@
-"""What was chosen without the test images, in words: whether calibration is kept, and int8 or float32."""
+"""Why int8 or float32 is recommended, in words: chosen on validation images, told of the test images."""
 
 from __future__ import annotations
 
@@ -10,35 +10,6 @@ from mb_jupyter.display import counted
 from .files import is_figure
 
 Record = Mapping[str, Any]  # of a run's report.json
-
-ON = {"out_of_fold.csv": "training and validation image", "validation.csv": "validation image"}
-
-
-def kept_calibration(record: Record) -> bool | None:
-    """Return whether the model's scores are calibrated; None for a run that did not record it."""
-    told = record.get("calibration")
-    return bool(told.get("kept")) if isinstance(told, dict) else None
-
-
-def calibration(record: Record) -> str:
-    """Say whether calibration was kept, and why; nothing for a run that did not record it."""
-    told = record.get("calibration")
-    if not isinstance(told, dict):
-        return ""
-    before, after = told.get("log_loss_before"), told.get("log_loss_after")
-    if not (is_figure(before) and is_figure(after)):
-        return "Calibration was left out: there were no images to set a temperature with."
-    images = counted(int(told.get("images") or 0), ON.get(str(told.get("source")), "image"))
-    unseen = "each scored by a model that was fitted without it, " if told.get("source") == "out_of_fold.csv" else ""
-    how = f"on {images}, {unseen}with a temperature set on others, the log loss"
-    change = f"from {before:.4f} to {after:.4f}"
-    if told.get("kept"):
-        return f"Calibration was kept: {how} went {change}. The test images took no part in this choice."
-    verb = "would have gone" if after > before else "would have stayed where it was,"
-    return (
-        f"Calibration was not kept: {how} {verb} {change}. So the scores are as the network gives them (temperature 1). "
-        "The test images took no part in this choice."
-    )
 
 
 def variant(record: Record) -> str:
@@ -94,6 +65,6 @@ def _tested(record: Record) -> str:
     if not (is_figure(lost) and is_figure(gained) and is_figure(number) and number):
         return ""
     return (
-        f"Of {counted(int(number), 'test image')}, which took no part in this choice, int8 answers {lost:,} wrongly that "
-        f"float32 answers rightly, and {gained:,} the other way round."
+        f"Of {counted(int(number), 'test image')}, which took no part in this choice, int8 answers {lost:,} wrongly "
+        f"that float32 answers rightly, and {gained:,} the other way round."
     )

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import checkpoint, processes
+from . import failures, processes
 from .errors import TrainingError
 from .record import Recorder
 from .settings import Settings
@@ -29,39 +29,43 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     # a machine that is taken away gives notice of a moment: enough to keep the best
     signal.signal(signal.SIGTERM, lambda *_: recorder.terminate())
-    try:
-        recorder.stage("start", message="Reading the settings and loading torch.")
-        train(Settings.read(given.config), given.data, given.output, recorder)
-    except Exception as error:
-        expected = _expected(error)
-        recorder.fail(expected or error)
-        code = 2 if expected else 1
-        processes.abandon(code)
-        return code
+    with recorder.clock.beating():
+        try:
+            recorder.stage("start", message="Reading the settings and loading torch.")
+            train(Settings.read(given.config), given.data, given.output, recorder)
+        except Exception as error:
+            expected = failures.expected(error)
+            recorder.fail(expected or error)
+            code = 2 if expected else 1
+            processes.abandon(code)
+            return code
     processes.leave()
     return 0
 
 
 def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
     """From a folder of pictures to a proved model: the whole story."""
-    from . import baseline, network, parts, stages, variants  # torch takes seconds; the first line is out before
-    from .finetune import finetune
-    from .session import Session, choose_device
+    with failures.loading():  # torch takes seconds; the first line is out before
+        from . import baseline, network, parts, schedule, stages, variants
+        from .finetune import finetune
+        from .session import Session, choose_device
 
-    device = choose_device()
+        device = choose_device()
     processes.start(cuda=device.type == "cuda")
     session = Session(settings, output, recorder, device)
     pictures = parts.find(settings, folder, output, recorder)
-    choice = network.choose(settings.architecture, settings.weights)
+    choice = network.choose(settings.architecture, settings.weights, progress=recorder.downloaded)
     recorder.say(choice.reason)
     session.resume(choice.sha256, pictures.contents)
-    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size)
+    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
     stages.begin(session, choice, pictures)
+    schedule.plan(session, choice, pictures)
     stages.frozen(session, classifier, pictures)
     outcome = finetune(
-        session, classifier, stages.opener(session, classifier, pictures), reserve=stages.reserve(session, pictures)
+        session, classifier, stages.opener(session, classifier, pictures), reserve=schedule.reserve(session)
     )
+    schedule.settle(session, outcome.epoch)
     choices = stages.calibrated(session, classifier, pictures, outcome)
     scores, result = stages.evaluated(session, classifier, pictures)
     result |= outcome.facts()
@@ -69,24 +73,8 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     proof = stages.verified(session, classifier, pictures, scores)
     baseline.scored(session, choice, pictures, result["best_phase"])
     measured = variants.variants(session, pictures)
+    schedule.keep_paces(session, choice)
     stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | measured)
-
-
-def _expected(error: Exception) -> TrainingError | None:
-    """Return what the person can put right: a refusal, a full disk, too little memory; ``None`` for a bug."""
-    if isinstance(error, TrainingError):
-        return error
-    if isinstance(error, OSError) and error.errno in checkpoint.NO_ROOM:
-        return checkpoint.refused(Path(error.filename or ".").absolute().parent, error)
-    from .memory import ran_out
-
-    if ran_out(error):
-        return TrainingError(
-            "There was not enough memory.",
-            "Close other programs, or try a smaller image_size.",
-            "Fewer pictures need less memory too.",
-        )
-    return None
 
 
 def _keep_to_ourselves() -> None:

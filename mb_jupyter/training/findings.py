@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from .formats import NAMES
 from .pictures import SPLITS, Finding, Picture, Severity, count, quoted, shown
 from .split import ROOM
 
@@ -83,9 +84,9 @@ _REMARKS = {
     ),
     "not a picture": _Remark(
         "note",
-        "1 file is no JPEG, PNG, WebP, BMP, GIF or TIFF picture and is left out: {files}.",
-        "{n} files are no JPEG, PNG, WebP, BMP, GIF or TIFF pictures and are left out: {files}.",
-        "Save it in one of these formats if it should count.",
+        f"1 file is not a {NAMES} image and is left out: {{files}}.",
+        f"{{n}} files are not {NAMES} images and are left out: {{files}}.",
+        "Convert to JPEG or PNG what should count.",
     ),
     "hidden": _Remark(
         "note",
@@ -132,7 +133,7 @@ def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:
     """Yield findings about groups of copies and near copies that are used."""
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
-        groups[picture.group].append(picture)
+        groups[picture.copies].append(picture)
     several = [members for members in groups.values() if len(members) > 1]
     exact = [same for members in several for same in _by_content(members).values() if len(same) > 1]
     near = [members for members in several if len(_by_content(members)) > 1]
@@ -292,11 +293,14 @@ def _of_parts(pictures: Sequence[Picture], labels: Sequence[str]) -> Iterator[Fi
         groups[picture.label].add(picture.group)
     lacking = [label for label in labels if len(groups[label]) < ROOM - len(given & {"validation", "test"})]
     if lacking:
+        what = "groups" if any(p.user_group for p in pictures if p.label in lacking) else "different images"
         yield Finding(
             "not held out",
             "warning",
-            f"{quoted(lacking, NAMED)} {'has' if len(lacking) == 1 else 'have'} fewer than {ROOM} different pictures: "
-            "all of them train, and nothing can be said about how well they are recognised. Add pictures.",
+            f"{quoted(lacking, NAMED)} {'has' if len(lacking) == 1 else 'have'} fewer than {ROOM} {what}: all of their "
+            "images are used for training, so the report cannot say how well "
+            f"{'this class is' if len(lacking) == 1 else 'these classes are'} recognised. Add images"
+            f"{' of other groups' if what == 'groups' else ''}.",
         )
 
 

@@ -22,27 +22,31 @@ FOLDS = 5
 
 
 def assign(samples: Sequence[Sample], seed: int) -> Array:
-    """Return the fold of every picture: stratified by class, copies and near copies (a group) never parted.
+    """Return the fold of every image, (N,) int64: stratified by class, and a group is never parted.
 
-    Depends on nothing but content, labels and the seed, as the split does.
+    Depends on nothing but content, labels, who is in which group, and the seed, as the split does.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for row, sample in enumerate(samples):
         groups[sample.group or sample.sha256].append(row)
+    keys = {name: min(samples[row].sha256 for row in rows)[:16] for name, rows in groups.items()}
+    counts = {name: Counter(samples[row].label for row in rows) for name, rows in groups.items()}
+    holders = Counter(label for labels in counts.values() for label in labels)
     by_class: dict[int, list[str]] = defaultdict(list)
-    for name in sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:fold:{name}".encode()).digest()):
-        # a group with two labels (near copies) counts for the more frequent one
-        labels = Counter(samples[row].label for row in groups[name])
-        by_class[min(labels, key=lambda label: (-labels[label], label))].append(name)
+    for name in sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:fold:{keys[name]}".encode()).digest()):
+        # a group of several classes counts for the one that the fewest groups have
+        by_class[min(counts[name], key=lambda label: (holders[label], label))].append(name)
     folds = np.empty(len(samples), np.int64)
-    held = np.zeros(FOLDS, np.int64)  # pictures that each fold has, of all classes
+    held = np.zeros(FOLDS, np.int64)  # images that each fold has, of all classes
+    own = np.zeros((max(holders, default=0) + 1, FOLDS), np.int64)  # and of each class
     for label in sorted(by_class):
-        own = np.zeros(FOLDS, np.int64)
-        for name in by_class[label]:
-            fold = int(np.lexsort((held, own))[0])
+        # the large groups first: the small ones then even out what they leave
+        for name in sorted(by_class[label], key=lambda name: -len(groups[name])):
+            fold = int(np.lexsort((held, own[label]))[0])
             folds[groups[name]] = fold
-            own[fold] += len(groups[name])
             held[fold] += len(groups[name])
+            for each, number in counts[name].items():
+                own[each, fold] += number
     return folds
 
 

@@ -7,8 +7,9 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from .errors import TrainingError
 from .identity import Stamp
@@ -25,19 +26,36 @@ SPLIT_NAMES = {
 }
 # what operating systems and tools leave behind; names that begin with a dot are hidden as well
 LEFT_BEHIND = frozenset({"__macosx", "__pycache__", "thumbs.db", "desktop.ini"})
+OURS = ("ImageSource", "Label", "Split", "Group")  # columns of a list; the others are carried to split.csv
+DERIVED = frozenset({"sha256"})  # columns of split.csv that say nothing new where it is given back as a list
+SLICE = "Slice."  # before the name of a further column in split.csv
 LAYOUT = "Put the pictures into one folder per class, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
 
-Entry = tuple[str, str, str]
+
+class Entry(NamedTuple):
+    """A row of a list; ``slices`` are the cells of its further columns, as (column, cell)."""
+
+    source: str
+    label: str
+    split: str = ""
+    group: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may be a picture; ``path``, ``label`` and ``split`` as in :class:`~.pictures.Picture`."""
+    """A file that may be an image; fields as in :class:`~.pictures.Picture`.
+
+    ``folder`` is the name of the folder inside the class folder, where there is one.
+    """
 
     path: str
     label: str
     split: str
     stamp: Stamp
+    folder: str = ""
+    user_group: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,10 +71,13 @@ class Listing:
         self.remarks.setdefault(kind, {})[name] = reason
 
 
-def list_folder(root: Path) -> Listing:
-    """List a folder of class folders, perhaps inside ``train/``, ``val/`` and ``test/``."""
+def list_folder(root: Path, *, nested: bool = False) -> Listing:
+    """List a folder of class folders, perhaps inside ``train/``, ``val/`` and ``test/``.
+
+    With ``nested`` a class folder may hold folders, one for each object.
+    """
     found = Listing()
-    walk = _Walk(root, found)
+    walk = _Walk(root, found, nested)
     tops, loose = walk.look("")
     parts = _parts(walk, tops)
     for top in tops:
@@ -70,7 +91,7 @@ def list_folder(root: Path) -> Listing:
     for file in loose:
         found.remark("loose", file.path)
     if walk.nested:
-        raise _nesting(root, tops, walk)
+        raise _nesting(root, tops, walk, nested)
     return found
 
 
@@ -85,8 +106,14 @@ def _parts(walk: _Walk, tops: list[str]) -> dict[str, str]:
     return parts
 
 
-def _nesting(root: Path, tops: list[str], walk: _Walk) -> TrainingError:
+def _nesting(root: Path, tops: list[str], walk: _Walk, nested: bool) -> TrainingError:
     names = quoted(walk.nested)
+    if nested:
+        return TrainingError(
+            f"There are folders more than one level below class folders: {names} in '{shown(root)}'.",
+            "With `group`, a class folder may hold one level of folders: class/object/1.jpg.",
+            "List the images in a CSV file with the columns ImageSource, Label and Group, and give that file.",
+        )
     if len(tops) == 1 and walk.holds_only_folders(tops[0]):
         return TrainingError(
             f"The classes are one folder deeper than '{shown(root)}': inside '{shown(tops[0])}'.",
@@ -94,18 +121,20 @@ def _nesting(root: Path, tops: list[str], walk: _Walk) -> TrainingError:
         )
     return TrainingError(
         f"There are folders inside class folders: {names} in '{shown(root)}'.",
-        f"{LAYOUT}, without a folder inside a class folder.",
-        "List the pictures in a CSV file with the columns ImageSource and Label, and give that file.",
+        f"{LAYOUT}, without a folder inside a class folder. If each inner folder holds the images of one object, set "
+        "`group: folder`.",
+        "List the images in a CSV file with the columns ImageSource and Label, and give that file.",
     )
 
 
 class _Walk:
     """Looks into folders and sorts what is there; never follows a link to a folder or out of the root."""
 
-    def __init__(self, root: Path, found: Listing) -> None:
+    def __init__(self, root: Path, found: Listing, deeper: bool) -> None:
         self.root = str(root)
         self.home = os.path.realpath(root)
         self.found = found
+        self.deeper = deeper  # one level more is wanted
         self.nested: list[str] = []
 
     def collect(self, folder: str, label: str, split: str = "") -> None:
@@ -113,8 +142,15 @@ class _Walk:
         if label not in self.found.classes:
             self.found.classes.append(label)
         folders, files = self.look(folder)
-        self.found.candidates += [Candidate(f.path, label, split, f.stamp) for f in files]
-        self.nested += [inner for inner in folders if self._holds_files(inner)]
+        self.found.candidates += [replace(file, label=label, split=split) for file in files]
+        if not self.deeper:
+            self.nested += [inner for inner in folders if self._holds_files(inner)]
+            return
+        for inner in folders:
+            below, files = self.look(inner)
+            name = Path(inner).name
+            self.found.candidates += [replace(file, label=label, split=split, folder=name) for file in files]
+            self.nested += [deeper for deeper in below if self._holds_files(deeper)]
 
     def holds_only_folders(self, folder: str) -> bool:
         """Tell whether there are folders inside, and no file that counts."""
@@ -176,18 +212,22 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in LEFT_BEHIND
 
 
-def list_entries(root: Path, entries: Iterable[Entry]) -> Listing:
-    """List rows of (ImageSource, Label, Split); relative paths are looked for under ``root``."""
+def list_entries(root: Path, entries: Iterable[tuple[Any, ...]]) -> Listing:
+    """List rows, as in :class:`Entry`; relative paths are looked for under ``root``."""
     found = Listing()
     listed: dict[str, Candidate] = {}
-    for source, label, split in entries:
+    for row in entries:
+        source, label, split, group, slices = Entry(*row)
         path, facts = _locate(root, source)
         if facts is None:
             found.remark("missing", path)
         elif path not in listed:
-            listed[path] = Candidate(path, label, split, Stamp.of(facts))
+            listed[path] = Candidate(path, label, split, Stamp.of(facts), user_group=group, slices=slices)
         elif listed[path].label != label:
             found.remark("conflicting rows", path, f"listed as '{shown(listed[path].label)}' and '{shown(label)}'")
+        elif group != listed[path].user_group:
+            first = shown(listed[path].user_group)
+            found.remark("listed twice", path, f"the first row counts, with the group '{first}', not '{shown(group)}'")
         else:
             found.remark("listed twice", path)
     refused = found.remarks.get("conflicting rows", {})
@@ -210,9 +250,9 @@ def _locate(root: Path, source: str) -> tuple[str, os.stat_result | None]:
 
 
 def read_rows(path: Path) -> list[Entry]:
-    """Read a CSV file with the columns ImageSource, Label and perhaps Split.
+    """Read a CSV file with the columns ImageSource, Label and perhaps Split, Group and others.
 
-    Comma, semicolon or tab; UTF-8, with or without a byte order mark; capitals do not matter in the header.
+    Comma, semicolon or tab; UTF-8, with or without a byte order mark; capitals do not matter in the names of ours.
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="strict")
@@ -226,7 +266,7 @@ def read_rows(path: Path) -> list[Entry]:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
     except csv.Error as error:
         raise TrainingError(f"'{shown(path)}' is not a CSV file ({error}).", "Save it as CSV UTF-8.") from None
-    columns = [name.strip().casefold() for name in table[0]] if table else []
+    columns = table[0] if table else []
     rows = [row for row in table[1:] if any(cell.strip() for cell in row)]
     return check_rows(columns, rows, f"'{shown(path)}'")
 
@@ -237,24 +277,30 @@ def delimiter_of(text: str) -> str:
 
 
 def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> list[Entry]:
-    """Return the entries of a table whose column names are in small letters; refuse what is incomplete."""
-    missing = [column for column in ("ImageSource", "Label") if column.casefold() not in columns]
+    """Return the entries of a table; refuse what is incomplete.
+
+    ``columns`` are the names as written: capitals do not matter in ours, and count in those of further columns.
+    """
+    columns = [column.strip() for column in columns]
+    where = [_place(columns, ours, name) for ours in OURS]
+    missing = [ours for ours, place in zip(OURS[:2], where, strict=False) if place < 0]
     if missing:
         raise TrainingError(
             f"{name} has no column {' and no column '.join(missing)}; it has {quoted(columns, 8) or 'none'}.",
-            "Name the columns ImageSource (the path of a picture) and Label (its class), and Split if you like.",
+            "Name the columns ImageSource (the path of an image) and Label (its class); Split and Group are optional.",
         )
-    where = [columns.index(column) if column in columns else -1 for column in ("imagesource", "label", "split")]
+    further = _further(columns, where)
     entries: list[Entry] = []
     problems: list[str] = []
     for number, row in enumerate(rows, 1):
-        source, label, split = (row[i].strip() if 0 <= i < len(row) else "" for i in where)
+        source, label, split, group = (row[i].strip() if 0 <= i < len(row) else "" for i in where)
         if not source or not label:
             problems.append(f"row {number} has no {'ImageSource' if not source else 'Label'}")
         elif split and split.casefold() not in SPLIT_NAMES:
             problems.append(f"row {number} has the Split '{shown(split)}'")
         else:
-            entries.append((source, label, SPLIT_NAMES.get(split.casefold(), "")))
+            slices = tuple((column, row[i].strip() if i < len(row) else "") for column, i in further.items())
+            entries.append(Entry(source, label, SPLIT_NAMES.get(split.casefold(), ""), group, slices))
     if problems:
         more = f", and {len(problems) - 5:,} more" if len(problems) > 5 else ""
         raise TrainingError(
@@ -264,3 +310,31 @@ def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str)
     if not entries:
         raise TrainingError(f"{name} has no rows.", "List one picture per row: ImageSource,Label.")
     return entries
+
+
+def _place(columns: Sequence[str], ours: str, name: str) -> int:
+    """Return where a column of ours is, or -1: as we write it, else the only one that differs in capitals."""
+    if columns.count(ours) == 1:
+        return columns.index(ours)
+    alike = [place for place, column in enumerate(columns) if column.casefold() == ours.casefold()]
+    if len(alike) > 1:
+        raise TrainingError(
+            f"{name} has {len(alike)} columns called {ours}: {quoted((columns[place] for place in alike), 8)}.",
+            f"Keep one of them as {ours}, and rename or delete the others.",
+        )
+    return alike[0] if alike else -1
+
+
+def _further(columns: Sequence[str], ours: Sequence[int]) -> dict[str, int]:
+    """Return the further columns by name; a column without a name is none (the index of a saved DataFrame)."""
+    further: dict[str, int] = {}
+    for place, column in enumerate(columns):
+        name = column.removeprefix(SLICE)
+        if place in ours or not name or name.casefold() in DERIVED:
+            continue
+        number = 2
+        while name in further:
+            name = f"{column.removeprefix(SLICE)}.{number}"
+            number += 1
+        further[name] = place
+    return further

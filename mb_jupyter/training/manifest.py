@@ -4,7 +4,7 @@
 
     listing    which files there are, and their classes     similar   copies and near copies
     review     what a person left out or relabelled         split     train, validation, test
-    findings   what to know about them, in sentences
+    groups     which images belong together                 findings  what to know about them, in sentences
 
 The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
 """
@@ -14,74 +14,75 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-from . import review
+from . import groups, review
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
+from .formats import EXTENSIONS, may_be_image
 from .identity import is_settled
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
 from .similar import SMALL, group, perceptual_hash
-from .split import SplitRow, fingerprint, read_split, split, write_split
+from .split import SplitRow, columns_of, fingerprint, read_split, rows_of, split, write_split
 
 __all__ = [
     "SPLITS",
+    "Entry",
     "Finding",
     "Picture",
     "Scan",
     "SplitRow",
     "check_rows",
+    "columns_of",
     "count",
     "fingerprint",
     "quoted",
     "read_rows",
     "read_split",
+    "rows_of",
     "scan",
     "shown",
     "split",
     "write_split",
 ]
 
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-}
-PICTURE_EXTENSIONS = frozenset(extension for every in EXTENSIONS.values() for extension in every)
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+GIVEN = ("label", "split", "user_group", "slices")  # what the user says of an image, whatever its file holds
 BATCH = 16  # files that a thread takes at a time
 
 
 def scan(
     root: str | Path,
     *,
-    entries: Iterable[Entry] | None = None,
+    entries: Iterable[tuple[Any, ...]] | None = None,
     progress: Progress | None = None,
     known: Mapping[str, Picture] | None = None,
     recheck: bool = False,
     exclude: Sequence[str] = (),
     labels: Path | None = None,
+    group_by: str | None = None,
 ) -> Scan:
     """Read every picture once, on all cores, and say what was found.
 
     ``root`` is a folder with one folder per class, perhaps inside ``train/``, ``val/`` and ``test/``. With
-    ``entries``, rows of (ImageSource, Label, Split or ""), the files are those, and relative paths begin at
+    ``entries``, rows as in :class:`~.listing.Entry`, the files are those, and relative paths begin at
     ``root``. ``progress(done, total)`` is called as files are read. ``known`` has pictures of an earlier scan
     by path: a file that is certainly the same (see ``identity``) is not read again, and in doubt only its hash is
     taken; with ``recheck`` every file is in doubt. ``exclude`` names pictures to leave out, and the CSV file
-    ``labels`` (ImageSource, Label, NewLabel) gives some another class.
+    ``labels`` (ImageSource, Label, NewLabel) gives some another class. ``group_by`` says which images belong together:
+    ``folder``, ``column: NAME``, or a regular expression for the path, whose first capture group, or whole match,
+    names the group. Without it the column Group of a list decides.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
     """
     root = _checked(Path(root))
-    listing = list_folder(root) if entries is None else list_entries(root, entries)
+    rule = groups.read_rule(group_by)
+    listing = list_folder(root, nested=rule.nested) if entries is None else list_entries(root, entries)
+    rule = groups.apply(listing, rule, is_list=entries is not None)
     reviewed = review.apply(listing, exclude, review.read_patch(labels) if labels else ())
     read, reused = _read_all(root, listing, known or {}, progress, recheck)
     consistent, contradictions = conflicting_labels(read)
@@ -91,6 +92,7 @@ def scan(
     findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
     _check_trainable(root, listing, used, findings)
     findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    findings += groups.findings(used, rule)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
 
@@ -143,10 +145,14 @@ def _read_all(
     return pictures, reused
 
 
+def _given(picture: Picture | Candidate) -> dict[str, Any]:
+    """Return what the user says of an image, whatever its file holds."""
+    return {name: getattr(picture, name) for name in GIVEN}
+
+
 def _is_same(picture: Picture, known: Picture | None) -> bool:
     """Return whether a picture is what was known, so that its group is known as well."""
-    facts = (picture.sha256, picture.label, picture.split)
-    return known is not None and facts == (known.sha256, known.label, known.split)
+    return known is not None and picture.sha256 == known.sha256 and _given(picture) == _given(known)
 
 
 def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool) -> Picture | PictureError | None:
@@ -155,7 +161,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
         return _relabelled(known, candidate)
     path = root / candidate.path
     try:
-        if PurePosixPath(candidate.path).suffix.casefold() not in PICTURE_EXTENSIONS and not _begins_like(path):
+        if not may_be_image(path):
             return None
         settled = is_settled(candidate.stamp, path)
         data = read_bytes(path)
@@ -167,8 +173,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
         opened = open_bytes(data, at_least=SMALL)
         return Picture(
             path=candidate.path,
-            label=candidate.label,
-            split=candidate.split,
+            **_given(candidate),
             sha256=sha256,
             width=opened.width,
             height=opened.height,
@@ -185,19 +190,9 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
 
 
 def _relabelled(known: Picture, candidate: Candidate) -> Picture:
-    """Return a known picture with the label and the part that it has now."""
-    if (known.label, known.split) == (candidate.label, candidate.split):
-        return known
-    return replace(known, label=candidate.label, split=candidate.split, group="")
-
-
-def _begins_like(path: Path) -> bool:
-    """Tell whether a file without a picture's extension may be a picture all the same."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4).startswith(BEGINNINGS)
-    except OSError:
-        return False
+    """Return a known picture with the label, the part and the group that it is given now."""
+    given = _given(candidate)
+    return known if _given(known) == given else replace(known, **given, group="", copies="")
 
 
 def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings: list[Finding]) -> None:

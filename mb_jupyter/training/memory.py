@@ -12,10 +12,10 @@ from torch import nn
 
 from . import parallel
 from .errors import TrainingError
+from .failures import ran_out
 
 PER_CORE = 2  # pictures of a batch that a core trains on at once: more leave its caches and fill the memory
 SHARE = 0.5  # of the free memory that a step may take: the estimate below is rough
-_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -82,9 +82,3 @@ def named(batch: int, device: str) -> Iterator[None]:
             f"Try batch_size: {smaller}." if smaller < batch else "Try a smaller image_size.",
             "A smaller image_size, or recipe: features, needs less memory too.",
         ) from error
-
-
-def ran_out(error: BaseException) -> bool:
-    """Return whether an allocation failed, on the GPU or on the processor."""
-    # torch has a class for its own allocator on GPUs only; everything else is a plain RuntimeError
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)

@@ -28,10 +28,10 @@ class Parts:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
     @property
-    def contents(self) -> list[tuple[str, int, str]]:
-        """What the training depends on, for the checkpoint's key: content, class and part, not names."""
+    def contents(self) -> list[tuple[str, int, str, str]]:
+        """What the training depends on, for the checkpoint's key: content, class, part and group, not file names."""
         named = (("train", self.train), ("validation", self.validation), ("test", self.test))
-        return [(part, sample.label, sample.sha256) for part, samples in named for sample in samples]
+        return [(part, sample.label, sample.sha256, sample.group) for part, samples in named for sample in samples]
 
 
 def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> Parts:
@@ -41,7 +41,7 @@ def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> 
         _make(path, settings, folder, recorder)
     rows = processes.tell(manifest.read_split(path) if processes.rank() == 0 else None)
     classes = tuple(sorted({row.label for row in rows}))
-    parts = Parts(classes, *(_samples(rows, part, classes, folder) for part in manifest.SPLITS))
+    parts = Parts(classes, *(_samples(rows, part, classes, folder, settings.fit) for part in manifest.SPLITS))
     if len(classes) < 2:
         raise TrainingError(
             "The split holds fewer than two classes.", "Give pictures of at least two classes, then start a new run."
@@ -61,6 +61,7 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
         folder,
         exclude=settings.exclude or (),
         labels=Path(settings.labels) if settings.labels else None,
+        group_by=settings.group,
         progress=recorder.progress,
     )
     for finding in scan.findings:
@@ -74,10 +75,12 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
     manifest.write_split(path, pictures)
 
 
-def _samples(rows: Sequence[manifest.SplitRow], part: str, classes: tuple[str, ...], folder: Path) -> list[Sample]:
+def _samples(
+    rows: Sequence[manifest.SplitRow], part: str, classes: tuple[str, ...], folder: Path, fit: str
+) -> list[Sample]:
     number = {name: index for index, name in enumerate(classes)}
     return [
-        Sample(row.path, folder / row.path, number[row.label], row.sha256, row.group)
+        Sample(row.path, folder / row.path, number[row.label], row.sha256, row.group, fit)
         for row in rows
         if row.split == part
     ]

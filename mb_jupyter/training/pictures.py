@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ class Picture:
     """One usable picture.
 
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
-    ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. Pictures of one
-    ``group`` are copies or near copies of each other and never parted. ``phash`` is a perceptual hash.
-    ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same content.
+    ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. ``phash`` is a perceptual
+    hash. ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same
+    content. ``user_group`` is the group that the user gave, else empty; ``copies`` is equal for copies, near copies and
+    copies of those. Images of one ``group`` are never parted: it joins both where they share an image. ``slices`` are
+    the cells of the list's further columns, as (column, cell).
     """
 
     path: str
@@ -37,6 +40,9 @@ class Picture:
     ctime_ns: int = 0
     inode: int = 0
     settled: bool = False
+    user_group: str = ""
+    copies: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
@@ -89,6 +95,12 @@ def quoted(names: Iterable[object], limit: int = 3) -> str:
     if len(every) > limit:
         return ", ".join(every[:limit]) + f" and {len(every) - limit:,} more"
     return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts names as people do: 2 before 10."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(bool(i % 2), int(part) if i % 2 else 0, "" if i % 2 else part) for i, part in enumerate(parts)]
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .described import FITS
 from .errors import TrainingError
+from .groups import problem_of
 
 RECIPES = ("auto", "features", "finetune")
 SMALLEST_PICTURE, LARGEST_PICTURE = 32, 1024
@@ -23,8 +25,10 @@ class Settings:
     ``max_minutes`` bounds the whole run, the features, the evaluation and the export included. ``batch_size``
     is the global one: several processes share it. ``run`` and ``fingerprint`` are only passed on, into the
     model's card. ``cache`` is a folder that several runs may share. ``exclude`` names pictures to leave out, and
-    ``labels`` is a CSV file of corrected labels; both count where the program itself makes the split.
-    ``unsure_below`` is the score under which the model says that it is unsure.
+    ``labels`` is a CSV file of corrected labels, and ``group`` says which images belong together, as in
+    :func:`~.manifest.scan`; the three count where the program itself makes the split.
+    ``unsure_below`` is the score under which the model says that it is unsure. ``fit`` is how an image that
+    is not square becomes one: its centre (crop), the whole on grey (pad), or the whole squeezed (stretch).
     """
 
     architecture: str = "auto"
@@ -34,6 +38,7 @@ class Settings:
     max_minutes: float | None = None
     batch_size: int | None = None
     image_size: int = 224
+    fit: str = "crop"
     learning_rate: float | None = None
     patience: int = 4
     seed: int = 0
@@ -46,6 +51,7 @@ class Settings:
     unsure_below: float | None = None
     exclude: list[str] | None = None
     labels: str | None = None
+    group: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -134,6 +140,7 @@ _RULES: dict[str, tuple[str, Any]] = {
         f"a whole number from {SMALLEST_PICTURE} to {LARGEST_PICTURE}",
         lambda v: _is_whole(v) and SMALLEST_PICTURE <= v <= LARGEST_PICTURE,
     ),
+    "fit": (f"one of {', '.join(FITS)}", lambda v: v in FITS),
     "learning_rate": (
         "a number above 0 and at most 10, or null",
         lambda v: v is None or (_is_number(v) and 0 < v <= 10),
@@ -161,4 +168,8 @@ _RULES: dict[str, tuple[str, Any]] = {
         lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
     ),
     "labels": ("the path of a file, or null", lambda v: v is None or (_is_text(v) and bool(v))),
+    "group": (
+        "a regular expression for the paths of images, folder, column: NAME, or null",
+        lambda v: v is None or (_is_text(v) and not problem_of(v)),
+    ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .parallel import in_order
-from .pictures import Picture
+from .pictures import Picture, natural
 
 HASH_SIZE = 16  # 256 bits; with 64 bits, handwritten digits of different people pass for copies
 HASH_BITS = HASH_SIZE**2
@@ -43,22 +44,57 @@ def perceptual_hash(image: Image.Image) -> int | None:
 
 
 def group(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return the pictures with ``group`` filled: equal for copies, near copies and copies of those.
+    """Return the images with ``copies`` and ``group`` filled.
 
-    The name of a group is the beginning of its smallest hash, so it depends on nothing but the files.
+    ``copies`` is the beginning of the smallest hash among an image's copies, near copies and copies of those, so that
+    it depends on nothing but the files. ``group`` joins these with the user's groups; its name is the first of the
+    user's in it, in natural order, else that of the copies.
     """
     hashes = {picture.sha256: picture.phash for picture in pictures}
     order = sorted(hashes)
     known = np.array([index for index, sha in enumerate(order) if hashes[sha] is not None], dtype=np.intp)
     leader = np.arange(len(order))
     for first, others in _near([hashes[order[index]] or 0 for index in known]):
-        a = leader[known[first]]
-        for b in np.unique(leader[known[others]]):
-            if b != a:
-                leader[leader == max(a, b)] = min(a, b)
-                a = min(a, b)
-    names = {sha: order[leader[index]][:16] for index, sha in enumerate(order)}
-    return [replace(picture, group=names[picture.sha256]) for picture in pictures]
+        _join(leader, known[first], known[others])
+    copies = {sha: order[leader[index]][:16] for index, sha in enumerate(order)}
+    for first, others in _same_user_group(pictures, order):
+        _join(leader, first, others)
+    names = _names(pictures, {sha: order[leader[index]] for index, sha in enumerate(order)})
+    return [replace(p, group=names[p.sha256], copies=copies[p.sha256]) for p in pictures]
+
+
+def _join(leader: Array, first: int, others: Array) -> None:
+    """Make one of all the groups that ``first`` and ``others`` belong to; ``leader`` has the first of each group."""
+    a = leader[first]
+    for b in np.unique(leader[others]):
+        if b != a:
+            leader[leader == max(a, b)] = min(a, b)
+            a = min(a, b)
+
+
+def _same_user_group(pictures: Sequence[Picture], order: Sequence[str]) -> Iterator[tuple[int, Array]]:
+    """Yield one image of every group that the user gave, and all of its images, as indices into ``order``."""
+    index = {sha: number for number, sha in enumerate(order)}
+    members: dict[str, set[int]] = defaultdict(set)
+    for picture in pictures:
+        if picture.user_group:
+            members[picture.user_group].add(index[picture.sha256])
+    for numbers in members.values():
+        yield min(numbers), np.array(sorted(numbers), dtype=np.intp)
+
+
+def _names(pictures: Sequence[Picture], leaders: dict[str, str]) -> dict[str, str]:
+    """Return the name of the group of every hash; ``leaders`` has the smallest hash of its group."""
+    given: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.user_group:
+            given[leaders[picture.sha256]].add(picture.user_group)
+    taken = set().union(*given.values())
+    names = {leader: min(groups, key=lambda name: (natural(name), name)) for leader, groups in given.items()}
+    for leader in set(leaders.values()) - names.keys():
+        # a user may name a group as we do, in a split.csv that is given back as a list
+        names[leader] = leader if leader[:16] in taken else leader[:16]
+    return {sha: names[leader] for sha, leader in leaders.items()}
 
 
 def _near(hashes: list[int]) -> Iterator[tuple[int, Array]]:

@@ -1,7 +1,7 @@
 """Which pictures train, which choose, which are held out; saved with hashes.
 
-Stratified by class and seeded; copies and near copies (a group) are never parted, because a copy of a
-training picture among the held-out ones makes the report better than the model.
+Stratified by class and seeded. A group, the user's own or copies and near copies, is never divided between parts:
+a copy of a training image among the test images makes the report better than the model.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import TrainingError
+from .listing import SLICE
 from .pictures import SPLITS, Picture, shown
 from .similar import group
 
 COLUMNS = ("ImageSource", "Label", "Split", "Sha256", "Group")
 ROOM = 3  # groups a class needs to be in all three parts
+MORE_GROUPS = 1.5  # times its fraction of a class's groups that a part may have, where they are small ones
 
 
 class SplitRow(NamedTuple):
@@ -38,8 +41,8 @@ def split(pictures: Sequence[Picture], *, seed: int, validation_fraction: float,
     """Return the pictures, in the same order, with ``split`` and ``group`` filled.
 
     Parts that the user gave stay as they are; those that are missing are taken from ``train`` and from what
-    the user left open. Depends on nothing but the pictures' content, their labels and the seed: not on names,
-    order, folder or platform. A class of fewer than three groups only trains.
+    the user left open. Depends on nothing but the images' content, their labels, who is in which
+    group, and the seed: not on names, order, folder or platform. A class of fewer than three groups only trains.
     """
     pictures = list(pictures) if all(picture.group for picture in pictures) else group(pictures)
     given = {picture.split for picture in pictures}
@@ -77,26 +80,64 @@ def _held_out(pictures: Sequence[Picture]) -> dict[str, str]:
 
 def _take(pool: list[Picture], fractions: dict[str, float], seed: int, held: Mapping[str, str]) -> dict[str, str]:
     """Return the part of every group that is taken from the pool; those of ``held`` stay."""
-    groups: dict[str, list[Picture]] = defaultdict(list)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in pool:
-        groups[picture.group].append(picture)
-    # a group with two labels (near copies) counts for the more frequent one
-    by_class: dict[str, dict[str, int]] = defaultdict(dict)
-    for name, members in groups.items():
-        if name not in held:  # a copy of it is held out by the user already
-            labels = Counter(picture.label for picture in members)
-            by_class[min(labels, key=lambda label: (-labels[label], label))][name] = len(members)
-    roomy = {label: sizes for label, sizes in by_class.items() if len(sizes) >= len(fractions) + 1}
-    totals = {label: sum(sizes.values()) for label, sizes in roomy.items()}
-    quotas = {part: _quotas(totals, fraction) for part, fraction in fractions.items()}
+        if picture.group not in held:  # a copy of it is held out by the user already
+            counts[picture.group][picture.label] += 1
+    holders: dict[str, list[str]] = defaultdict(list)  # class -> the groups that hold images of it
+    for name in _shuffled(counts, _keys(pool), seed):
+        for label in counts[name]:
+            holders[label].append(name)
+    roomy = {label for label, names in holders.items() if len(names) >= len(fractions) + 1}
+    # a class with less room only trains, and so does what belongs to it
+    free = {name for name, labels in counts.items() if labels.keys() <= roomy}
+    totals = {label: sum(counts[name][label] for name in holders[label]) for label in sorted(roomy)}
     taken: dict[str, str] = {}
-    for label, sizes in roomy.items():
-        left = _shuffled(sizes, seed)
-        for waiting, part in zip(range(len(fractions), 0, -1), fractions, strict=True):
-            for name in _fill(left, sizes, quotas[part][label], keep=waiting):
-                taken[name] = part
-                left.remove(name)
+    for waiting, (part, fraction) in zip(range(len(fractions), 0, -1), fractions.items(), strict=True):
+        drawn = _Part(counts, _quotas(totals, fraction), fraction)
+        left = Counter(label for name, labels in counts.items() if name not in taken for label in labels)
+        # the class with the fewest groups chooses first: groups of several classes may be all it has
+        for label in sorted(roomy, key=lambda label: (len(holders[label]), label)):
+            names = [name for name in holders[label] if name in free and name not in taken]
+            drawn.fill(label, names, len(holders[label]), left, keep=waiting)
+        taken |= dict.fromkeys(drawn.chosen, part)
     return taken
+
+
+class _Part:
+    """A part of the split as it is drawn: groups whose images stay within the quota of every class."""
+
+    def __init__(self, counts: Mapping[str, Counter[str]], quotas: dict[str, int], fraction: float) -> None:
+        self.counts, self.fraction = counts, fraction
+        self.room = Counter(quotas)  # images of each class that still fit
+        self.chosen: dict[str, None] = {}
+
+    def fill(self, label: str, names: Sequence[str], groups: int, left: Counter[str], keep: int) -> None:
+        """Draw groups that hold the class, at least one, and leave ``keep`` groups of every class.
+
+        Where one group is most of a class and must train, nearly all the others would have room in the part: then
+        their number is the limit.
+        """
+        most = math.ceil(min(1.0, MORE_GROUPS * self.fraction) * groups)
+        have = sum(label in self.counts[name] for name in self.chosen)
+
+        def may_go(name: str) -> bool:
+            return name not in self.chosen and all(left[each] > keep for each in self.counts[name])
+
+        for name in names:
+            fits = all(number <= self.room[each] for each, number in self.counts[name].items())
+            if have < most and fits and may_go(name):
+                self._draw(name, left)
+                have += 1
+        possible = [name for name in names if may_go(name)]
+        if not have and possible:
+            self._draw(min(possible, key=lambda name: self.counts[name].total()), left)
+
+    def _draw(self, name: str, left: Counter[str]) -> None:
+        self.chosen[name] = None
+        for label, number in self.counts[name].items():
+            self.room[label] -= number
+            left[label] -= 1
 
 
 def _quotas(totals: dict[str, int], fraction: float) -> dict[str, int]:
@@ -112,39 +153,60 @@ def _quotas(totals: dict[str, int], fraction: float) -> dict[str, int]:
     return quotas
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+def _keys(pictures: Sequence[Picture]) -> dict[str, str]:
+    """Return what the draw knows a group by: its smallest hash where the user named it, so that names do not count."""
+    named = {picture.group for picture in pictures if picture.user_group}
+    keys: dict[str, str] = {}
+    for picture in pictures:
+        own = picture.sha256[:16] if picture.group in named else picture.group
+        keys[picture.group] = min(own, keys.get(picture.group, own))
+    return keys
+
+
+def _shuffled(names: Iterable[str], keys: Mapping[str, str], seed: int) -> list[str]:
     """Return the names in an order that the seed decides, the same on every platform."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{keys[name]}".encode()).digest())
 
 
-def _fill(names: list[str], sizes: dict[str, int], quota: int, keep: int) -> list[str]:
-    """Choose groups of together at most ``quota`` pictures, at least one group, and leave ``keep`` groups."""
-    chosen: list[str] = []
-    for name in names:
-        if sizes[name] <= quota and len(names) - len(chosen) > keep:
-            chosen.append(name)
-            quota -= sizes[name]
-    return chosen or [min(names, key=lambda name: sizes[name])]
+def fingerprint(pictures: Sequence[Picture]) -> str:
+    """Return a hex number of what the data are: labels, parts given by the user, contents, the user's groups.
 
-
-def fingerprint(pictures: Iterable[Picture]) -> str:
-    """Return a hex number of what the data are: labels, parts given by the user, contents.
-
-    Take it of a scan's pictures, before :func:`split` fills the parts. File names do not count.
+    Take it of a scan's pictures, before :func:`split` fills the parts. Names of files and groups do not count: a
+    group is known by its smallest hash, and one with a single image is none.
     """
+    members: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.user_group:
+            members[picture.user_group].add(picture.sha256)
+    names = {name: (min(hashes),) for name, hashes in members.items() if len(hashes) > 1}
     digest = hashlib.sha256()
-    for row in sorted((picture.label, picture.split, picture.sha256) for picture in pictures):
+    rows = ((picture.label, picture.split, picture.sha256, *names.get(picture.user_group, ())) for picture in pictures)
+    for row in sorted(rows):
         digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()
 
 
-def write_split(path: Path, pictures: Iterable[Picture]) -> None:
-    """Write the split as CSV: ImageSource, Label, Split, Sha256, Group; aside first, then renamed."""
+def columns_of(pictures: Iterable[Picture]) -> tuple[str, ...]:
+    """Return the columns of ``split.csv``: those of every split, then one for each further column of the list."""
+    return (*COLUMNS, *dict.fromkeys(f"{SLICE}{name}" for picture in pictures for name, _ in picture.slices))
+
+
+def rows_of(pictures: Sequence[Picture]) -> list[tuple[str, ...]]:
+    """Return the rows of ``split.csv``."""
+    further = [name.removeprefix(SLICE) for name in columns_of(pictures)[len(COLUMNS) :]]
+    rows: list[tuple[str, ...]] = []
+    for p in pictures:
+        cells = dict(p.slices)
+        rows.append((p.path, p.label, p.split, p.sha256, p.group, *(cells.get(name, "") for name in further)))
+    return rows
+
+
+def write_split(path: Path, pictures: Sequence[Picture]) -> None:
+    """Write the split as CSV: ImageSource, Label, Split, Sha256, Group, Slice.<column>; aside first, then renamed."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for picture in pictures:
-        writer.writerow((picture.path, picture.label, picture.split, picture.sha256, picture.group))
+    writer.writerow(columns_of(pictures))
+    writer.writerows(rows_of(pictures))
     aside = path.with_name(path.name + ".part")
     # a name that is not UTF-8 has to survive the round trip
     aside.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
@@ -152,17 +214,17 @@ def write_split(path: Path, pictures: Iterable[Picture]) -> None:
 
 
 def read_split(path: Path) -> list[SplitRow]:
-    """Read what :func:`write_split` wrote; :class:`TrainingError` when it is not such a file."""
+    """Read what :func:`write_split` wrote, but no further columns; :class:`TrainingError` for another file."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         rows = list(csv.reader(io.StringIO(text, newline="")))
     except (OSError, csv.Error) as error:
         raise TrainingError(f"The split '{shown(path)}' cannot be read ({error}).", "Start the run anew.") from None
-    if not rows or tuple(rows[0]) != COLUMNS:
+    if not rows or tuple(rows[0][: len(COLUMNS)]) != COLUMNS:
         raise TrainingError(
             f"'{shown(path)}' is not a split: its columns are not {', '.join(COLUMNS)}.", "Start the run anew."
         )
-    bad = [number for number, row in enumerate(rows[1:], 2) if len(row) != len(COLUMNS) or row[2] not in SPLITS]
+    bad = [number for number, row in enumerate(rows[1:], 2) if len(row) != len(rows[0]) or row[2] not in SPLITS]
     if bad:
         raise TrainingError(f"Line {bad[0]} of the split '{shown(path)}' is damaged.", "Start the run anew.")
-    return [SplitRow(*row) for row in rows[1:]]
+    return [SplitRow(*row[: len(COLUMNS)]) for row in rows[1:]]

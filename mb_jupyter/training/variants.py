@@ -37,17 +37,17 @@ def variants(session: Session, parts: Parts) -> dict[str, Any]:
     ``variants``, ``recommended_variant``, and in ``variant_choice`` a code for the reason and the figures behind it.
     That int8 cannot be made of a network is no failure of the run: then it has a ``reason`` in the place of figures.
     """
-    stopping = session.stopping()  # asked by every process: the answer is one for all
+    wanted, stopping = session.affords("int8"), session.stopping()  # one answer for all processes
     if processes.rank():
         return {}
-    session.recorder.message("Measuring the model, and a variant in int8.")
+    session.recorder.stage("int8", message="Measuring the model, and a variant in int8.")
     size, some = session.settings.image_size, spread(parts.test, MOST_PICTURES)
     labels = np.array([sample.label for sample in some], np.int64)
     whole = _Variant("float32", session.output / export.MODEL, size)
     answers = whole.answers(some)
     machine = {"measured_on": f"{evidence.processor()}, one thread"}
-    early = "the run was stopped early"
-    small = early if stopping else _in_int8(session, parts)
+    early = "the run was stopped early" if stopping else "the time allowed was over"
+    small = _in_int8(session, parts) if wanted else early
     if isinstance(small, str):
         (session.output / FILE).unlink(missing_ok=True)  # also that of an earlier attempt, which had another model
         session.recorder.say(f"There is no int8 variant: {small}.")

@@ -48,7 +48,7 @@ def test_csv_paths(flowers: Path, tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "has no column ImageSource and no column Label; it has none. Name the columns"),
-        ("path,Label\na.jpg,x\n", "has no column ImageSource; it has 'path' and 'label'."),
+        ("path,Label\na.jpg,x\n", "has no column ImageSource; it has 'path' and 'Label'."),
         ("ImageSource,Label\n", "has no rows."),
         (
             "ImageSource,Label\na.jpg,\n,x\n",
@@ -69,5 +69,5 @@ def test_csv_in_another_encoding_or_missing(tmp_path: Path) -> None:
 
 
 def test_no_listed_picture_is_there(tmp_path: Path) -> None:
-    said = refusal(lambda: scan(tmp_path, entries=[("a.jpg", "x", ""), ("b.jpg", "y", "")]))
+    said = refusal(lambda: scan(tmp_path, entries=[("a.jpg", "x"), ("b.jpg", "y")]))
     assert "None of the listed pictures is there: 'a.jpg' and 'b.jpg'." in said

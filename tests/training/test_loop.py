@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mb_jupyter.training import loop, memory, parallel
+from mb_jupyter.training import failures, loop, memory, parallel
 from mb_jupyter.training.anatomy import Anatomy
 from mb_jupyter.training.errors import TrainingError
 from mb_jupyter.training.network import Backbone, Classifier
@@ -186,7 +186,7 @@ def test_pieces_add_up_to_the_batch(classifier, monkeypatch, piece):
 
 @pytest.mark.parametrize("said", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `create`"])
 def test_a_gpu_that_others_have_filled_is_no_bug(said):
-    assert memory.ran_out(RuntimeError(said))
+    assert failures.ran_out(RuntimeError(said))
 
 
 def test_other_errors_stay_what_they_are():

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from mb_jupyter import load
+from mb_jupyter.prediction import Prediction
 from mb_jupyter.training.__main__ import main
 from mb_jupyter.training.calibrate import temperature
 
@@ -225,7 +226,7 @@ def test_the_choices_about_a_fine_tuned_model_are_made_on_validation_images(fini
         assert report["calibration"]["images"] == len(rows)
         model = load(finished.output / "bestModel.onnx")
         for row in rows[:3]:
-            told = model.predict(finished.data / row["ImageSource"]).scores
+            told = cast(Prediction, model.predict(finished.data / row["ImageSource"])).scores
             assert {name: float(row[f"Score.{name}"]) for name in told} == pytest.approx(told, abs=1e-3)
     for record in finished.of("epoch"):
         assert record["validation_loss_raw"] >= record["validation_loss"] - 1e-6  # one at 1, one at the best
@@ -269,7 +270,8 @@ def test_without_int8_the_model_itself_is_measured_all_the_same(finished, code, 
 def test_the_records_tell_the_story_in_order(finished):
     stages = [record["stage"] for record in finished.of("stage")]
     assert list(dict.fromkeys(stages)) == [
-        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify"
+        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify",
+        *(["baseline"] if finished.of("result")[0]["best_phase"] == "finetune" else []), "int8",
     ]  # fmt: skip
     (start,) = finished.of("start")
     assert start["architecture"] == "efficientnet_lite0" and start["reason"].startswith("efficientnet_lite0: ")
@@ -289,6 +291,7 @@ def test_the_status_is_complete_at_the_end(finished):
     status = finished.status
     assert (status["state"], status["fraction"], status["eta_seconds"], status["error"]) == ("completed", 1, 0, None)
     assert all(stage["seconds"] is not None for stage in status["stages"])
+    assert {stage["stage"] for stage in status["stages"]} <= {"start", *status["planned"]}, "every stage is planned"
 
 
 def test_the_reproducibility_record_names_what_the_numbers_depend_on(finished):

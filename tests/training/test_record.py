@@ -42,7 +42,9 @@ def test_every_record_is_one_line_on_the_disk_when_the_call_returns(tmp_path, ca
 
 def test_the_status_tells_stage_progress_and_outlook(tmp_path):
     recorder = Recorder(tmp_path)
-    recorder.expect(features=10, head=10, evaluate=20)
+    recorder.expect("features", 10)
+    recorder.expect("head", 10)
+    recorder.expect("evaluate", 20)
     recorder.stage("features", total=100, message="Seeing every picture once.")
     now = status(tmp_path)
     assert (now["state"], now["stage"], now["done"], now["total"]) == ("running", "features", 0, 100)
@@ -58,12 +60,13 @@ def test_the_status_tells_stage_progress_and_outlook(tmp_path):
 
 def test_the_fraction_never_goes_back(tmp_path):
     recorder = Recorder(tmp_path)
-    recorder.expect(features=0.2, epoch=0.1)
+    recorder.plan("features", 2, 0.1)
+    recorder.expect("epoch", 0.1)
     recorder.stage("features", total=2)
     time.sleep(0.1)
     recorder.stage("epoch", total=5)
     first = status(tmp_path)["fraction"]
-    recorder.expect(epoch=1000)
+    recorder.expect("epoch", 1000)
     recorder.stage("epoch", total=5)
     assert 0 < first <= status(tmp_path)["fraction"] < 1
 
@@ -179,3 +182,14 @@ def test_a_lost_tracking_server_does_not_lose_the_training(tmp_path, monkeypatch
     recorder.epoch(EPOCH)
     assert capsys.readouterr().out.count("MLflow no longer takes the metrics (ConnectionError: gone)") == 1
     assert len(records(tmp_path)) == 2
+
+
+def test_a_download_shows_how_far_it_is(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.downloaded(0, 98_000_000)
+    recorder.downloaded(49_000_000, 98_000_000)
+    said = recorder.status
+    assert said["message"] == "Downloading the pretrained weights (98 MB)."
+    assert (said["done"], said["total"]) == (49, 98)
+    recorder.downloaded(1_000_000, 0)  # a server that does not say how long the file is
+    assert recorder.status["message"] == "Downloading the pretrained weights."

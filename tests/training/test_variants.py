@@ -42,9 +42,10 @@ def seconds(ratio: float, *, noise: float = 0.02, turns: int = 40) -> np.ndarray
     ],
 )
 def test_the_rule(given: tuple[np.ndarray, ...], took: np.ndarray, code: str) -> None:
-    found = variants.choose(*given, took)
+    whole, small, labels = given
+    found = variants.choose(whole, small, labels, took)
     assert found["code"] == code
-    assert found["images"] == len(given[2]) and found["source"] == "validation"
+    assert found["images"] == len(labels) and found["source"] == "validation"
 
 
 def test_the_interval_of_the_fall_is_students() -> None:

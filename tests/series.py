@@ -1,0 +1,79 @@
+"""Sets of series: every object photographed several times, as no hash can tell and every user knows.
+
+An object is a random texture; its shots differ in exposure, crop (3 to 10 % of each side) and angle (2 to 9 degrees).
+Objects of one class share a tint, so that a network can learn the classes, and learns the objects much better.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from tests.picture_files import photo, put
+
+SHOTS = 6
+EXPOSURES = (0.55, 0.75, 0.9, 1.1, 1.35, 1.6)
+SIZE = (96, 72)
+
+
+class Shot(NamedTuple):
+    """One image of a series: its path below the root, its class, its object and the place where it was taken."""
+
+    path: str
+    label: str
+    object: str
+    site: str
+
+
+def shots(seed: int, tint: int = 0, number: int = SHOTS, size: tuple[int, int] = SIZE) -> Iterator[Image.Image]:
+    """Yield one object as often as asked for; ``tint`` is the colour channel (0 to 2) that its class prefers."""
+    random = np.random.default_rng(seed)
+    width, height = size[0] * 4 // 3, size[1] * 4 // 3
+    pixels = np.asarray(photo(seed, (width, height)), np.float32)
+    pixels[..., tint % 3] += 25
+    whole = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    for shot in range(number):
+        angle = random.uniform(2, 9) * random.choice((-1, 1))
+        turned = whole.rotate(angle, Image.Resampling.BICUBIC)
+        left, top, right, bottom = random.uniform(0.08, 0.15, 4)  # the turn leaves black corners, which are cut off
+        box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
+        image = turned.resize(size, Image.Resampling.BICUBIC, box)
+        yield ImageEnhance.Brightness(image).enhance(EXPOSURES[shot % len(EXPOSURES)])
+
+
+def write_series(
+    root: Path,
+    objects: Mapping[str, int],
+    *,
+    number: int = SHOTS,
+    name: str = "{label}/tile_{object:03d}_{shot}.jpg",
+    first: int = 0,
+) -> list[Shot]:
+    """Write as many objects of every class as asked for, numbered through all classes; return what was written.
+
+    ``name`` may name ``label``, ``object`` and ``shot`` (from 1), so that a test can have folders or other names.
+    """
+    written = []
+    count = first
+    for tint, (label, many) in enumerate(objects.items()):
+        for _ in range(many):
+            for shot, image in enumerate(shots(count, tint, number), 1):
+                path = name.format(label=label, object=count, shot=shot)
+                put(root / path, image)
+                written.append(Shot(path, label, f"tile_{count:03d}", f"site {count % 3}"))
+            count += 1
+    return written
+
+
+def write_list(path: Path, written: list[Shot]) -> Path:
+    """Write a series as a list: ImageSource, Label, Group, and the further column site."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("ImageSource", "Label", "Group", "site"))
+        rows.writerows(written)
+    return path
