@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, top_k_accuracy_score
 
 from mb_jupyter import Report
+from mb_jupyter.report.files import rows_of
 from mb_jupyter.report.intervals import CONFIDENCE, wilson
 from tests.test_report_figures import table, write_run
 
@@ -94,7 +96,7 @@ def test_averages_by_hand() -> None:
 
 def test_top_k_is_that_of_scikit_learn() -> None:
     report = many(8, 400)
-    for row in report.top_k.itertuples():
+    for row in rows_of(report.top_k):
         expected = top_k_accuracy_score(report.true, report.scores, k=int(row.K), labels=range(8))
         assert row.Share == pytest.approx(expected) and row.Low < row.Share < row.High
     assert report.top_k["K"].tolist() == [2, 3, 5]
@@ -133,7 +135,7 @@ def test_curves_by_hand() -> None:
     assert alone.roc.empty and "there is nothing to tell apart" in text(alone)
 
 
-def with_columns(folder: Path, rows: list[tuple[str, str, float]], each: int = 1, **columns: list[str]) -> Report:
+def with_columns(folder: Path, rows: list[tuple[str, str, float]], each: int = 1, **columns: Any) -> Report:
     """Return the report on a run whose list had further columns, its images in groups of so many."""
     write_run(folder, rows)
     pd.DataFrame({
@@ -153,7 +155,8 @@ def test_slices_are_corrected_for_their_number_and_the_worst_comes_first(tmp_pat
     report = with_columns(tmp_path / "1", ROWS, site=SITES, device=["a", "b"] * 40)
     frame = report.slices
     assert len(frame) == 4
-    assert frame.loc[0, ["Column", "Value", "Images", "Right", "Worse"]].tolist() == ["site", "Köln", 20, 8, True]
+    columns = ["Column", "Value", "Images", "Right", "Worse"]
+    assert frame[columns].values.tolist()[0] == ["site", "Köln", 20, 8, True]
     assert frame["Worse"].sum() == 1
     # four slices: each interval at 1 - .05/4
     exact = binomtest(8, 20).proportion_ci(1 - (1 - CONFIDENCE) / 4, method="exact")
@@ -182,7 +185,7 @@ def test_chance_alone_finds_no_worse_slice(tmp_path: Path) -> None:
 
 
 def test_columns_of_every_kind(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         "age": [str(20 + i) for i in range(80)],
         "file": [f"IMG_{i}" for i in range(80)],
         "note": [""] * 40 + ["<b>"] * 40,
