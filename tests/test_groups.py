@@ -148,3 +148,11 @@ def test_the_program_itself_finds_the_groups(series: tuple[Path, list[Shot]], tm
     frame = Dataset(root, group=PATTERN).split()
     assert [row["Group"] for row in rows] == list(frame["Group"]) and len({row["Group"] for row in rows}) == 8
     assert [row["Split"] for row in rows] == list(frame["Split"])
+
+
+def test_data_in_azure_have_no_columns() -> None:
+    plan = resolve({"experiment": "x", "data": "azureml:land:1", "backend": "azure", "group": "column: site"})
+    with pytest.raises(
+        ConfigError, match="`group` names a column, but the images of azureml:land:1 come from a folder"
+    ):
+        Experiment.local("x").plan(plan)
