@@ -78,7 +78,7 @@ def test_another_grouping_is_another_run(series: tuple[Path, list[Shot]], tmp_pa
     ("body", "said"),
     [
         ("group: '(tile'", "line 3: `group` cannot be `(tile`; it is no regular expression (missing ), unterminated "
-         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, burst, or "),
+         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, burst, "),
         ("group: ''", "line 3: `group` cannot be ``; allowed is"),
         ("group: column: patient", "line 3: is not YAML: mapping values are not allowed here; put a value with a colon "
          "into quotes."),
