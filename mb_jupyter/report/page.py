@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
 
-from . import facts, sections, trust
+from . import facts, parts, sections, trust
 from .files import rows_of
 from .pictures import Album
 from .sections import Section, Sheet, paragraphs
@@ -95,7 +95,9 @@ def _made(report: Report, *, whole: bool) -> tuple[list[Section], Sheet]:
 def _sections(sheet: Sheet) -> Iterator[Section]:
     """Yield the parts in reading order."""
     yield sections.classes(sheet)
+    yield from filter(None, [parts.slices(sheet)])
     yield sections.confusions(sheet)
+    yield parts.curves(sheet)
     yield sections.curves(sheet)
     yield sections.mistakes(sheet)
     yield trust.suspects(sheet)
@@ -111,10 +113,10 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
 def _next(sheet: Sheet) -> Section:
     steps = sheet.report.next_steps
     if not steps:
-        return sections.said("What to do next", "Nothing in these figures asks for more.", is_open=True)
+        return sections.said("Next steps", "Nothing in these figures asks for more.", is_open=True)
     items = "".join(f'<li style="margin:3px 0">{sections.prose(step)}</li>' for step in steps)
     text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    return Section("What to do next", text, f'<ol style="margin:2px 0">{items}</ol>', True)
+    return Section("Next steps", text, f'<ol style="margin:2px 0">{items}</ol>', True)
 
 
 def _lost(sheet: Sheet) -> str:
