@@ -25,7 +25,7 @@ from .display import (
     text_bar,
     text_table,
 )
-from .training.manifest import SPLITS, count, shown
+from .training.manifest import SPLITS, count, leaks, shown
 
 if TYPE_CHECKING:
     from .training.manifest import Finding, Picture
@@ -39,10 +39,6 @@ THUMBNAIL = 64  # pixels as stored; shown smaller, so that they are sharp on fin
 NAMES_SHOWN = 10
 NAMES_KEPT = 500  # file names of one finding that go into the notebook; the object holds them all
 WIDTH = 48  # of a name in a table
-SPLIT_SENTENCE = (
-    "The split is the one a training with seed 0 makes; copies and near copies stay in one part, "
-    "and the held-out pictures are only used for the report."
-)
 _SEVERITIES = {"error": ("Errors", BAD), "warning": ("Warnings", WARN), "note": ("Notes", GOOD)}
 
 
@@ -60,7 +56,7 @@ def as_text(name: str, pictures: Sequence[Picture], findings: Sequence[Finding])
     lines += [text_table(("Class", "Pictures", "", *COLUMNS), rows, right=(1, 3, 4, 5))]
     if len(counts) > len(rows):
         lines += [f"... and {count(len(counts) - len(rows), 'smaller class', 'smaller classes')}"]
-    lines += [SPLIT_SENTENCE]
+    lines += [split_sentence(pictures)]
     for severity, (title, _) in _SEVERITIES.items():
         those = [finding for finding in findings if finding.severity == severity]
         if those:
@@ -83,9 +79,27 @@ def as_html(name: str, root: Path, pictures: Sequence[Picture], findings: Sequen
     if rest:
         folded = _class_table([(label, counts[label]) for label in rest], counts, {})
         parts += [details(count(len(rest), "smaller class", "smaller classes"), folded)]
-    parts += [f'<div style="opacity:.75">{escape(SPLIT_SENTENCE)}</div>']
+    parts += [f'<div style="opacity:.75">{escape(split_sentence(pictures))}</div>']
     parts += [_finding_list(severity, findings) for severity in _SEVERITIES]
     return card(f"Data report of {shown(name)}", "".join(parts))
+
+
+def split_sentence(pictures: Sequence[Picture]) -> str:
+    """Say which split this is, and whether it keeps test images apart from what the model learns from."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.group].append(picture)
+    crossing = sum(len(found.measured) for members in groups.values() if (found := leaks(members, "test")))
+    tests = sum(picture.split == "test" for picture in pictures)
+    if not tests:
+        return "Training with seed 0 uses this split; it has no test images."
+    kept = "no test image has a copy, a near copy or an image of its group in the training or validation part"
+    if crossing:
+        have = (
+            "has a near copy or an image of its group" if crossing == 1 else "have near copies or images of their group"
+        )
+        kept = f"{crossing:,} of {count(tests, 'test image')} {have} in the training or validation part, as you gave it"
+    return f"Training with seed 0 uses this split. In it, {kept}. Test images are used for the report only."
 
 
 def headline(pictures: Sequence[Picture], findings: Sequence[Finding]) -> str:

@@ -122,8 +122,9 @@ class Dataset:
     ) -> pd.DataFrame:
         """Return the split that a training with these values uses: ImageSource, Label, Split, Sha256, Group.
 
-        Stratified; a Group, which joins copies, near copies and your own groups, is never divided between parts; parts
-        you gave are kept. Further columns of a list follow as ``Slice.<column>``.
+        Stratified; a Group, which joins copies, near copies and your own groups, is never divided between parts, unless
+        you divided it: parts you gave are kept, and a finding warns of what leaks. Further columns of a list follow as
+        ``Slice.<column>``.
         """
         import pandas as pd
 

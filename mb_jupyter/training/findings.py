@@ -138,7 +138,8 @@ def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:
     exact = [same for members in several for same in _by_content(members).values() if len(same) > 1]
     near = [members for members in several if len(_by_content(members)) > 1]
     torn = [members for members in near if len({picture.label for picture in members}) > 1]
-    alike = [members for members in near if members not in torn]
+    leaking = [members for members in near if leaks(members)]
+    alike = [members for members in near if members not in torn and members not in leaking]
     if exact:
         yield _about_groups(
             "duplicate",
@@ -153,8 +154,12 @@ def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "note",
             alike,
             "nearly the same picture more than once in a class",
-            "They stay in one part of the split, so that none is tested that a near copy taught.",
+            "They stay in one part of the split, so that no test image has a near copy in training.",
         )
+    for part in ("test", "validation"):
+        crossing = [found for members in leaking if (found := leaks(members, part))]
+        if crossing:
+            yield _about_leaks(part, crossing, sum(image.split == part for image in pictures))
     if torn:
         yield _about_groups(
             "near duplicate, two labels",
@@ -163,6 +168,46 @@ def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:
             "nearly the same picture in different classes",
             "Look at them and correct a wrong label; until then they are used as they are.",
         )
+
+
+class Leak(NamedTuple):
+    """Images of one group that lie in a part that measures, and those of it that the model learns from."""
+
+    measured: list[Picture]
+    learned: list[Picture]
+
+
+def leaks(members: Sequence[Picture], part: str = "") -> Leak | None:
+    """Return what parts one group: images in ``part`` (test or validation; either of them without it) and before it.
+
+    The validation part learns too, as far as the test part goes: the model is chosen on it. An image without a part
+    follows its group into the part that measures.
+    """
+    for measuring, learning in (("test", ("train", "validation")), ("validation", ("train",))):
+        if part in ("", measuring):
+            measured = [image for image in members if image.split == measuring]
+            learned = [image for image in members if image.split in learning]
+            if measured and learned:
+                return Leak(measured, learned)
+    return None
+
+
+def _about_leaks(part: str, found: Sequence[Leak], total: int) -> Finding:
+    """Return the warning that images of a part have near copies where the model learns."""
+    number = sum(len(leak.measured) for leak in found)
+    have = "has a near copy" if number == 1 else "have near copies"
+    where, so = (
+        ("training or validation", "The test accuracy") if part == "test" else ("training", "What is chosen on them")
+    )
+    pair = quoted((found[0].measured[0].path, found[0].learned[0].path))
+    return Finding(
+        "near duplicate across parts",
+        "warning",
+        f"{number:,} of {count(total, f'{part} image')} {have} in your {where} part, {'such as ' if number > 1 else ''}"
+        f"{pair}: the split leaks. {so} will look better than it is. Keep all near copies of an image in one "
+        "part, or leave the split to the training.",
+        tuple(image.path for leak in found for image in (*leak.measured, *leak.learned)),
+    )
 
 
 def _by_content(members: Iterable[Picture]) -> dict[str, list[Picture]]:

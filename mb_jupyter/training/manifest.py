@@ -20,7 +20,16 @@ from typing import Any
 
 from . import groups, review, series
 from .errors import PictureError, TrainingError
-from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
+from .findings import (
+    by_severity,
+    conflicting_labels,
+    leaking_copies,
+    leaks,
+    of_classes,
+    of_copies,
+    of_extensions,
+    of_files,
+)
 from .formats import EXTENSIONS, may_be_image
 from .identity import is_settled
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
@@ -42,6 +51,7 @@ __all__ = [
     "columns_of",
     "count",
     "fingerprint",
+    "leaks",
     "quoted",
     "read_rows",
     "read_split",
@@ -91,10 +101,10 @@ def scan(
     known = known or {}
     read = _read_all(root, listing, known, progress, recheck)
     consistent, contradictions = conflicting_labels(groups.apply_to_contents(read, rule))
-    used, leaks = leaking_copies(consistent)
+    used, left_out = leaking_copies(consistent)
     if len(known) != len(used) or not all(p.group and _is_same(p, known.get(p.path)) for p in used):
         used = group(used)  # of an unchanged folder the groups are known as well
-    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
+    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *left_out]
     _check_trainable(root, listing, used, findings)
     findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
     findings += groups.findings(used, rule) if rule != groups.Rule() else series.findings(used, is_list=is_list)

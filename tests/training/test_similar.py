@@ -52,7 +52,7 @@ def test_near_copies_are_found(shared_data: Path, tmp_path: Path, how: str) -> N
     together = Counter(picture.group for picture in found.pictures)
     assert max(together.values()) == 2
     assert sum(number == 2 for number in together.values()) >= 0.9 * len(originals)
-    assert "They stay in one part of the split" in of(found, "near duplicate").message
+    assert "so that no test image has a near copy in training" in of(found, "near duplicate").message
 
 
 def test_near_copies_with_two_labels(flowers: Path) -> None:
