@@ -209,6 +209,14 @@ def _open(source: Any) -> tuple[Path, list[Entry] | None]:
 
 def _cell(value: Any) -> str:
     """Return a cell of a DataFrame as text; what pandas calls missing is empty."""
+    from .training.manifest import shown
+
+    many: Any = getattr(value, "shape", None)  # an array of NumPy's or torch's
+    if many or isinstance(value, list | tuple | set | frozenset | dict):
+        raise DataError(
+            f"A cell of the DataFrame holds a {type(value).__name__}: {shown(value)[:60]}.",
+            "Each row is one image with one Label; a classifier gives every image exactly one class.",
+        )
     missing = value is None or value != value or str(value) == "<NA>"  # noqa: PLR0124 - NaN
     return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
