@@ -28,7 +28,7 @@ from .listing import Candidate, Entry, Listing, check_rows, list_entries, list_f
 from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
-from .similar import SMALL, group, perceptual_hash
+from .similar import SMALL, group, marks
 from .split import SplitRow, columns_of, fingerprint, read_split, rows_of, split, write_split
 from .taken import taken
 
@@ -173,6 +173,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             same = replace(known, mtime_ns=mtime_ns, ctime_ns=ctime_ns, inode=inode, settled=settled)
             return _relabelled(same, candidate)
         opened = open_bytes(data, at_least=SMALL)
+        phash, thumbnail = marks(opened.image)
         return Picture(
             path=candidate.path,
             **_given(candidate),
@@ -180,13 +181,14 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             width=opened.width,
             height=opened.height,
             format=opened.format,
-            phash=perceptual_hash(opened.image),
+            phash=phash,
             taken=taken(data),
             size=size,
             mtime_ns=mtime_ns,
             ctime_ns=ctime_ns,
             inode=inode,
             settled=settled,
+            thumbnail=thumbnail,
         )
     except PictureError as error:
         return error

@@ -30,10 +30,10 @@ def test_real_sets_without_copies_have_none(shared_data: Path, name: str) -> Non
 
 
 def test_real_near_copies_are_found(shared_data: Path) -> None:
-    # looked at: each of these pairs shows the same object from the same place
+    # looked at: each of these pairs shows the same object from the same place, or two of a kind on one table
     finding = of(scan(shared_data / "trashnet"), "near duplicate")
-    assert 8 <= len(finding.files) <= 12
-    assert {"paper/paper68.jpg", "paper/paper74.jpg"} <= set(finding.files)
+    assert 20 <= len(finding.files) <= 26
+    assert {"paper/paper68.jpg", "paper/paper74.jpg", "metal/metal11.jpg", "metal/metal221.jpg"} <= set(finding.files)
 
 
 # what cannot be trained at all
