@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .formats import NAMES
+from .imagery import UNSUPPORTED
 from .pictures import SPLITS, Finding, Picture, Severity, count, quoted, shown
 from .split import ROOM
 
@@ -100,6 +101,8 @@ _REMARKS = {
 def of_files(remarks: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Yield a finding for every kind of file that is left out; ``remarks`` is kind -> name -> reason."""
     for kind, files in remarks.items():
+        if kind == UNSUPPORTED:  # told class by class
+            continue
         remark = _REMARKS[kind]
         limit = 3 if len(files) <= 3 else 1
         named = [f"'{shown(name)}'" + (f" ({shown(why)})" if why else "") for name, why in list(files.items())[:limit]]
@@ -108,25 +111,6 @@ def of_files(remarks: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
         message = sentence.format(n=f"{len(files):,}", files=", ".join(named) + more)
         reasons = tuple(files.values()) if any(files.values()) else ()
         yield Finding(kind, remark.severity, f"{message} {remark.fix}", tuple(files), remark.excluded, reasons)
-
-
-def of_extensions(pictures: Iterable[Picture], extensions: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """Yield a finding about pictures whose extension names another format than their content has."""
-    wrong = {
-        picture.path: f"it is a {picture.format}"
-        for picture in pictures
-        if not picture.path.casefold().endswith(tuple(extensions[picture.format]))
-    }
-    if wrong:
-        first = next(iter(wrong))
-        yield Finding(
-            "wrong extension",
-            "note",
-            f"{count(len(wrong), 'picture has', 'pictures have')} an extension that does not fit the content, such "
-            f"as '{shown(first)}': {wrong[first]}. The content decides; rename the file if other programs mind.",
-            tuple(wrong),
-            reasons=tuple(wrong.values()),
-        )
 
 
 def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import groups, review
+from . import groups, imagery, review
 from .errors import PictureError, TrainingError
-from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
-from .formats import EXTENSIONS, may_be_image
+from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_files
+from .formats import may_be_image
 from .identity import is_settled
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
@@ -89,9 +89,11 @@ def scan(
     used, leaks = leaking_copies(consistent)
     if not (reused == len(known or {}) == len(used) and all(picture.group for picture in used)):
         used = group(used)  # of an unchanged folder the groups are known as well
-    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
+    lost = imagery.unsupported(listing.candidates, listing.remarks.get(imagery.UNSUPPORTED, {}))
+    findings = [*reviewed, *lost, *of_files(listing.remarks), *contradictions, *leaks]
     _check_trainable(root, listing, used, findings)
-    findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    findings += [*of_classes(used, listing.classes), *of_copies(used), *imagery.of_images(used)]
+    findings += imagery.wrong_extensions(used)
     findings += groups.findings(used, rule)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
@@ -138,7 +140,7 @@ def _read_all(
             elif result is None:
                 listing.remark("not a picture", candidate.path)
             else:
-                listing.remark(result.kind, candidate.path, str(result))
+                listing.remark(imagery.kind_of(result.kind, candidate.path), candidate.path, str(result))
         done += len(batch)
         if progress:
             progress(done, total)
@@ -184,6 +186,8 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             ctime_ns=ctime_ns,
             inode=inode,
             settled=settled,
+            bits=opened.bits,
+            spread=opened.spread,
         )
     except PictureError as error:
         return error
@@ -224,5 +228,8 @@ def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings
         others = f" ({count(left_out, 'file')} could not be used)" if left_out else ""
         raise TrainingError(
             f"There is only one class with usable pictures in '{name}': '{shown(classes[0])}'{others}.",
-            "A classifier tells at least two classes apart: add a folder with pictures of another class.",
+            next(
+                (finding.message for finding in findings if finding.kind == imagery.UNSUPPORTED),
+                "A classifier tells at least two classes apart: add a folder with pictures of another class.",
+            ),
         )
