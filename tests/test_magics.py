@@ -102,6 +102,36 @@ def test_a_dry_run_shows_where_every_value_comes_from(shell, trees, tmp_path):
     shell.run_line_magic("config", "MBMagics.recipe = None")
 
 
+def test_an_experiment_of_any_script(shell, trees, tmp_path):
+    trees.rename(tmp_path / "꽃 사진")
+    run(shell, "%mb_train -d '꽃 사진' --epochs 1")
+    mine = shell.user_ns["mb_run"]
+    assert (mine.experiment, mine.handle) == ("꽃-사진", f"local://꽃-사진/{mine.id}")
+    assert "Found the identical run" in run(shell, "%%mb_train 꽃-사진 -o again --epochs 1\ndata: 꽃 사진")
+    run(shell, f"%mb_attach {mine.handle} -o same")
+    assert shell.user_ns["same"].folder == shell.user_ns["again"].folder == mine.folder
+    assert "1 run in experiment 꽃-사진" in run(shell, "%mb_runs 꽃-사진")
+    assert complete(shell, "%mb_attach 꽃") == ["꽃-사진"]
+    assert complete(shell, "%%mb_train\nexperiment: 꽃-") == ["꽃-사진"]
+    assert "꽃-사진" in run(shell, "%mb_experiment list")
+    assert "`experiment` cannot be `con`; con is a reserved name on Windows" in usage(shell, "%mb_train con -d trees")
+    with pytest.raises(WorkspaceError, match="There is an experiment Wood, and wood differs only in capitals"):
+        run(shell, "%mb_experiment create Wood")
+        run(shell, "%mb_train wood -d '꽃 사진' --dry-run")
+
+
+def test_backslashes_and_variables_on_the_line(shell, trees):
+    with pytest.raises(MBError, match=r"There is no folder '.*C:\\Users\\me\\flowers'"):
+        run(shell, r"%mb_data C:\Users\me\flowers")
+    shell.user_ns["folder"] = str(trees)
+    for word in ("$folder", "${folder}", "{folder}", "$folder/oak"):
+        said = f"`{word}`: write {{{{folder}}}} to insert the variable `folder`."
+        assert said in usage(shell, f"%mb_data {word}")
+        assert said in usage(shell, f"%mb_train -d {word}")
+    trees.rename(trees.with_name("$folder"))
+    assert "30 pictures" in run(shell, "%mb_data $folder")
+
+
 def test_mistakes_are_usage_errors(shell, trees):
     assert usage(shell, "%%mb_train\nepoch: 3\nseed: x").splitlines()[:2] == [
         "line 2: there is no setting `epoch`; did you mean `epochs`?",

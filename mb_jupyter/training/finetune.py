@@ -52,17 +52,17 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
     ``reserve`` are the seconds that evaluation and export will need. What was begun before a restart goes on.
     """
     frozen = Outcome(0, session.state["frozen"]["loss"], None)
-    reason = _needless(session, frozen.loss)
-    if "finetune" not in session.state and not reason:
+    code = _needless(session, frozen.loss)
+    if "finetune" not in session.state and not code:
         session.recorder.stage("epoch", message="Estimating how many epochs fit.")
         plan = make_plan(session, classifier, open_sources, session.left() - reserve)
         session.save(finetune={"plan": plan.as_dict() if plan else None, "epoch": 0, "best": 0, "loss": frozen.loss})
-    if not reason and session.state["finetune"]["plan"] is None:
-        reason = "a stop was asked for" if session.stopping() else "the time allowed is too short for an epoch"
-    if reason:
+    if not code and session.state["finetune"]["plan"] is None:
+        code = "stop_asked" if session.stopping() else "no_time"
+    if code:
         session.recorder.expect("epoch", 0)
-        session.recorder.event("left out", stage="epoch", reason=reason)
-        session.recorder.say(f"Fine-tuning is left out: {reason}.")
+        session.recorder.event("left out", stage="epoch", code=code)
+        session.recorder.say(f"Fine-tuning is left out ({code}).")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
     at_once = memory.at_once(plan.batch, session.device.type)
@@ -76,15 +76,15 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
 
 
 def _needless(session: Session, loss: float | None) -> str:
-    """Return why there is no fine-tuning, or nothing."""
+    """Return the code of why there is no fine-tuning, or nothing; the views have the sentences."""
     if session.settings.recipe == "features":
-        return "the recipe is features"
+        return "recipe_features"
     if loss is None:
-        return "without validation pictures nothing would say whether it helps"
+        return "no_validation"
     if session.settings.recipe == "auto" and session.state["frozen"]["accuracy"] == 1.0 and loss < PERFECT:
-        return "the frozen features make no mistake on the validation pictures"
+        return "no_mistake"
     if "finetune" not in session.state and session.stopping():
-        return "a stop was asked for"
+        return "stop_asked"
     return ""
 
 
