@@ -65,7 +65,7 @@ OPEN_PROGRAM_MODULES = {
     "archive": {"described"},
     "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
-    "report": {"preprocess", "errors", "review"},
+    "report": {"preprocess", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
@@ -124,7 +124,8 @@ def test_imports_go_one_way(path: Path) -> None:
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
-    "datareport": "dataset", "live": "run", "epochtable": "run", "history": "run", "recordshapes": "records",
+    "datareport": "dataset", "live": "run", "liveclock": "run", "epochtable": "run", "history": "run",
+    "recordshapes": "records",
     "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from IPython.core.magic import magics_class
@@ -16,7 +17,9 @@ class ResourceMagics(Commands):
 
     @command(
         argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
-        argument("-g", "--group", help="which images belong together: a regular expression, folder, or column: NAME"),
+        argument(
+            "-g", "--group", help="which images belong together: a regular expression, folder, burst, or column: NAME"
+        ),
         panel="data",
     )
     def mb_data(self, args: Any) -> Any:
@@ -26,9 +29,11 @@ class ResourceMagics(Commands):
         """
         from mb_jupyter.dataset import Dataset
 
-        return self.with_progress(
-            "looking at the pictures", lambda say: Dataset(self.one(args.path), group=args.group, progress=say)
-        )
+        path = self.one(args.path)
+        found = self.with_progress("looking at the images", lambda say: Dataset(path, group=args.group, progress=say))
+        if isinstance(path, str | Path):
+            self.note(data=str(path), group=args.group, dataset=found)
+        return found
 
     @command()
     def mb_doctor(self, args: Any) -> Any:
