@@ -41,7 +41,7 @@ from .prediction import (
 from .seen import Seen
 from .sources import Picture, at_home, content_of, count, expand, is_single
 from .standing import in_card, of_file
-from .written import Written
+from .written import Written, csv_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,14 +160,7 @@ class Model:
         with the pictures done and how many there are (None when ``sources`` holds a generator). The file appears
         when it is complete, in place of an older one. Its name ends in ``.csv``.
         """
-        path = at_home(csv_path)
-        if path.suffix.casefold() != ".csv":
-            raise PredictionError(
-                f"{path.name[:200]} is not the name of a CSV file, and only CSV is written.",
-                f"Call it {path.with_suffix('.csv').name[:200]}; a spreadsheet opens it."
-                if path.name
-                else "Name a file.",
-            )
+        path = csv_file(at_home(csv_path))
         total = count(sources, urls=urls)  # also says what is missing before anything is written
         aside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
         started = time.monotonic()
