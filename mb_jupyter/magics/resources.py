@@ -18,7 +18,9 @@ class ResourceMagics(Commands):
     @command(
         argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
         argument(
-            "-g", "--group", help="which images belong together: a regular expression, folder, burst, or column: NAME"
+            "-g",
+            "--group",
+            help="which images belong together: a regular expression, folder, burst, similar, or column: NAME",
         ),
         panel="data",
     )

@@ -80,7 +80,9 @@ class Data(Step):
 
     def magic(self) -> str:
         """Return the cell that repeats the look."""
-        return f"%mb_data {shlex.quote(self.state.data)}" if self.state.data else ""
+        group = self.state.settings.get("group")
+        option = f" --group {shlex.quote(str(group))}" if group else ""
+        return f"%mb_data {shlex.quote(self.state.data)}{option}" if self.state.data else ""
 
     def summary(self) -> Shown:
         """Return the report, or what is chosen."""
