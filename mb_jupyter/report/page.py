@@ -38,6 +38,11 @@ def shown(report: Report) -> Shown:
     return Shown(text, card(report.summary, paragraphs(origin) + "".join(parts) + _lost(sheet) + paragraphs(kept)))
 
 
+def advice(report: Report) -> str:
+    """Return, as HTML, what to do next: where the rest of the report is further down."""
+    return _folded(_next(Sheet(report, Album(report, 0), whole=False)))
+
+
 def _kept(report: Report) -> str:
     """Leave the files in the run's folder, and say where they are."""
     try:
