@@ -12,6 +12,7 @@ the same runs: "as long as the run before took, less what is over".
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -104,10 +105,12 @@ def main() -> None:
                 stages[stage["stage"]] = round(stages.get(stage["stage"], 0.0) + stage["seconds"], 1)
             print(f"run {seed}: {runs[-1][-1]['seconds']:.0f} s, load {loads[-1]:.1f}, {stages}", file=sys.stderr)
     seconds = [told[-1]["seconds"] for told in runs]
-    still = max(later["seconds"] - told["seconds"] for run in runs for told, later in zip(run, run[1:], strict=False))
-    print(f"{args.data.name}, {args.recipe}, {len(runs)} runs of {min(seconds):.0f} to {max(seconds):.0f} s; load of the "
-          f"machine {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores; the clock stood still for at most "
-          f"{still:.1f} s")  # fmt: skip
+    still = max(later["seconds"] - told["seconds"] for run in runs for told, later in itertools.pairwise(run))
+    took = f"{min(seconds):.0f} to {max(seconds):.0f} s"
+    busy = f"load {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores"
+    print(
+        f"{args.data.name}, {args.recipe}, {len(runs)} runs of {took}; {busy}; longest step of the clock {still:.1f} s"
+    )
     print("| time over | a time was said | predicted / real, median (range) | within 30 % | as long as the run before |"
           " within 30 % |\n|---|---|---|---|---|---|")  # fmt: skip
     for tenth in range(1, 10):
