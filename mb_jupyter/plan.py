@@ -73,7 +73,7 @@ class Plan:
         parts = dataset.plan_split(config.seed, config.validation_fraction, config.test_fraction)
         split = [("held out" if part == "test" else part, f"{count:,}") for part, count in parts.items()]
         said = f"{sum(parts.values()):,} pictures in {len(dataset.classes)} classes under {near(dataset.root)}"
-        return said, split, [(f.severity, f.message) for f in dataset.findings]
+        return said, split, [(f.severity, f.text) for f in dataset.findings]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title, said = f"Dry run of {self.resolved.config.experiment}", "Nothing was changed. " + self.outlook

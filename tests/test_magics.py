@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
+from tests.series import write_series
 from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
 
@@ -54,6 +55,15 @@ def usage(shell: InteractiveShell, cell: str) -> str:
         shell.run_cell(cell).raise_error()
     assert type(caught.value) is UsageError
     return str(caught.value)
+
+
+def test_a_look_with_groups(shell, tmp_path):
+    write_series(tmp_path / "tiles", {"crack": 3, "fray": 3}, number=3)
+    assert "group: '([^/]*\\d)_\\d+\\.\\w+$'  # 6 groups of 18 images" in run(shell, "%mb_data tiles")
+    data = run_value(shell, "%mb_data tiles --group '([^/]*\\d)_\\d+\\.\\w+$'")
+    assert data.split()["Group"].nunique() == 6
+    with pytest.raises(MBError, match="`group` names the column 'day', but the images come from a folder"):
+        shell.run_cell("%mb_data tiles -g 'column: day'").raise_error()
 
 
 def test_a_cell_trains_and_binds_the_run(shell, trees):
