@@ -38,7 +38,8 @@ class Dataset:
     Images of one group (one object, patient, session or video) are never divided between training and test.
     ``group`` says which belong together: a regular expression for the path as it is shown (``rose/1.jpg``), whose
     first capture group, or else the whole match, names the group; ``"folder"`` for folders inside the class
-    folders; ``"burst"`` for images that one camera took within seconds; ``"column: NAME"`` for another column.
+    folders; ``"burst"`` for images that one camera took within seconds; ``"similar"`` for images that resemble each
+    other; ``"column: NAME"`` for another column.
     The name alone counts: ``7`` in two classes is one group, unless the pattern captures the class too.
 
     Every picture is opened once; what was found out is remembered, so that looking again takes no time. A file

@@ -65,7 +65,7 @@ OPEN_PROGRAM_MODULES = {
     "archive": {"described"},
     "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
-    "report": {"preprocess", "errors", "review"},
+    "report": {"preprocess", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},

@@ -120,13 +120,13 @@ def test_threads_that_draw_at_once_leave_the_users_style_as_it_is(monkeypatch: p
     import matplotlib as mpl
 
     plain = plots.score_bars(["a"], [1.0])
-    make, waits = plots._figure, iter((0.1, 0.5))
+    make, waits = plots.new_figure, iter((0.1, 0.5))
 
     def slowly(*size: float) -> Any:
         threading.Event().wait(next(waits))  # the second would begin during the first, and draw after it has ended
         return make(*size)
 
-    monkeypatch.setattr(plots, "_figure", slowly)
+    monkeypatch.setattr(plots, "new_figure", slowly)
     with mpl.rc_context({"axes.facecolor": "black", "text.color": "white", "axes.grid": True}):
         before = dict(mpl.rcParams)
         with ThreadPoolExecutor(2) as pool:

@@ -14,7 +14,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expan
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from mb_jupyter.backends import RunState
-from mb_jupyter.display import Durable, Shown, escape, somebody_there
+from mb_jupyter.display import Durable, Shown, escape, nobody_watches, somebody_there
 from mb_jupyter.errors import ConfigError
 
 from .words import meant_variable, split
@@ -51,19 +51,18 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         def magic(self: Commands, line: str, body: str | None = None) -> Any:
-            words = self.words(line)
-            if {"-h", "--help"} & set(words):
-                return print(parser().format_help())  # noqa: T201 - asked for
-            if panel and not words and not (body or "").strip() and somebody_there():
-                from mb_jupyter.panels.frame import show
-
-                return show(panel)
             try:
+                words = self.words(line)
+                if {"-h", "--help"} & set(words):
+                    return print(parser().format_help())  # noqa: T201 - asked for
+                if panel and not words and not (body or "").strip() and somebody_there():
+                    from mb_jupyter.panels.frame import show
+
+                    return show(panel)
                 args = parser().parse_args(words)
                 found = method(self, args, body) if cell else method(self, args)
-            except ConfigError as error:
-                error.remember()
-                raise UsageError(f"{error.cause}\n{error.fix}") from None
+            except (ConfigError, UsageError) as error:
+                raise _usage(error) from None
             # IPython's own way reads the line, or the cell, as Python, which a path or YAML need not be
             return None if line.rstrip().endswith(";") else found
 
@@ -83,6 +82,21 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
     return decorate
 
 
+def _usage(error: ConfigError | UsageError) -> Exception:
+    """Return a mistake in a line or a body as it is to be raised.
+
+    IPython prints a UsageError beside the outputs and leaves nothing of it in them; so where a program runs the cells,
+    an error with every line of it is raised, which papermill logs.
+    """
+    found = error if isinstance(error, ConfigError) else ConfigError(str(error))
+    if isinstance(error, ConfigError):
+        error.remember()
+    if nobody_watches():
+        found.whole = True
+        return found
+    return UsageError(f"{found.cause}\n{found.fix}".rstrip())
+
+
 class Commands(Magics):
     """What the commands of every room need of the notebook."""
 
@@ -97,6 +111,16 @@ class Commands(Magics):
     def last(self, run: Run) -> None:
         assert self.shell is not None
         self.shell.meta["mb_last_run"] = run
+        data = str(run.config.get("data") or "")
+        there = data and Path(data).expanduser().exists()
+        about = {"data": data, "group": run.config.get("group")} if there else {}
+        self.note(training=run.handle, run=run.handle, **about)
+
+    def note(self, **used: Any) -> None:
+        """Let the panel know which data or run a command has used."""
+        from mb_jupyter.panels.state import State
+
+        State.note(**used)
 
     @property
     def names(self) -> dict[str, Any]:
@@ -154,9 +178,10 @@ class Commands(Magics):
         """Return the named run, else this kernel's last if its model or report may be used, else the latest such."""
         from mb_jupyter.history import chosen
 
-        if name is None and self.last is not None and self.last.standing.offers(use):
-            return self.last
-        return chosen(name, use)
+        last = self.last
+        run = last if name is None and last is not None and last.standing.offers(use) else chosen(name, use)
+        self.note(run=run.handle)
+        return run
 
     def model(self, args: Any) -> Model:
         """Return the model that ``--model`` or ``--run`` names, else that of the run that is chosen without."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import files, intervals, statistics
+from mb_jupyter.training.pictures import natural
+
+from . import files, intervals, slices, statistics
 from .intervals import Interval
 from .statistics import Confusion
 
@@ -78,6 +80,11 @@ class Figures(files.InFolder):
         return self.per_group * self.group_count / self.pictures
 
     @cached_property
+    def shown_classes(self) -> list[str]:
+        """The classes in the order in which people count them."""
+        return sorted(self.classes, key=natural)
+
+    @cached_property
     def true(self) -> np.ndarray[Any, Any]:
         """The true class of every image, by number."""
         return self._codes("Label")
@@ -141,7 +148,9 @@ class Figures(files.InFolder):
         """
         support, recall = self.tested["Support"], self.tested["Recall"][self.tested["Groups"] >= FEWEST_GROUPS]
         unequal = bool(support.max() >= UNEQUAL * support.min())
-        return len(self.tested) > 1 and (unequal or (len(recall) > 1 and bool(recall.max() - recall.min() >= APART)))
+        return len(self.tested) > 1 and (
+            unequal or (len(recall) > 1 and bool(recall.max() - recall.min() > APART - 1e-9))
+        )
 
     @cached_property
     def too_few(self) -> pd.DataFrame:
@@ -159,7 +168,7 @@ class Figures(files.InFolder):
 
         columns = ["Precision", "Recall", "F1"]
         figures = self.tested[columns].fillna(0.0)
-        rows = [figures.mean(), np.average(figures, axis=0, weights=self.tested["Support"])]
+        rows = [figures.mean().to_numpy(), np.average(figures.to_numpy(), axis=0, weights=self.tested["Support"])]
         return pd.DataFrame(rows, index=pd.Index(["macro", "weighted"], name="Average"), columns=columns)
 
     @cached_property
@@ -180,6 +189,17 @@ class Figures(files.InFolder):
             for k in chosen
         ]
         return pd.DataFrame(rows, columns=columns)
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        """The accuracy by every further column of the list (site, device, day), the worst first; see ``slices.of``.
+
+        Column, Value, Images, Groups, Right, Accuracy, its interval Low and High, which holds for all slices at once,
+        and the accuracy of the Rest. Empty where the list had no further column.
+        """
+        names = [] if self.split is None else [str(name) for name in self.split.columns]
+        told = {name.removeprefix(slices.SLICE): self.told(name) for name in names if name.startswith(slices.SLICE)}
+        return slices.of(self.true == self.given, self.groups, {k: v for k, v in told.items() if v is not None})
 
     @cached_property
     def confusion(self) -> pd.DataFrame:

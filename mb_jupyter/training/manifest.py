@@ -76,8 +76,8 @@ def scan(
     taken; with ``recheck`` every file is in doubt. ``exclude`` names pictures to leave out, and the CSV file
     ``labels`` (ImageSource, Label, NewLabel) gives some another class. ``group_by`` says which images belong together:
     ``folder``, ``column: NAME``, or a regular expression for the path, whose first capture group, or whole match,
-    names the group; or ``burst``, images that one camera took within seconds. Without it the column Group of a list
-    decides.
+    names the group; or ``burst``, images that one camera took within seconds; or ``similar``, images that resemble
+    each other. Without it the column Group of a list decides.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
