@@ -79,7 +79,7 @@ class Program:
             )  # fmt: skip
 
     def run(self, *before: str, **options: Any) -> int:
-        return self.start(*before, **options).wait(timeout=900)
+        return self.start(*before, **options).wait(timeout=240)
 
     def call(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """Run the program in this process, which has torch already."""
@@ -97,7 +97,7 @@ class Program:
                 process.send_signal(how)
                 break
             time.sleep(0.002)
-        return process.wait(timeout=900)
+        return process.wait(timeout=240)
 
     @property
     def records(self) -> list[dict[str, Any]]:
