@@ -58,7 +58,7 @@ class MBMagics(Commands):
     def mb_train(self, args: Any, body: str | None) -> Any:
         """Train. The body is YAML, such as ``data: ./flowers``; it may be empty.
 
-        The same cell again shows the same run; --fresh trains anew. Without anything the panel's step Train opens.
+        The same cell again shows the same run; --fresh trains again. Without anything the panel's step Train opens.
         """
         from mb_jupyter.experiment import begin
         from mb_jupyter.live import Live
