@@ -44,8 +44,11 @@ def extract(
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda line: None,
     missing: Callable[[int], None] = lambda count: None,
+    views: int = 2,
 ) -> tuple[Array, str]:
     """Return features (N, 2, D) float16, of each picture and of its mirror image, and the engine's name.
+
+    With one of the ``views``, (N, 1, D) without the mirror images.
 
     Several processes share the work, and each gets all of it. ``cache`` is the folder of kept features, the user's
     own by default. ``say`` gets what takes a while before the first image, ``missing`` how many are not kept yet.
@@ -54,11 +57,13 @@ def extract(
     processes.wait()  # the first process has noted the engine: the others take the same
     if engine is None:
         engine = fastest(classifier, engine_file)
-    kept = _Kept(cache or user_cache() / "features", _key(classifier, engine.name))
+    kept = _Kept(cache or user_cache() / "features", _key(classifier, engine.name, views))
     world = processes.world()
     mine = list(range(processes.rank(), len(samples), world))
     tell = lambda done: progress(min(done * world, len(samples)))  # noqa: E731
-    found = _gathered(_collect([samples[i] for i in mine], classifier, engine, kept, tell, count=missing), len(samples))
+    found = _gathered(
+        _collect([samples[i] for i in mine], classifier, engine, kept, tell, count=missing, views=views), len(samples)
+    )
     kept.trim()
     return found, engine.name
 
@@ -76,18 +81,21 @@ def _collect(
     progress: Callable[[int], None],
     *,
     count: Callable[[int], None],
+    views: int,
 ) -> Array:
-    found = _array((len(samples), 2, classifier.backbone.feature_size))
+    found = _array((len(samples), views, classifier.backbone.feature_size))
     missing = kept.fill(found, samples)
     count(len(missing))
     done = len(samples) - len(missing)
     progress(done)
-    pixels = _decoded([samples[row] for row in missing], classifier.size, engine.batch // 2)
+    at_once = max(1, engine.batch // views)
+    pixels = _decoded([samples[row] for row in missing], classifier.size, at_once, mirrored=views == 2)
     shard: list[int] = []
     for number, seen in enumerate(engine.through(pixels)):
-        rows = missing[number * (engine.batch // 2) :][: len(seen) // 2]
+        rows = missing[number * at_once :][: len(seen) // views]
         halves = np.clip(seen, -_LARGEST, _LARGEST).astype(np.float16)  # half precision has no larger numbers
-        found[rows, 0], found[rows, 1] = np.split(halves, 2)
+        for view, half in enumerate(np.split(halves, views)):
+            found[rows, view] = half
         shard += rows
         done += len(rows)
         progress(done)
@@ -97,12 +105,12 @@ def _collect(
     return found
 
 
-def _decoded(samples: Sequence[Sample], size: int, count: int) -> Iterator[Array]:
-    """Yield the pixels of so many pictures, first as they are, then mirrored; threads decode ahead of the engine."""
+def _decoded(samples: Sequence[Sample], size: int, count: int, *, mirrored: bool) -> Iterator[Array]:
+    """Yield the pixels of so many images, first as they are, then mirrored; threads decode ahead of the engine."""
     pixels = parallel.in_order(lambda sample: decode(sample, size), samples, ahead=2 * count)
     while some := list(itertools.islice(pixels, count)):
         images = np.stack(some)
-        yield np.concatenate((images, images[:, :, ::-1]))
+        yield np.concatenate((images, images[:, :, ::-1])) if mirrored else images
 
 
 def _array(shape: tuple[int, ...]) -> Array:
@@ -134,9 +142,9 @@ def _gathered(mine: Array, count: int) -> Array:
     return everything
 
 
-def _key(classifier: Classifier, engine: str) -> str:
+def _key(classifier: Classifier, engine: str, views: int) -> str:
     prepared = described(classifier.size, Preparation(classifier.fit))
-    told = json.dumps([prepared, engine], sort_keys=True)
+    told = json.dumps([prepared, engine, *([] if views == 2 else [views])], sort_keys=True)
     return hashlib.sha256(f"{weights_digest(classifier.backbone)} {told}".encode()).hexdigest()[:32]
 
 

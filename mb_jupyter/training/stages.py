@@ -22,6 +22,7 @@ from . import (
     folds,
     head,
     loop,
+    neighbours,
     parallel,
     processes,
     schedule,
@@ -151,6 +152,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
         free = processes.tell(_any_way_up(session, classifier, parts, fit) if processes.rank() == 0 else None)
+        near = _neighbours(session, classifier, parts, fit, found)
         session.save(
             # copies: the state goes into later checkpoints too, when the head has been trained on
             head={name: value.clone() for name, value in classifier.head.state_dict().items()},
@@ -162,6 +164,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
                 "engine": engine,
                 "any_way_up": free,
                 "calibration": found_heat.facts(OUT_OF_FOLD),
+                "neighbours": near,
             },
         )
     classifier.head.load_state_dict(session.state["head"])
@@ -182,11 +185,26 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     sums = np.zeros(4)
     for step in data.in_order(len(pictures), engine.batch):
         images, labels = pictures.__getitems__([(0, int(index)) for index in step.indices])
+        if session.recorder.stop_requested():
+            return False
         for turns in range(4):
             seen = engine.run(np.ascontiguousarray(np.rot90(images.numpy(), turns, (1, 2))))
             logits = torch.from_numpy((seen - fit.mean) * fit.scale @ fit.train_weight.T + fit.train_bias)
             sums[turns] += cross_entropy(logits.float(), labels, reduction="sum").item()
     return bool(sums[1:].mean() <= NO_TOP * sums[0])
+
+
+def _neighbours(
+    session: Session, classifier: Classifier, parts: Parts, fit: head.Fit, found: Any
+) -> dict[str, Any] | None:
+    """Compare the test images with those that were learned from; the report tells what leaks, and nothing is chosen."""
+    session.recorder.stage("neighbours", len(parts.test), "Comparing the test images with the training images.")
+    told = neighbours.find(
+        classifier, fit, parts, found,
+        output=session.output, cache=Path(session.settings.cache) if session.settings.cache else None,
+        progress=session.recorder.progress, stop=session.recorder.stop_requested,
+    )  # fmt: skip
+    return processes.tell(told)
 
 
 def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any, late: Any) -> head.Fit:
@@ -312,6 +330,7 @@ def finished(
     proof = result.pop("verification")
     result = {**result, "agreement": proof["agreement"], "largest_difference": proof["largest_difference"]}
     report = {"architecture": choice.name, **result, "verification": proof, "counts": parts.counts, **variants}
+    report["neighbours"] = session.state["frozen"].get("neighbours")  # a checkpoint of an earlier version has none
     evidence.write(session, "report.json", report)
     told = evidence.reproducibility(session, choice, parts, session.state["frozen"]["engine"])
     evidence.write(session, "reproducibility.json", told)
