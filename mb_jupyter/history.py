@@ -80,10 +80,18 @@ def _row(run: Run) -> tuple[str, ...]:
         run.handle,
         state.word,
         when.minute(record.get("created")),
-        percent(accuracy) if isinstance(accuracy, float | int) else "",
+        f"{percent(accuracy)} {_mark(report)}".rstrip() if isinstance(accuracy, float | int) else "",
         str(network or run.config.get("architecture", "")),
         str(record.get("data", "")),
     )
+
+
+def _mark(record: dict[str, Any]) -> str:
+    """Return in a word what speaks against an accuracy, as the report's caveats tell in full."""
+    from .report import marked
+
+    mark = marked(record)
+    return f"({mark})" if mark else ""
 
 
 def runs(experiment: str | None = None, workspace: Workspace | None = None) -> Runs:

@@ -338,7 +338,7 @@ class Run:
         headline = ""
         if status.state.is_terminal and status.state is not RunState.CANCELED:
             with contextlib.suppress(MBError):  # a damaged file does not hide the rest
-                headline = self.report.headline
+                headline = " ".join([self.report.headline, *self.report.caveats])
         if self._has_no_test_images:
             from .report import untested
 

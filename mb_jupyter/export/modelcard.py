@@ -88,7 +88,7 @@ def _quality(report: Report | None) -> str:
         (name, f"{int(row['Support']):,}", *(_share(row[key]) for key in columns[2:]))
         for name, row in report.per_class.iterrows()
     ]
-    parts = [said, table(columns, rows)]
+    parts = [said, *report.caveats, table(columns, rows)]
     mixed = [f"- {text(pair)}" for pair in report.confusions[:MOST_CONFUSIONS]]
     if mixed:
         parts += ["The most frequent confusions:", "\n".join(mixed)]

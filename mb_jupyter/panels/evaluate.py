@@ -108,9 +108,9 @@ class Evaluate(Step):
         if there or chosen is None or chosen.handle != run.handle:  # another was chosen in the meantime
             return
         self.run, self.report = run, report
-        from mb_jupyter.report.page import advice
+        from mb_jupyter.report.page import advice, cautions
 
-        self.headline.value = card(report.summary, advice(report))
+        self.headline.value = card(report.summary, cautions(report) + advice(report))
         self.whole.value = whole.html
         view, self._turn = tabs(self, run, report)
         self._put(view)

@@ -7,7 +7,8 @@ in words, is beside them.
 from .comparison import Comparison, compare_reports
 from .evaluation import Report
 from .intervals import Interval
+from .leaks import marked
 from .statistics import Confusion
 from .untested import untested
 
-__all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports", "untested"]
+__all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports", "marked", "untested"]

@@ -76,6 +76,20 @@ class Report(Confidence):
         """The accuracy with its interval, and what it does not tell."""
         return headline.headline(self)
 
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What must stand beside the accuracy: sentences about test images that the model has seen something of."""
+        from .leaks import caveats
+
+        return caveats(self)
+
+    @cached_property
+    def leaks(self) -> pd.DataFrame | None:
+        """Accuracy on the test images with near copies, with close neighbours, and without; None where unknown."""
+        from .leaks import frame
+
+        return frame(self)
+
     @property
     def summary(self) -> str:
         """The same in one sentence with the classes, and the weakest of them."""

@@ -255,6 +255,12 @@ class InFolder:
         return int(split["Group"][split["Split"] == "test"].isin(learned).sum())
 
     @cached_property
+    def neighbours(self) -> pd.DataFrame | None:
+        """The run's ``neighbours.csv``: every test image and the nearest image that was learned from; None without."""
+        found = read_text_table(self.folder / "neighbours.csv") if self.folder else None
+        return found if found is not None and {"ImageSource", "Neighbour", "Close"} <= {*found.columns} else None
+
+    @cached_property
     def learned_from(self) -> dict[str, Learned]:
         """How many images and groups of each class are in the training and validation parts; empty without a split."""
         split = self.split

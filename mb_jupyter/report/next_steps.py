@@ -13,6 +13,7 @@ from mb_jupyter.display import counted, elide, near, percent
 
 from . import surer
 from .files import PATCH, is_figure, rows_of
+from .leaks import MANY, close
 from .paired import FEWEST, paired
 from .reasons import NOT_TUNED
 from .step import Order, Step
@@ -70,12 +71,21 @@ def _lost(report: Report, row: Any) -> str:
 
 def _leaking(report: Report) -> Iterator[Step]:
     if report.leaked:
+        have = "has a near copy or an image of its group" if report.leaked == 1 else "have near copies or group members"
         yield Step(
             "split_leaks",
             0,
-            f"Mend the split: {report.leaked:,} of {counted(report.pictures, 'test image')} "
-            f"{'has a copy or near copy' if report.leaked == 1 else 'have copies or near copies'} in the training or "
-            "validation part (the column Group of split.csv), so these figures flatter the model.",
+            f"Mend the split: {report.leaked:,} of {counted(report.pictures, 'test image')} {have} in the training "
+            "or validation part (the column Group of split.csv), so these figures flatter the model.",
+            Order.DATA,
+        )
+    like = close(report)
+    if like is not None and like.sum() > 1 and like.sum() >= MANY * report.pictures:
+        yield Step(
+            "close_neighbours",
+            0,
+            f"Look at the pairs under Leaks: {int(like.sum()):,} of {counted(report.pictures, 'test image')} have a "
+            "close neighbour in training. If such pairs show the same object, set `group:` and train again.",
             Order.DATA,
         )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
+from mb_jupyter.display import FONT, TEXT, WARN, Shown, card, escape, near, table, text_table
 
-from . import facts, parts, sections, trust
+from . import facts, leaks, parts, sections, trust
 from .files import rows_of
 from .pictures import Album
 from .sections import Section, Sheet, paragraphs
@@ -32,15 +32,23 @@ def shown(report: Report) -> Shown:
     made, sheet = _made(report, whole=False)
     kept = _kept(report)
     origin = f"Run: {report.origin}" if report.origin else ""
-    head = f"{report.summary}\n{origin}".rstrip()
+    head = "\n".join(filter(None, [report.summary, *report.caveats, origin]))
     text = "\n\n".join([head, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
-    parts = [_folded(one) for one in made]
-    return Shown(text, card(report.summary, paragraphs(origin) + "".join(parts) + _lost(sheet) + paragraphs(kept)))
+    parts = [cautions(report), paragraphs(origin), *(_folded(one) for one in made)]
+    return Shown(text, card(report.summary, "".join(parts) + _lost(sheet) + paragraphs(kept)))
 
 
 def advice(report: Report) -> str:
     """Return, as HTML, what to do next: where the rest of the report is further down."""
     return _folded(_next(Sheet(report, Album(report, 0), whole=False)))
+
+
+def cautions(report: Report) -> str:
+    """Return as HTML what must stand beside the accuracy of the report."""
+    return "".join(
+        f'<div style="margin:4px 0;font-weight:600;color:{TEXT[WARN]}">{sections.prose(one)}</div>'
+        for one in report.caveats
+    )
 
 
 def _kept(report: Report) -> str:
@@ -70,7 +78,7 @@ def document(report: Report) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p>"
+        f"<h1>{escape(title)}</h1><p><b>{escape(report.summary)}</b></p>{cautions(report)}"
         f"{paragraphs(f'Run: {report.origin}' if report.origin else '')}<nav>{links}</nav>"
         f'<main style="{FONT}">{body}{_lost(sheet)}</main></body></html>\n'
     )
@@ -84,6 +92,9 @@ def comparison(compared: Comparison) -> Shown:
         for r in rows_of(compared.frame)
     ]
     text, page = [compared.title, text_table(columns, rows)], [table(columns, rows)]
+    for report in compared.reports:
+        text += [f"{report.short}: {caveat}" for caveat in report.caveats]
+        page += [paragraphs(*(f"{report.short}: {caveat}" for caveat in report.caveats))]
     for pair in compared.pairs:
         sheet = Sheet(pair.after, Album(pair.after, PICTURES[False] // len(compared.pairs)), whole=False)
         words, html = facts.compared(pair, sheet)
@@ -101,6 +112,7 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
     """Yield the parts in reading order."""
     yield sections.classes(sheet)
     yield from filter(None, [parts.slices(sheet)])
+    yield from filter(None, [leaks.section(sheet)])
     yield sections.confusions(sheet)
     yield parts.curves(sheet)
     yield sections.curves(sheet)

@@ -82,6 +82,8 @@ def as_json(report: Report) -> str:
         "recommended_variant": report.record.get("recommended_variant"),
         "verification": report.record.get("verification"),
         "leaked": report.leaked,
+        "caveats": report.caveats,
+        "leaks": None if report.leaks is None else _rows(report.leaks),
         "reproducibility": report.reproducibility or None,
         "next_steps": report.next_steps,
         "steps": [{"code": step.code, "gain": step.gain, "sentence": step.sentence} for step in report.steps],

@@ -302,11 +302,12 @@ def leaks(report: Report) -> str:
             "No test image is in a group with a training or validation image (the column Group of split.csv: copies "
             "and near-duplicates that were found, and groups that were given)."
         )
-    are = "has a copy or near copy" if report.leaked == 1 else "have a copy or near copy"
-    return (
-        f"{report.leaked:,} of {counted(report.pictures, 'test image')} {are} in the training or validation "
-        "part, so the accuracy is flattered."
+    have = (
+        "has a near copy or an image of its group"
+        if report.leaked == 1
+        else "have near copies or images of their group"
     )
+    return f"{report.leaked:,} of {counted(report.pictures, 'test image')} {have} in the training or validation part."
 
 
 # -- mistakes --------------------------------------------------------------------------------------------

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import disk, features, processes
-from .data import Sample
 from .errors import StoppedError
-from .head import Fit
 from .network import Classifier
 from .parts import Parts
 
@@ -28,7 +26,7 @@ Array = np.ndarray[Any, Any]
 FILE = "neighbours.csv"
 COLUMNS = ("ImageSource", "Neighbour", "NeighbourSplit", "Similarity", "Close")
 SERIES = 8  # images before the jump, at the most
-CHANCE = 0.01  # of the images that show different things, as many have a jump as large
+CHANCE = 0.003  # of the images that show different things, as many have a jump as large
 FEWEST = 50  # jumps between classes below which nobody knows what is usual
 SAMPLE = 1000  # images of which the jumps towards other classes are measured
 OTHERS = 10  # classes of them, each
@@ -41,17 +39,17 @@ ROWS = 512  # images compared with all others at a time
 class Nearest(NamedTuple):
     """Of M images: the index of the nearest of N others, its cosine, and how large the jump behind the nearest is.
 
-    ``jump`` (M,) is the smallest quotient of the distances of two neighbours in a row; NaN where there are too few.
+    ``place`` is that index. ``jump`` (M,) is the smallest quotient of the distances of two neighbours in a row; NaN
+    where there are too few.
     """
 
-    index: Array
+    place: Array
     similarity: Array
     jump: Array
 
 
 def find(
     classifier: Classifier,
-    fit: Fit,
     parts: Parts,
     found: Array,
     *,
@@ -62,7 +60,8 @@ def find(
 ) -> dict[str, Any] | None:
     """Write ``neighbours.csv`` and return what ``report.json`` says of it; None without test images or once stopped.
 
-    ``found`` (N, 2, D) are the features of the training and then the validation images. Every process takes part in the features; the first one compares and writes.
+    ``found`` (N, 2, D) are the features of the training and then the validation images. Every process takes part in
+    the features of the test images; the first one compares and writes.
     """
     path, test, learned = output / FILE, parts.test, [*parts.train, *parts.validation]
     if processes.rank() == 0:
@@ -89,12 +88,13 @@ def find(
     if processes.rank():
         return None
     labels = np.array([sample.label for sample in learned])
-    base, other = _unit(found[:, 0], fit), _unit(seen[:, 0], fit)
+    scale = _scale(found[:, 0])
+    base, other = _unit(found[:, 0], *scale), _unit(seen[:, 0], *scale)
     usual = _between_classes(base, labels)
     limit = float(np.quantile(usual, CHANCE)) if len(usual) >= FEWEST else None
     nearest = _nearest(other, base, labels)
     close = np.zeros(len(test), bool) if limit is None else nearest.jump <= limit
-    _write(path, test, learned, nearest, close, len(parts.train))
+    _write(path, parts, nearest, close)
     closest = nearest.similarity[close]
     return {
         "threshold": float(closest.min()) if len(closest) else None,  # cosine of the least similar close pair
@@ -106,7 +106,14 @@ def find(
     }
 
 
-def _unit(found: Array, fit: Fit) -> Array:
+def _scale(found: Array) -> tuple[Array, Array]:
+    """Return the mean of every feature (N, D) and what it is multiplied by to have the same spread as the others."""
+    some = found[:: max(1, len(found) // (4 * SAMPLE))].astype(np.float32)
+    spread = some.std(0)
+    return some.mean(0), 1 / (spread + 1e-3 * spread.mean() + 1e-9)
+
+
+def _unit(found: Array, mean: Array, scale: Array) -> Array:
     """Return features (N, D) standardised, of length 1, as (N, D) or fewer numbers each, float32."""
     size = found.shape[1]
     project = len(found) * size > NUMBERS and size > PROJECTED
@@ -114,7 +121,7 @@ def _unit(found: Array, fit: Fit) -> Array:
     parts = []
     for start in range(0, len(found), ROWS):
         part = found[start : start + ROWS].astype(np.float32)
-        part = np.clip((part - fit.mean) * fit.scale, -LONGEST, LONGEST)
+        part = np.clip((part - mean) * scale, -LONGEST, LONGEST)
         part = part if axes is None else part @ axes
         parts.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6))
     return np.concatenate(parts).astype(np.float32)
@@ -162,16 +169,14 @@ def _nearest(images: Array, base: Array, labels: Array) -> Nearest:
     return Nearest(np.concatenate(index), np.concatenate(similarity), np.concatenate(jump))
 
 
-def _write(
-    path: Path, test: Sequence[Sample], learned: Sequence[Sample], nearest: Nearest, close: Array, trained: int
-) -> None:
+def _write(path: Path, parts: Parts, nearest: Nearest, close: Array) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(COLUMNS)
-    for row, sample in enumerate(test):
-        index = int(nearest.index[row])
-        part = "train" if index < trained else "validation"
+    learned = [("train", sample) for sample in parts.train] + [("validation", sample) for sample in parts.validation]
+    for row, sample in enumerate(parts.test):
+        part, neighbour = learned[int(nearest.place[row])]
         cosine = f"{nearest.similarity[row]:.4f}"
-        table.writerow([sample.source, learned[index].source, part, cosine, int(close[row])])
+        table.writerow([sample.source, neighbour.source, part, cosine, int(close[row])])
     with disk.writing(path.parent):
         disk.swap(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -152,7 +152,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
         free = processes.tell(_any_way_up(session, classifier, parts, fit) if processes.rank() == 0 else None)
-        near = _neighbours(session, classifier, parts, fit, found)
+        near = _neighbours(session, classifier, parts, found)
         session.save(
             # copies: the state goes into later checkpoints too, when the head has been trained on
             head={name: value.clone() for name, value in classifier.head.state_dict().items()},
@@ -194,13 +194,11 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     return bool(sums[1:].mean() <= NO_TOP * sums[0])
 
 
-def _neighbours(
-    session: Session, classifier: Classifier, parts: Parts, fit: head.Fit, found: Any
-) -> dict[str, Any] | None:
+def _neighbours(session: Session, classifier: Classifier, parts: Parts, found: Any) -> dict[str, Any] | None:
     """Compare the test images with those that were learned from; the report tells what leaks, and nothing is chosen."""
     session.recorder.stage("neighbours", len(parts.test), "Comparing the test images with the training images.")
     told = neighbours.find(
-        classifier, fit, parts, found,
+        classifier, parts, found,
         output=session.output, cache=Path(session.settings.cache) if session.settings.cache else None,
         progress=session.recorder.progress, stop=session.recorder.stop_requested,
     )  # fmt: skip
@@ -330,6 +328,8 @@ def finished(
     proof = result.pop("verification")
     result = {**result, "agreement": proof["agreement"], "largest_difference": proof["largest_difference"]}
     report = {"architecture": choice.name, **result, "verification": proof, "counts": parts.counts, **variants}
+    learned = {sample.group for sample in (*parts.train, *parts.validation)} - {""}
+    report["leaked"] = sum(sample.group in learned for sample in parts.test)
     report["neighbours"] = session.state["frozen"].get("neighbours")  # a checkpoint of an earlier version has none
     evidence.write(session, "report.json", report)
     told = evidence.reproducibility(session, choice, parts, session.state["frozen"]["engine"])
