@@ -255,7 +255,7 @@ def test_an_answer_says_that_its_image_was_trained_on(good):
     assert "This image was in the validation images of this run: its score flatters." in text
     assert "flatters" in model.explain(files[0])._repr_mimebundle_()["text/html"]
     table = model.predict("colours")
-    note = "Of these images were 2 in the training images and 1 in the validation images of this run: their scores"
+    note = "2 of these images were in the training images of this run and 1 in its validation images: their scores"
     assert all(note in text for text in table._repr_mimebundle_().values())
     assert table.seen[:5] == ["train", "train", "validation", "test", None] == table[:5].seen
     assert "flatter" not in str(table[3:]._repr_mimebundle_())
