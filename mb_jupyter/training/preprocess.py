@@ -91,6 +91,11 @@ def open_picture(source: Source, *, at_least: int | None = None, how: Preparatio
 
 def squared(image: Image.Image, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
     """Return an RGB image as the square that the network sees, uint8 (size, size, 3); ``described.py`` says how."""
+    with guarded():  # even cropping asks how many pixels are allowed
+        return _squared(image, size, how)
+
+
+def _squared(image: Image.Image, size: int, how: Preparation) -> np.ndarray[Any, Any]:
     width, height = image.size
     if how.fit == "stretch":
         return np.asarray(_resized(image, size, size))
