@@ -27,7 +27,7 @@ from .errors import PictureError
 from .guard import CUT_SHORT, MAX_PIXELS, guarded, reasons
 from .inputs import content_of, read_bytes
 
-__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "load", "open_bytes",
+__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "check_header", "load", "open_bytes",
            "open_picture", "pixels_of", "read_bytes", "squared"]  # fmt: skip
 
 Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray[Any, Any] | Any"
@@ -141,6 +141,12 @@ def open_bytes(data: bytes, *, at_least: int | None = None, how: Preparation = C
                 width, height = height, width
             upright, bits = _rgb(_turned(image, orientation), how)
             return Opened(upright, name, width, height, bits)
+
+
+def check_header(data: bytes) -> None:
+    """Raise a :class:`PictureError` for a file that cannot be read here, by its header; decodes nothing."""
+    with guarded(), reasons("", _CutShort(data)):
+        _check_pixels(*_opened(data)[0].size)
 
 
 def pixels_of(data: bytes) -> int | None:
