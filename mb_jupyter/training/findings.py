@@ -91,8 +91,8 @@ _REMARKS = {
     ),
     "hidden": _Remark(
         "note",
-        "1 hidden file or folder, or one that a system or program left behind, is ignored: {files}.",
-        "{n} hidden files and folders, or those that a system or program left behind, are ignored: {files}.",
+        "1 file or folder that is hidden, or was left behind by a system or program, is ignored: {files}.",
+        "{n} files or folders that are hidden, or were left behind by a system or program, are ignored: {files}.",
         "Nothing needs to be done.",
     ),
     "no part": _Remark(
