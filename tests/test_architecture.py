@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "records": {"errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "records", "errors"},
-    "backends.azure": {"naming", "backends", "records", "azureml", "errors"},
+    "backends.azure": {"naming", "backends", "records", "azureml", "training", "errors"},
     "training": set(),
 }  # fmt: skip
 
@@ -69,6 +69,7 @@ OPEN_PROGRAM_MODULES = {
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
+    "backends.azure": {"formats"},
 }
 
 
