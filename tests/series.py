@@ -22,6 +22,7 @@ from tests.picture_files import encoded, photo, put
 SHOTS = 6
 EXPOSURES = (0.55, 0.75, 0.9, 1.1, 1.35, 1.6)
 SIZE = (96, 72)
+TURN = 25.0  # degrees from one shot to the next
 
 
 class Shot(NamedTuple):
@@ -33,7 +34,9 @@ class Shot(NamedTuple):
     site: str
 
 
-def shots(seed: int, tint: int = 0, number: int = SHOTS, size: tuple[int, int] = SIZE) -> Iterator[Image.Image]:
+def shots(
+    seed: int, tint: int = 0, number: int = SHOTS, size: tuple[int, int] = SIZE, turn: float = TURN
+) -> Iterator[Image.Image]:
     """Yield one object as often as asked for; ``tint`` is the colour channel (0 to 2) that its class prefers."""
     random = np.random.default_rng(seed)
     width, height = size[0] * 2, size[1] * 2
@@ -41,7 +44,7 @@ def shots(seed: int, tint: int = 0, number: int = SHOTS, size: tuple[int, int] =
     pixels[..., tint % 3] += 25
     whole = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     for shot in range(number):
-        angle = (shot - number / 2) * 25 + random.uniform(-4, 4)
+        angle = (shot - number / 2) * turn + random.uniform(-4, 4)
         turned = whole.rotate(angle, Image.Resampling.BICUBIC)
         left, top, right, bottom = random.uniform(0.22, 0.3, 4)  # the turn leaves black corners, which are cut off
         box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
@@ -57,6 +60,7 @@ def write_series(
     name: str = "{label}/tile_{object:03d}_{shot}.jpg",
     first: int = 0,
     camera: str = "",
+    turn: float = TURN,
 ) -> list[Shot]:
     """Write as many objects of every class as asked for, numbered through all classes; return what was written.
 
@@ -67,7 +71,7 @@ def write_series(
     count = first
     for tint, (label, many) in enumerate(objects.items()):
         for _ in range(many):
-            for shot, image in enumerate(shots(count, tint, number), 1):
+            for shot, image in enumerate(shots(count, tint, number, turn=turn), 1):
                 drawn = hashlib.sha256(bytes([count % 256, shot])).hexdigest()[:8]
                 path = name.format(label=label, object=count, shot=shot, random=drawn)
                 put(root / path, encoded(image, exif=exif(camera, 600 * count + 3 * shot)) if camera else image)

@@ -32,21 +32,21 @@ def trained(folder: Path, data: Path, **settings: object) -> tuple[list[dict[str
 def test_siblings_across_the_parts_are_found(tmp_path: Path) -> None:
     data = tmp_path / "tiles"
     # the last shot of every object is the user's own test part
-    write_series(data, {"crack": 12, "fray": 12, "hole": 12}, name="{label}/tile_{object:03d}_{shot}.jpg")
+    write_series(data, {"crack": 12, "fray": 12, "hole": 12}, turn=8)
     for path in sorted(data.glob("*/*.jpg")):
         part = "test" if path.stem.endswith("_3") else "train"
         put(data / part / path.parent.name / path.name, path.read_bytes())
         path.unlink()
     for label in ("crack", "fray", "hole"):
         (data / label).rmdir()
-    rows, told = trained(tmp_path / "run", data)
+    rows, told = trained(tmp_path / "run", data, image_size=224)
     assert len(rows) == 36 and {row["NeighbourSplit"] for row in rows} <= {"train", "validation"}
     split = {row.path: row for row in read_split(tmp_path / "run/split.csv")}
     assert all(split[row["ImageSource"]].split == "test" for row in rows)
     assert all(split[row["Neighbour"]].split == row["NeighbourSplit"] for row in rows)
     close = [row for row in rows if row["Close"] == "1"]
     right = [row for row in close if row["ImageSource"][-14:-6] == row["Neighbour"][-14:-6]]
-    assert len(right) >= 9 and len(close) - len(right) <= 2
+    assert len(right) >= 7 and len(close) - len(right) <= 2
     assert told["close"] == len(close) and told["test"] == 36 and 0 < float(str(told["threshold"])) <= 1
     assert min(float(row["Similarity"]) for row in close) >= float(str(told["threshold"])) - 1e-3
 
