@@ -11,7 +11,7 @@ import math
 import platform
 from pathlib import Path
 
-from . import evidence, pace, parallel, processes
+from . import curve, evidence, folds, pace, parallel, processes
 from .graph import user_cache
 from .head import PENALTIES
 from .network import Choice
@@ -35,6 +35,8 @@ def plan(session: Session, choice: Choice, parts: Parts) -> None:
     size = (settings.image_size / USUAL) ** 2
     recorder.plan("features", 0 if begun else learned, FEATURES[kind] * size, fixed=2)
     recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=1)
+    heads = 0 if begun else curve.plan(learned, len(parts.classes), range(folds.FOLDS)).heads
+    recorder.plan(curve.STAGE, heads, _curve_work(learned, len(parts.classes)))
     recorder.plan("epoch", 0, 0)
     recorder.plan("calibrate", validation if tunes else 0, EVALUATION[kind] * size)
     recorder.plan("evaluate", test, EVALUATION[kind] * size)
@@ -93,3 +95,9 @@ def _head_work(images: int, classes: int) -> float:
     """Return about the seconds of fitting all heads: one for each penalty, one for each fold, and the last."""
     rows = 2 * images
     return len(PENALTIES) * rows * min(rows, 4096) * (classes + 20) * 2e-9
+
+
+def _curve_work(images: int, classes: int) -> float:
+    """Return about the seconds of fitting one head on a part of the images, a fourth of them on average."""
+    rows = images / 2
+    return 0.03 + rows * min(2 * images, 4096) * (classes + 20) * 2e-9
