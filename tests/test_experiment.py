@@ -81,7 +81,7 @@ def test_the_same_again_finds_the_run(place):
     run = start().wait()
     again = start()
     assert again.handle == run.handle
-    assert "Found the identical run of" in again.notes[0] and "--fresh trains anew" in again.notes[0]
+    assert "Found the identical run of" in again.notes[0] and "--fresh trains again" in again.notes[0]
     # the data may have moved: its content counts
     (place / "trees").rename(place / "moved")
     assert start(data="moved").handle == run.handle
@@ -184,7 +184,7 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     )
     again = start()
     assert again.handle == run.handle
-    assert "resuming from its checkpoint" in again.notes[0]
+    assert "resumed from its checkpoint" in again.notes[0]
     assert again.wait(20).state is RunState.COMPLETED
     assert run.state is RunState.COMPLETED
     epochs = again.metrics

@@ -97,9 +97,10 @@ def test_stop_keeps_the_best(execute, kernel):
     execute("import os; os.environ['STANDIN'] = 'slow'")
     cell = execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
     kernel.interrupt_kernel()
+    cell.read(lambda cell: "Stopping: the best model so far is evaluated and saved." in cell.text)
     cell.read()
     assert not cell.error
-    assert "trees: stopped" in cell.text and "Stopping: the batch is finished" in cell.text
+    assert "trees: stopped" in cell.text and "Stopping" not in cell.text, "nothing is stopping any more"
     assert "Next: %mb_evaluate" in cell.text
 
 

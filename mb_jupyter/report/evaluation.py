@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.errors import DataError, WorkspaceError
 from mb_jupyter.records import REPORT, read_fields
 
-from . import files, headline, intervals
+from . import files, headline, intervals, learning
 from .comparison import Comparison, compare_reports
 from .confidence import Confidence
 from .paired import paired
@@ -87,6 +87,27 @@ class Report(Confidence):
     def suspects(self) -> pd.DataFrame:
         """Images of every part whose label looks wrong to a model that never saw them: the label issues."""
         return find_all(self)
+
+    # -- more images -------------------------------------------------------------------------------------
+
+    @cached_property
+    def learning_curve(self) -> pd.DataFrame:
+        """A row for each part of the images that heads were fitted on: how many, and how right they are on others."""
+        return learning.curve(self._learning)
+
+    @cached_property
+    def more_images(self) -> learning.Gain | None:
+        """What twice as many images would bring; None where that cannot be told."""
+        return learning.gain(self._learning)
+
+    @cached_property
+    def more_images_of_a_class(self) -> dict[str, learning.Gain]:
+        """The same for the recall of each class of which it is known that it gains, the largest gain first."""
+        return learning.gains(self._learning, self.classes)
+
+    @cached_property
+    def _learning(self) -> pd.DataFrame:
+        return learning.read(self.folder)
 
     # -- beside others -----------------------------------------------------------------------------------
 

@@ -9,7 +9,11 @@ exponents disagree about.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .files import read_text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +28,10 @@ _Z = 1.959963984540054  # of the normal distribution, for 95 %
 LITTLE = 0.01  # of the accuracy: a gain that is below it even at the upper end
 
 
+FILE = "learning_curve.csv"
+COLUMNS = ("Fraction", "Repeat", "Fold", "Images", "Groups", "Right", "Total", "LogLoss")
+
+
 class Gain(NamedTuple):
     """What twice as many images would bring, as shares of the images: ``code`` is helps, little or unknown."""
 
@@ -35,17 +43,20 @@ class Gain(NamedTuple):
     high: float
 
 
-def checked(frame: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the rows of a ``learning_curve.csv`` that is one; None for anything else."""
+def read(folder: Path | None) -> pd.DataFrame:
+    """Return the rows of the run's ``learning_curve.csv``; none where there is no such file, or another one."""
     import pandas as pd
 
-    columns = ["Fraction", "Repeat", "Fold", "Images", "Groups", "Right", "Total", "LogLoss"]
-    if frame is None or not {*columns} <= {*frame.columns} or frame.empty:
-        return None
+    frame = read_text_table(folder / FILE) if folder else None
+    empty = pd.DataFrame(columns=list(COLUMNS))
+    if frame is None or not {*COLUMNS} <= {*frame.columns} or frame.empty:
+        return empty
     counts = [name for name in frame.columns if str(name).startswith(("Right.", "Total."))]
-    numbers = frame[[*columns, *counts]].apply(pd.to_numeric, errors="coerce")
-    sound = numbers.notna().all().all() and (numbers["Total"] > 0).all() and (numbers["Right"] <= numbers["Total"]).all()
-    return numbers if sound and numbers["Fraction"].between(0, 1).all() else None
+    numbers = frame[[*COLUMNS, *counts]].apply(pd.to_numeric, errors="coerce")
+    sound = (
+        numbers.notna().all().all() and (numbers["Total"] > 0).all() and (numbers["Right"] <= numbers["Total"]).all()
+    )
+    return numbers if sound and numbers["Fraction"].between(0, 1).all() else empty
 
 
 def curve(frame: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +74,14 @@ def curve(frame: pd.DataFrame) -> pd.DataFrame:
             reach = float(t.ppf(0.975, len(folds) - 1)) * float(each.std(ddof=1)) / math.sqrt(len(folds))
         loss = float((part["LogLoss"] * part["Total"]).sum() / part["Total"].sum())
         rows.append(
-            (part["Images"].mean(), part["Groups"].mean(), share, max(0.0, share - reach), min(1.0, share + reach), loss)
+            (
+                part["Images"].mean(),
+                part["Groups"].mean(),
+                share,
+                max(0.0, share - reach),
+                min(1.0, share + reach),
+                loss,
+            )
         )
     return pd.DataFrame(rows, columns=["Images", "Groups", "Accuracy", "AccuracyLow", "AccuracyHigh", "LogLoss"])
 
@@ -71,7 +89,7 @@ def curve(frame: pd.DataFrame) -> pd.DataFrame:
 def gain(frame: pd.DataFrame, label: str | None = None) -> Gain | None:
     """Return what twice as many images of every class would bring, for all or for one class; None where untold."""
     right, total = ("Right", "Total") if label is None else (f"Right.{label}", f"Total.{label}")
-    if total not in frame.columns:
+    if frame.empty or total not in frame.columns:
         return None
     whole = frame[frame["Fraction"] == frame["Fraction"].max()]
     draws = max(1, len(whole) // whole["Fold"].nunique())
@@ -79,8 +97,8 @@ def gain(frame: pd.DataFrame, label: str | None = None) -> Gain | None:
     folds = sorted(whole["Fold"].unique().tolist())
     if judged < (FEWEST_IMAGES if label is None else FEWEST_OF_A_CLASS) or len(folds) < 2:
         return None
-    if frame["Fraction"].nunique() < 3 or (frame.groupby("Fraction")[total].sum() == 0).any():
-        return None
+    if frame["Fraction"].nunique() < 3 or whole[right].sum() < whole[total].sum() / 2:
+        return None  # a curve that is still near its beginning bends elsewhere than the fitted ones
     # the model has learned from all the images, the largest part is without a fold
     now = float(whole["Images"].mean()) * len(folds) / (len(folds) - 1) if len(folds) > 2 else whole["Images"].mean()
     errors = {fold: _errors(frame[frame["Fold"] != fold], right, total) for fold in folds}
@@ -91,6 +109,13 @@ def gain(frame: pd.DataFrame, label: str | None = None) -> Gain | None:
     mean, low, high = min(mean, most), mean - reach, min(mean + reach, most)
     code = "helps" if low > 0 else "little" if high < LITTLE else "unknown"
     return Gain(code, round(now), float(error[-1]), mean, low, high)
+
+
+def gains(frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Gain]:
+    """Return what twice as many images of every class would bring to the recall of those that are known to gain."""
+    found = {name: gain(frame, name) for name in classes}
+    helped = {name: one for name, one in found.items() if one is not None and one.code == "helps"}
+    return dict(sorted(helped.items(), key=lambda item: -item[1].gain))
 
 
 def _errors(frame: pd.DataFrame, right: str, total: str) -> tuple[Array, Array, Array]:
