@@ -118,6 +118,14 @@ def test_the_report_answers_the_question(tmp_path: Path) -> None:
     assert list(report.learning_curve["Images"]) == [500, 1000, 2000, 4000]
 
 
+def test_no_class_gains_where_all_together_are_not_known_to(tmp_path: Path) -> None:
+    frame = measured(power(0, 0.2, 0.5), count=5000, noise=0.002)
+    frame["Right"] = (0.9 * frame["Total"]).round()
+    report = reported(tmp_path / "1", frame)
+    assert learning.gains(frame, CLASSES) and not report.more_images_of_a_class
+    assert "With twice as many images of every class" not in report._repr_mimebundle_()["text/plain"]
+
+
 def test_little_is_said_to_be_little_and_nothing_is_advised(tmp_path: Path) -> None:
     report = reported(tmp_path / "1", measured(power(0.1, 0, 1), count=5000, noise=0.002))
     assert "More images of the same kind would change little" in report._repr_mimebundle_()["text/plain"]

@@ -102,8 +102,12 @@ class Report(Confidence):
 
     @cached_property
     def more_images_of_a_class(self) -> dict[str, learning.Gain]:
-        """The same for the recall of each class of which it is known that it gains, the largest gain first."""
-        return learning.gains(self._learning, self.classes)
+        """The same for the recall of each class of which it is known that it gains, the largest gain first.
+
+        None where all together are not known to gain: of several classes one seems to by chance.
+        """
+        together = self.more_images
+        return learning.gains(self._learning, self.classes) if together and together.code == "helps" else {}
 
     @cached_property
     def _learning(self) -> pd.DataFrame:
