@@ -46,7 +46,7 @@ def test_the_interval_holds_the_true_gain(truth: Callable[[float], float], draws
     assert found is not None and found.images == 1000
     assert found.low <= truth(1000) - truth(2000) <= found.high
     assert found.high - found.low < 0.1
-    assert found.error == pytest.approx(truth(800), abs=0.02)
+    assert found.error == pytest.approx(truth(1000), abs=0.02)
 
 
 def test_the_answers() -> None:

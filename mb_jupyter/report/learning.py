@@ -1,9 +1,8 @@
 """Would more images help? What the learning curve says of twice as many, and how far that can be told.
 
 The error of a head falls with its images n roughly as ``a + b n^-c``. How fast (c) and down to what (a) cannot be told
-from a few points, so several exponents are fitted (0: by the same amount with every doubling) and averaged, each by how
-well it describes the points. The interval is that of a jackknife over the folds (Student), widened by what the
-exponents disagree about.
+from a few points, so several exponents are fitted and averaged, each by how well it describes the points. The interval
+is that of a jackknife over the folds (Student), widened by what the exponents disagree about.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Gain(NamedTuple):
 
     code: str
     images: int  # there are now
-    error: float  # measured with the largest part
+    error: float  # expected with so many
     gain: float
     low: float
     high: float
@@ -103,12 +102,12 @@ def gain(frame: pd.DataFrame, label: str | None = None) -> Gain | None:
     now = float(whole["Images"].mean()) * len(folds) / (len(folds) - 1) if len(folds) > 2 else whole["Images"].mean()
     errors = {fold: _errors(frame[frame["Fold"] != fold], right, total) for fold in folds}
     images, error, count = _errors(frame, right, total)
-    mean, spread = _doubled(images, error, count / draws, now)
+    mean, spread, most = _doubled(images, error, count / draws, now)
     parts = [_doubled(*errors[fold][:2], errors[fold][2] / draws, now)[0] for fold in folds]
-    reach, most = _reach(parts, spread), float(error[-1])
+    reach = _reach(parts, spread)
     mean, low, high = min(mean, most), mean - reach, min(mean + reach, most)
     code = "helps" if low > 0 else "little" if high < LITTLE else "unknown"
-    return Gain(code, round(now), float(error[-1]), mean, low, high)
+    return Gain(code, round(now), most, mean, low, high)
 
 
 def gains(frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Gain]:
@@ -126,27 +125,29 @@ def _errors(frame: pd.DataFrame, right: str, total: str) -> tuple[Array, Array, 
     return images.to_numpy(float), 1 - sums[right].to_numpy(float) / counts.clip(min=1), counts
 
 
-def _doubled(images: Array, error: Array, count: Array, now: float) -> tuple[float, float]:
-    """Return by how much the error falls from ``now`` to twice as many, and the deviation among the exponents."""
+def _doubled(images: Array, error: Array, count: Array, now: float) -> tuple[float, float, float]:
+    """Return the fall of the error from ``now`` to twice as many, how far the exponents disagree, and the error now."""
     import numpy as np
 
     smoothed = (error * count + 1) / (count + 2)
     deviation = np.sqrt(smoothed * (1 - smoothed) / count.clip(min=1))
-    falls, misfits = [], []
+    falls, misfits, errors = [], [], []
     for exponent in EXPONENTS:
         # falls by 1 from now to twice as many
-        shape = -np.log2(images / now) if not exponent else ((images / now) ** -exponent) / (1 - 2**-exponent)
+        shape = (images / now) ** -exponent / (1 - 2**-exponent)
         design = np.stack((np.ones_like(images), shape), 1) / deviation[:, None]
         (level, slope), *_ = np.linalg.lstsq(design, error / deviation, rcond=None)
         slope = max(0.0, float(slope))
         if not slope:
             level = float(np.average(error, weights=deviation**-2))
         falls.append(slope)
+        errors.append(level + slope / (1 - 2**-exponent))
         misfits.append(float(((error / deviation - design @ [level, slope]) ** 2).sum()))
     weights = np.exp(-(np.array(misfits) - min(misfits)) / 2)
     weights /= weights.sum()
     mean = float(weights @ falls)
-    return mean, math.sqrt(float(weights @ (np.array(falls) - mean) ** 2))
+    here = min(max(float(weights @ errors), 0.0), float(error[-1]))
+    return mean, math.sqrt(float(weights @ (np.array(falls) - mean) ** 2)), here
 
 
 def _reach(parts: list[float], spread: float) -> float:

@@ -93,13 +93,15 @@ def plot(curve: pd.DataFrame, gain: Gain | None) -> bytes:
     """Return the accuracy over the number of images, and where twice as many would be."""
     figure = new_figure(4.6, 2.8)
     axes = figure.subplots()
-    reach = (curve["Accuracy"] - curve["AccuracyLow"], curve["AccuracyHigh"] - curve["Accuracy"])
-    axes.errorbar(curve["Images"], curve["Accuracy"], [end.clip(lower=0) for end in reach], fmt="o-", color=VALIDATION,
+    ends_of = (curve["Accuracy"] - curve["AccuracyLow"], curve["AccuracyHigh"] - curve["Accuracy"])
+    axes.errorbar(curve["Images"], curve["Accuracy"], [end.clip(lower=0) for end in ends_of], fmt="o-", color=VALIDATION,
                   markersize=5, linewidth=1.2, label="measured, with 95 % interval")  # fmt: skip
     if gain is not None:
         now = 1 - gain.error
-        axes.errorbar([2 * gain.images], [now + gain.gain], [[gain.gain - gain.low], [gain.high - gain.gain]], fmt="s",
-                      color=TRAIN, markersize=5, linewidth=1.2, fillstyle="none", label="twice as many")  # fmt: skip
+        reach = [[gain.gain - gain.low], [gain.high - gain.gain]]
+        label = "expected with twice as many"
+        axes.errorbar([2 * gain.images], [now + gain.gain], reach, fmt="s", color=TRAIN, markersize=5, linewidth=1.2,
+                      fillstyle="none", label=label)  # fmt: skip
     axes.set_xscale("log")
     ticks = [*curve["Images"], *([2 * gain.images] if gain is not None else [])]
     axes.set_xticks(ticks, [f"{number:,.0f}" for number in ticks])
