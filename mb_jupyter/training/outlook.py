@@ -46,14 +46,15 @@ class Outlook:
     found: dict[str, float] = field(default_factory=dict)  # this run's own factors, for later runs
     _stages: dict[str, Stage] = field(default_factory=dict)
     _now: str = ""
+    _begun: set[str] = field(default_factory=set)
     _place: int = 0  # of the first stage that is still to come
     _taken: list[tuple[float, float, float | None]] = field(default_factory=list)  # seconds, planned, expected
     _fraction: float = 0.0
 
     @property
     def planned(self) -> list[str]:
-        """The stages that the run will have, in their order."""
-        return [name for name, stage in self._stages.items() if stage.seconds > 0 or name == self._now]
+        """The stages that the run has had and will have, in their order."""
+        return [name for name, stage in self._stages.items() if stage.seconds > 0 or name in self._begun]
 
     def plan(self, name: str, units: float, each: float, fixed: float = 0.0) -> None:
         """Plan a stage, or plan it anew: so many units of so many seconds, and what it takes to begin."""
@@ -66,6 +67,7 @@ class Outlook:
     def begin(self, name: str) -> None:
         """Note which stage goes on; those planned before it are over."""
         self._now = name
+        self._begun.add(name)
         if name in self._stages:
             self._place = list(self._stages).index(name) + 1
 

@@ -41,6 +41,14 @@ def test_a_stage_that_is_over_corrects_what_is_expected_of_the_later_ones():
     assert outlook.found == {"features": 3.0}
 
 
+def test_a_stage_that_is_taken_out_of_the_plan_is_gone_unless_it_was_begun():
+    outlook = planned()
+    outlook.begin("features")
+    for name in ("features", "evaluate"):
+        outlook.plan(name, 0, 0)
+    assert outlook.planned == ["features", "verify"]
+
+
 def test_a_first_run_knows_after_its_first_real_stage():
     outlook = planned()
     outlook.begin("features")
