@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.errors import TrainingError
     from .training.manifest import Entry, Finding, Picture
 
-INDEX_VERSION = 6  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 7  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -255,7 +255,8 @@ def _sound(picture: Picture) -> bool:
     texts = [picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group]
     texts += [picture.user_group, picture.copies, picture.taken, picture.thumbnail]
     texts += [text for pair in picture.slices for text in pair]
-    numbers = (picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled)
+    numbers = [picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled]
+    numbers += [picture.bits, picture.spread]
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 
 

@@ -206,6 +206,15 @@ def test_runs_are_compared_by_group(tmp_path: Path) -> None:
     assert "fewer than 6 such groups never tell two runs apart" in found.summary
 
 
+def test_several_comparisons_at_once_are_as_many_chances(tmp_path: Path) -> None:
+    rows = [[("cat", "cat", 0.9)] * (20 + more) + [("cat", "dog", 0.9)] * (6 - more) for more in (0, 6, 6)]
+    reports = [Report.from_run(write_run(tmp_path / str(n), one)) for n, one in enumerate(rows)]
+    one, two = compare_reports(reports[:2]), compare_reports(reports)
+    assert one.test.p_value == pytest.approx(2 / 2**6) and not one.equal
+    assert two.test.p_value == pytest.approx(2 * 2 / 2**6) and two.equal
+    assert "times 2 for as many comparisons" in two.summary and "times" not in one.summary
+
+
 def test_a_run_compared_with_itself_is_the_same_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1", ROWS)
     found = compare_reports([Report.from_run(folder), Report.from_run(folder)])

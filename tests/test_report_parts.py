@@ -81,7 +81,13 @@ def test_a_class_with_one_test_image_is_named_beside_a_perfect_accuracy() -> Non
 
 def test_many_photos_of_one_object_are_too_few(tmp_path: Path) -> None:
     frame = table([CAT] * 10 + [DOG] * 12).assign(Group=[f"{i}" for i in range(10)] + ["a"] * 6 + ["b"] * 6)
-    assert "Too few test images to judge dog (12 in 2 groups)." in Report.from_frame(frame).headline
+    headline = Report.from_frame(frame).headline
+    assert "22 of 22 in 12 groups are right" in headline
+    assert "Too few test images to judge dog (12 in 2 groups)." in headline
+
+
+def test_where_every_class_has_too_few_their_names_say_nothing() -> None:
+    assert many(4, 12).headline.endswith("Every class has too few test images to be judged alone.")
 
 
 def test_averages_by_hand() -> None:

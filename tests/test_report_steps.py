@@ -77,7 +77,7 @@ def test_more_test_images_only_where_the_training_can_spare_them(tmp_path: Path,
     report = run(tmp_path / "1", [CAT] * 20 + [DOG] * 16 + [DOG_AS_CAT] * 4, {"cat": learned, "dog": learned})
     found = step(report, "interval_wide")
     assert found.startswith(said) and "40 test images leave the accuracy between" in found
-    assert ("there are 16 more in all" in found) == (learned == 8)
+    assert ("there are only 16 more in all" in found) == (learned == 8)
 
 
 def test_how_many_more_would_tell_is_said_in_groups(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_label_issues_are_ranked_in_test_images(tmp_path: Path) -> None:
     # two test images are mistakes now; nothing is left for 5 of 200 labels to put right
     assert found.gain == 2 and found.gain <= report.pictures - report.right
     assert (
-        "5 of 200 for training and validation (2.5 %) and 2 of 120 test images, which count as mistakes"
+        "5 of 200 training and validation images (2.5 %) and 2 of 120 test images, which count as mistakes"
         in found.sentence
     )
 

@@ -137,7 +137,7 @@ def _labels(report: Report) -> Iterator[Step]:
     if learned and looked is not None:
         rate = learned / len(looked)
         gain += min(wrong, rate * report.pictures)
-        told.append(f"{learned:,} of {len(looked):,} for training and validation ({percent(rate)})")
+        told.append(f"{learned:,} of {len(looked):,} training and validation images ({percent(rate)})")
     if tested:
         told.append(f"{tested:,} of {report.pictures:,} test images, which count as mistakes now")
     yield Step(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .formats import NAMES
+from .imagery import UNSUPPORTED
 from .pictures import SPLITS, Finding, Picture, Severity, count, quoted, shown
 from .split import ROOM
 
@@ -90,8 +91,8 @@ _REMARKS = {
     ),
     "hidden": _Remark(
         "note",
-        "1 hidden file or folder, or one that a system or program left behind, is ignored: {files}.",
-        "{n} hidden files and folders, or those that a system or program left behind, are ignored: {files}.",
+        "1 file or folder that is hidden, or was left behind by a system or program, is ignored: {files}.",
+        "{n} files or folders that are hidden, or were left behind by a system or program, are ignored: {files}.",
         "Nothing needs to be done.",
     ),
     "no part": _Remark(
@@ -107,6 +108,8 @@ _REMARKS = {
 def of_files(remarks: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Yield a finding for every kind of file that is left out; ``remarks`` is kind -> name -> reason."""
     for kind, files in remarks.items():
+        if kind == UNSUPPORTED:  # told class by class
+            continue
         about, reasons = _REMARKS[kind], tuple(files.values()) if any(files.values()) else ()
         yield Finding(kind, about.severity, " ".join(remark(kind, files)), tuple(files), about.excluded, reasons)
 
@@ -119,25 +122,6 @@ def remark(kind: str, files: Mapping[str, str]) -> tuple[str, str]:
     more = f" and {len(files) - limit:,} more" if len(files) > limit else ""
     sentence = about.one if len(files) == 1 else about.many
     return sentence.format(n=f"{len(files):,}", files=", ".join(named) + more), about.fix
-
-
-def of_extensions(pictures: Iterable[Picture], extensions: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """Yield a finding about pictures whose extension names another format than their content has."""
-    wrong = {
-        picture.path: f"it is a {picture.format}"
-        for picture in pictures
-        if not picture.path.casefold().endswith(tuple(extensions[picture.format]))
-    }
-    if wrong:
-        first = next(iter(wrong))
-        yield Finding(
-            "wrong extension",
-            "note",
-            f"{count(len(wrong), 'picture has', 'pictures have')} an extension that does not fit the content, such "
-            f"as '{shown(first)}': {wrong[first]}. The content decides; rename the file if other programs mind.",
-            tuple(wrong),
-            reasons=tuple(wrong.values()),
-        )
 
 
 def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:

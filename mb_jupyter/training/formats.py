@@ -78,6 +78,11 @@ def has_image_name(name: str | PurePath) -> bool:
     return str(name).casefold().endswith(SUFFIXES)
 
 
+def format_by_name(name: str | PurePath) -> str:
+    """Return the format that the extension of a file's name tells; empty when it tells of none."""
+    return next((each.name for each in TABLE if str(name).casefold().endswith(each.extensions)), "")
+
+
 def may_be_image(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is to be taken for an image: by its name, else by its first bytes."""
     return has_image_name(os.fspath(path)) or bool(format_of_file(path))

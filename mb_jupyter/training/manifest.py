@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import groups, refusals, review, series
+from . import groups, imagery, refusals, review, series
 from .errors import PictureError, TrainingError
-from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
-from .formats import EXTENSIONS, may_be_image
+from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_files
+from .formats import may_be_image
 from .identity import is_settled
 from .listing import Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
@@ -95,9 +95,11 @@ def scan(
     used, leaks = leaking_copies(consistent)
     if len(known) != len(used) or not all(p.group and _is_same(p, known.get(p.path)) for p in used):
         used = group(used)  # of an unchanged folder the groups are known as well
-    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
+    lost = imagery.unsupported(listing.candidates, listing.remarks.get(imagery.UNSUPPORTED, {}))
+    findings = [*reviewed, *lost, *of_files(listing.remarks), *contradictions, *leaks]
     refusals.check_trainable(root, listing, used, findings)
-    findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    findings += [*of_classes(used, listing.classes), *of_copies(used), *imagery.of_images(used)]
+    findings += imagery.wrong_extensions(used)
     findings += groups.findings(used, rule) if rule != groups.Rule() else series.findings(used, is_list=is_list)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
@@ -140,7 +142,7 @@ def _read_all(
             elif result is None:
                 listing.remark("not a picture", candidate.path)
             else:
-                listing.remark(result.kind, candidate.path, str(result))
+                listing.remark(imagery.kind_of(result.kind, candidate.path), candidate.path, str(result))
         done += len(batch)
         if progress:
             progress(done, total)
@@ -188,6 +190,8 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             ctime_ns=ctime_ns,
             inode=inode,
             settled=settled,
+            bits=opened.bits,
+            spread=opened.spread,
             thumbnail=thumbnail,
         )
     except PictureError as error:

@@ -24,7 +24,8 @@ class Picture:
     says of the file; ``settled``: the same will mean the same content. ``user_group`` is the group that the user gave,
     else empty; ``copies`` is equal for copies, near copies and copies of those. Images of one ``group`` are never
     parted: it joins both where they share an image. ``slices`` are the cells of the list's further columns, as (column,
-    cell), and ``taken`` is as in ``taken.py``.
+    cell), and ``taken`` is as in ``taken.py``. ``bits`` is how many bits the values use where the file stores more than
+    8, else 0; ``spread`` is by how much the pixels of one channel differ at the most.
     """
 
     path: str
@@ -45,6 +46,8 @@ class Picture:
     copies: str = ""
     thumbnail: str = ""
     taken: str = ""
+    bits: int = 0
+    spread: int = 255
     slices: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -51,14 +51,20 @@ _images = threading.Lock()  # a Pillow image that is handed in twice must not be
 class Opened(NamedTuple):
     """A decoded image and what its file says: ``format`` as the table names it, full size as displayed.
 
-    ``bits`` is how many bits its values need where the file has 16, else 8.
+    ``bits`` is how many bits its values need where the file stores more than 8 for each, else 0.
     """
 
     image: Image.Image
     format: str
     width: int
     height: int
-    bits: int = 8
+    bits: int = 0
+
+    @property
+    def spread(self) -> int:
+        """By how much the pixels of one channel differ at the most: 0 where all are equal."""
+        pairs: Any = self.image.getextrema()
+        return int(max(high - low for low, high in pairs))
 
 
 def load(source: Source, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
@@ -148,7 +154,7 @@ def _opened(data: bytes) -> tuple[Image.Image, str]:
         raise PictureError("the file is empty")
     name = formats.format_of(data[: formats.FIRST_BYTES])
     if name not in formats.readable() and name:
-        raise PictureError(f"it is a {name} image, which cannot be read here; install it with: {formats.MISSING[name]}")
+        raise PictureError(f"it is a {name} image, and the reader is missing: {formats.MISSING[name]}", "unsupported")
     decoder = formats.heif() if name == "HEIC" else None
     if decoder is not None:
         return decoder(io.BytesIO(data)), name
@@ -183,7 +189,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image, how: Preparation) -> tuple[Image.Image, int]:
     """Return the image in mode RGB, whatever its own, and how many bits its values need."""
-    bits = 8
+    bits = 0
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, bits
     if image.mode.startswith("I"):
@@ -263,9 +269,11 @@ def _cut_short(data: bytes) -> bool:
 
 
 def _boxes(data: bytes) -> int:
-    """Return where the last box of an ISO base media file ends, by the lengths that the boxes tell."""
+    """Return where the last box of an ISO base media file ends, by the lengths that the boxes tell; 0 for nonsense."""
     at = 0
     while at + 8 <= len(data):
+        if not data[at + 4 : at + 8].isalnum():
+            return 0
         length = int.from_bytes(data[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(data[at + 8 : at + 16], "big")

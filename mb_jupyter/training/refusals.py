@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import TrainingError
 from .findings import remark
+from .imagery import UNSUPPORTED
 from .listing import LAYOUT, Listing
 from .nearby import near_folder
 from .pictures import Finding, Picture, count, quoted, shown
@@ -97,10 +98,11 @@ def _one_class(name: str, label: str, listing: Listing, findings: Sequence[Findi
 def _reasons(listing: Listing, findings: Iterable[Finding]) -> Iterable[tuple[str, str]]:
     """Yield what was left out and why, what explains most first, each with what to do about it."""
     kinds = sorted(
-        (kind for kind in listing.remarks if kind not in ("hidden", "listed twice")),
+        (kind for kind in listing.remarks if kind not in ("hidden", "listed twice", UNSUPPORTED)),
         key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER),
     )
-    told = [remark(kind, listing.remarks[kind]) for kind in kinds]
+    told = [(finding.message, "") for finding in findings if finding.kind == UNSUPPORTED]
+    told += [remark(kind, listing.remarks[kind]) for kind in kinds]
     others = [(finding.message, "") for finding in findings if finding.excluded and finding.kind in _OF_SET]
     yield from told
     yield from others
