@@ -78,6 +78,12 @@ def test_calibration_that_is_left_out(tmp_path: Path) -> None:
     assert "before calibration" not in said and "made the log loss worse" not in said
 
 
+def test_calibration_that_could_not_be_tried(tmp_path: Path) -> None:
+    told = {**calibrated(False, 0.4, 0.4), "images": 0, "log_loss_before": None, "log_loss_after": None}
+    report = with_choices(tmp_path / "1", None, temperature=1.0, calibration=told)
+    assert "not calibrated: there were no images to set a temperature with" in text(report)
+
+
 def test_calibration_that_made_the_test_images_worse_is_said(tmp_path: Path) -> None:
     # the scores are a little too low as they are, and a temperature above 1 has made them so
     rows = [("cat", "cat", 0.9)] * 60 + [("dog", "dog", 0.9)] * 60 + [("dog", "cat", 0.9)] * 5

@@ -81,13 +81,13 @@ def test_more_test_images_only_where_the_training_can_spare_them(tmp_path: Path,
 
 
 def test_how_many_more_would_tell_is_said_in_groups(tmp_path: Path) -> None:
-    rows = [CAT] * 30 + [DOG] * 20 + [DOG_AS_CAT] * 10
+    rows = [CAT] * 30 + ([DOG] * 4 + [DOG_AS_CAT]) * 6  # the images of a group do not always agree
     found = step(run(tmp_path / "1", rows, {"cat": 4000, "dog": 4000}, groups=5), "interval_wide")
     assert "12 groups leave the accuracy between" in found
     (wanted,) = [int(word.replace(",", "")) for word in found.split("about ")[1].split()[:1]]
     plain = step(run(tmp_path / "2", rows, {"cat": 4000, "dog": 4000}), "interval_wide")
     (images,) = [int(word.replace(",", "")) for word in plain.split("about ")[1].split()[:1]]
-    assert images / 5 < wanted <= images, "more groups than if the images of a group were strangers"
+    assert images / 5 < wanted < images, "more groups than if the images of a group were strangers"
 
 
 def test_label_issues_are_ranked_in_test_images(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _row(run: Run) -> Any:
     )
     cancel = widgets.Button(
         description="Cancel",
-        tooltip="Abandon the training now; no model is kept",
+        tooltip="Discard the run now; no command uses what it has left",
         icon="times",
         button_style="danger",
         layout=wide,

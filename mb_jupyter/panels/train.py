@@ -49,7 +49,9 @@ class Train(Step):
         self._start = button("Start", "Begin the training", icon="play", style="primary")
         self._check = button("Check", "Resolve everything and look at the data; change nothing", icon="list")
         self._stop = button("Stop and keep", "End early and keep the best model", icon="stop")
-        self._cancel = button("Cancel", "Abandon the training now; no model is kept", icon="times", style="danger")
+        self._cancel = button(
+            "Cancel", "Discard the run now; no command uses what it has left", icon="times", style="danger"
+        )
         self._fresh = tick("Train anew even if the identical run is there")
         self._place, self._estimate, self._plan = html(), html(), html()
         self._view, self._log = html(), html()

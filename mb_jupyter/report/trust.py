@@ -158,6 +158,8 @@ def _kept(report: Report) -> str:
     """Say whether the scores are calibrated, and what decided it."""
     told, heat = report.record.get("calibration"), report.record.get("temperature")
     if not isinstance(told, dict) or not all(is_figure(told.get(f"log_loss_{when}")) for when in ("before", "after")):
+        if isinstance(told, dict) and not told.get("kept"):
+            return "The scores are not calibrated: there were no images to set a temperature with."
         return f"The scores are divided by the temperature {heat:.2f} (calibration)." if is_figure(heat) else ""
     before, after = told["log_loss_before"], told["log_loss_after"]
     where = f"{counted(int(told['images']), 'image')} " if is_figure(told.get("images")) else ""
