@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -223,3 +224,10 @@ def test_only_csv_is_written(model: Model, path: Path, tmp_path: Path, name: str
         model.predict_to(tmp_path / name, path)
     assert ".csv" in caught.value.fix and list(tmp_path.iterdir()) == []
     assert model.predict_to(tmp_path / "answers.CSV", path).pictures == 1
+
+
+def test_scores_are_plain_numbers_the_highest_first(model: Model, path: Path) -> None:
+    answer: Any = model.predict(path)
+    scores = json.loads(json.dumps(answer.scores))
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-4)
+    assert next(iter(scores)) == answer.Prediction == max(scores, key=scores.__getitem__)

@@ -45,7 +45,7 @@ def test_balanced_accuracy_by_hand() -> None:
     report = Report.from_frame(table([CAT] * 40 + [DOG] * 5 + [DOG_AS_CAT] * 5))
     assert (report.accuracy, report.balanced_accuracy) == (0.9, 0.75)
     for words in (report.headline, report.summary):
-        assert "Accuracy 90.0 %" in words and "balanced accuracy 75.0 %" in words
+        assert "Accuracy 90.0 %" in words and "balanced accuracy 75.0 % (recalls 50.0 to 100.0 %)" in words
     low, high = report.balanced_interval
     cats, dogs = wilson(40, 40), wilson(5, 10)
     assert low == pytest.approx(0.75 - math.hypot(1 - cats.low, 0.5 - dogs.low) / 2)

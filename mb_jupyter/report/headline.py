@@ -66,7 +66,11 @@ def _groups(report: Report) -> str:
 
 
 def _balanced(report: Report) -> str:
-    return f", balanced accuracy {percent(report.balanced_accuracy)}" if report.balance_matters else ""
+    if not report.balance_matters:
+        return ""
+    found = report.recalls_apart
+    apart = f" (recalls {100 * found[0]:.1f} to {percent(found[1])})" if found else ""
+    return f", balanced accuracy {percent(report.balanced_accuracy)}{apart}"
 
 
 def _weakest(report: Report) -> str:

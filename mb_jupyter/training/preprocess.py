@@ -27,7 +27,7 @@ from .errors import PictureError
 from .guard import CUT_SHORT, MAX_PIXELS, guarded, reasons
 from .inputs import content_of, read_bytes
 
-__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "load", "open_bytes",
+__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "check_header", "load", "open_bytes",
            "open_picture", "pixels_of", "read_bytes", "squared"]  # fmt: skip
 
 Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray[Any, Any] | Any"
@@ -91,6 +91,11 @@ def open_picture(source: Source, *, at_least: int | None = None, how: Preparatio
 
 def squared(image: Image.Image, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
     """Return an RGB image as the square that the network sees, uint8 (size, size, 3); ``described.py`` says how."""
+    with guarded():  # even cropping asks how many pixels are allowed
+        return _squared(image, size, how)
+
+
+def _squared(image: Image.Image, size: int, how: Preparation) -> np.ndarray[Any, Any]:
     width, height = image.size
     if how.fit == "stretch":
         return np.asarray(_resized(image, size, size))
@@ -136,6 +141,12 @@ def open_bytes(data: bytes, *, at_least: int | None = None, how: Preparation = C
                 width, height = height, width
             upright, bits = _rgb(_turned(image, orientation), how)
             return Opened(upright, name, width, height, bits)
+
+
+def check_header(data: bytes) -> None:
+    """Raise a :class:`PictureError` for a file that cannot be read here, by its header; decodes nothing."""
+    with guarded(), reasons("", _CutShort(data)):
+        _check_pixels(*_opened(data)[0].size)
 
 
 def pixels_of(data: bytes) -> int | None:

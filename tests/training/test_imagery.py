@@ -157,3 +157,15 @@ def test_a_heic_under_another_name_is_unreadable_and_says_why(flowers: Path) -> 
     put(flowers / "rose/phone.jpg", heic())
     (line,) = [line for line in without_heif(flowers).splitlines() if line.startswith("warning | unreadable")]
     assert "it is a HEIC image, and the reader is missing: pip install pillow-heif" in line
+
+
+def test_the_content_decides_and_what_only_claims_to_be_an_image_is_named(flowers: Path) -> None:
+    put(flowers / "rose/w.jpg", encoded(photo(60), "WEBP"))
+    put(flowers / "rose/j.png", encoded(photo(61), "JPEG"))
+    put(flowers / "tulip/page.jpg", b"<!DOCTYPE html><html>403</html>")
+    put(flowers / "tulip/lfs.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n")
+    put(flowers / "tulip/phone.jpg", heic())
+    told = found(flowers)
+    assert told["wrong extension"].files == ("rose/j.png", "rose/w.jpg")
+    assert told["unreadable"].files == ("tulip/lfs.jpg", "tulip/page.jpg", "tulip/phone.jpg")
+    assert told["unreadable"].severity == "warning" and told["unreadable"].excluded
