@@ -93,9 +93,9 @@ def plot(curve: pd.DataFrame, gain: Gain | None) -> bytes:
     """Return the accuracy over the number of images, and where twice as many would be."""
     figure = new_figure(4.6, 2.8)
     axes = figure.subplots()
-    ends_of = (curve["Accuracy"] - curve["AccuracyLow"], curve["AccuracyHigh"] - curve["Accuracy"])
-    axes.errorbar(curve["Images"], curve["Accuracy"], [end.clip(lower=0) for end in ends_of], fmt="o-", color=VALIDATION,
-                  markersize=5, linewidth=1.2, label="measured, with 95 % interval")  # fmt: skip
+    spans = (curve["Accuracy"] - curve["AccuracyLow"], curve["AccuracyHigh"] - curve["Accuracy"])
+    axes.errorbar(curve["Images"], curve["Accuracy"], [end.clip(lower=0) for end in spans], fmt="o-", markersize=5,
+                  color=VALIDATION, linewidth=1.2, label="measured, with 95 % interval")  # fmt: skip
     if gain is not None:
         now = 1 - gain.error
         reach = [[gain.gain - gain.low], [gain.high - gain.gain]]
