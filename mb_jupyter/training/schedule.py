@@ -33,23 +33,28 @@ def plan(session: Session, choice: Choice, parts: Parts) -> None:
     begun, tunes = "frozen" in session.state, settings.recipe != "features" and validation > 0
     size = (settings.image_size / USUAL) ** 2
     recorder.plan("features", 0 if begun else learned, FEATURES[kind] * size, fixed=2)
-    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=1)
+    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=3)
     recorder.plan("epoch", 0, 0)
     recorder.plan("calibrate", validation if tunes else 0, EVALUATION[kind] * size)
-    recorder.plan("evaluate", test, EVALUATION[kind] * size)
+    recorder.plan("evaluate", test, EVALUATION[kind] * size, fixed=0.5)
     recorder.plan("export", 1, 12 if tunes else 1)
     recorder.plan("verify", test, _proof(session), fixed=0.2)
     recorder.plan("baseline", test if tunes else 0, _proof(session), fixed=1)
-    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=6)
+    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=8)
     if tunes:  # until it is planned: it takes what is left, or, without a limit, nobody knows
         spare = session.left() - reserve(session)
         recorder.expect("epoch", max(0.0, spare) if math.isfinite(spare) else 0.0, known=False)
 
 
 def features(session: Session, count: int) -> None:
-    """Plan the features anew, of which so many are not kept from an earlier run."""
+    """Plan the features anew, of which so many are not kept from an earlier run; the engine is ready now.
+
+    The first time on a machine several engines are tried out, which says nothing of the pace of what follows.
+    """
     size = (session.settings.image_size / USUAL) ** 2
-    session.recorder.plan("features", count * processes.world(), FEATURES[session.device.type] * size, fixed=2)
+    session.recorder.plan("features", count * processes.world(), FEATURES[session.device.type] * size)
+    clock, total = session.recorder.clock, session.recorder.status["total"] or 1
+    session.recorder.outlook.prepared(clock.stage_seconds, 1 - count * processes.world() / total)
 
 
 def settle(session: Session, best_epoch: int) -> None:
