@@ -60,13 +60,17 @@ class Report(Confidence):
     @classmethod
     def from_run(cls, folder: str | Path) -> Report:
         """Return the report on the run in ``folder``; raises ``WorkspaceError`` before it has predictions."""
+        from .untested import untested
+
         folder = Path(folder)
+        record = read_fields(folder, REPORT)
         if not (folder / "predictions.csv").is_file():
+            if "test_accuracy" in record and record["test_accuracy"] is None:
+                raise WorkspaceError(*untested(folder))
             raise WorkspaceError(
                 f"{folder} has no predictions.csv: its training has not come as far as the evaluation.",
                 "Wait until it ends (%mb_attach), or see why it failed (%mb_why).",
             )
-        record = read_fields(folder, REPORT)
         return cls.from_frame(files.read_predictions(folder / "predictions.csv"), record, folder)
 
     # -- the whole ---------------------------------------------------------------------------------------
