@@ -167,7 +167,8 @@ def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10
     axes.set_xticks([])
     bare(axes)
     axes.spines["bottom"].set_visible(False)
-    axes.set_xlabel("\n".join(elide(note, 100) for note in notes), fontsize=7, color=GREY, loc="left")
+    below = "\n".join(drawable(elide(note, 100)) for note in notes)
+    axes.set_xlabel(below, fontsize=7, color=GREY, loc="left", fontfamily=list(fonts()), parse_math=False)
     return to_png(figure)
 
 

@@ -50,11 +50,11 @@ MAY_IMPORT = {
     "installation": {"display", "errors", "training"},
     "workspace": {"naming", "azureml", "display", "errors"},
     "azureml": {"training", "errors"},
-    "cloud": {"naming", "azureml", "workspace", "run", "display", "errors"},
+    "cloud": {"naming", "azureml", "workspace", "run", "when", "display", "errors"},
     "records": {"errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "records", "errors"},
-    "backends.azure": {"naming", "backends", "records", "azureml", "errors"},
+    "backends.azure": {"naming", "backends", "records", "azureml", "training", "errors"},
     "training": set(),
 }  # fmt: skip
 
@@ -69,6 +69,7 @@ OPEN_PROGRAM_MODULES = {
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
+    "backends.azure": {"formats"},
 }
 
 

@@ -97,9 +97,10 @@ def test_stop_keeps_the_best(execute, kernel):
     execute("import os; os.environ['STANDIN'] = 'slow'")
     cell = execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
     kernel.interrupt_kernel()
+    cell.read(lambda cell: "Stopping: the best model so far is evaluated and saved." in cell.text)
     cell.read()
     assert not cell.error
-    assert "trees: stopped" in cell.text and "Stopping: the batch is finished" in cell.text
+    assert "trees: stopped" in cell.text and "Stopping" not in cell.text, "nothing is stopping any more"
     assert "Next: %mb_evaluate" in cell.text
 
 
@@ -181,9 +182,9 @@ def test_what_a_panel_shows_is_in_the_document_when_its_cell_has_ended(execute, 
     cell = execute("%mb_evaluate")
     summary, _ = (output["data"] for output in cell.outputs)
     for kind in ("text/plain", "text/html"):
-        assert "Accuracy 77.8 %" in summary[kind] and "What to do next" in summary[kind], kind
+        assert "Accuracy 77.8 %" in summary[kind] and "Next steps" in summary[kind], kind
     whole = execute("%mb").outputs[0]["data"]["text/plain"]
-    assert "Local workspace mb_workspace" in whole and "hues: completed" in whole and "What to do next" in whole
+    assert "Local workspace mb_workspace" in whole and "hues: completed" in whole and "Next steps" in whole
 
 
 def test_a_run_survives_its_kernel(execute, started, place):

@@ -45,7 +45,7 @@ def test_balanced_accuracy_by_hand() -> None:
     report = Report.from_frame(table([CAT] * 40 + [DOG] * 5 + [DOG_AS_CAT] * 5))
     assert (report.accuracy, report.balanced_accuracy) == (0.9, 0.75)
     for words in (report.headline, report.summary):
-        assert "Accuracy 90.0 %" in words and "balanced accuracy 75.0 %" in words
+        assert "Accuracy 90.0 %" in words and "balanced accuracy 75.0 % (recalls 50.0 to 100.0 %)" in words
     low, high = report.balanced_interval
     cats, dogs = wilson(40, 40), wilson(5, 10)
     assert low == pytest.approx(0.75 - math.hypot(1 - cats.low, 0.5 - dogs.low) / 2)
@@ -81,7 +81,13 @@ def test_a_class_with_one_test_image_is_named_beside_a_perfect_accuracy() -> Non
 
 def test_many_photos_of_one_object_are_too_few(tmp_path: Path) -> None:
     frame = table([CAT] * 10 + [DOG] * 12).assign(Group=[f"{i}" for i in range(10)] + ["a"] * 6 + ["b"] * 6)
-    assert "Too few test images to judge dog (12 in 2 groups)." in Report.from_frame(frame).headline
+    headline = Report.from_frame(frame).headline
+    assert "22 of 22 in 12 groups are right" in headline
+    assert "Too few test images to judge dog (12 in 2 groups)." in headline
+
+
+def test_where_every_class_has_too_few_their_names_say_nothing() -> None:
+    assert many(4, 12).headline.endswith("Every class has too few test images to be judged alone.")
 
 
 def test_averages_by_hand() -> None:

@@ -65,6 +65,7 @@ def later(good: Run, end: str) -> Run:
     folder = good.folder.with_name(LATER)
     shutil.copytree(good.folder, folder)
     record = json.loads((folder / "run.json").read_text())
+    shutil.copy(folder / "bestModel.onnx", folder / "bestModel.int8.onnx")
     record |= {"id": LATER, "handle": f"local://hues/{LATER}", "created": "2026-11-24T09:00:00+00:00"}
     for name, value in {**ENDS[end], "run.json": record}.items():
         if value is None:
@@ -130,7 +131,8 @@ def test_nor_for_any_function(good, end):
     bad = later(good, end)
     for ask in (
         lambda: bad.model, lambda: bad.report, lambda: bad.predict("colours/red/00.png"), lambda: load(bad.folder),
-        lambda: load(bad.folder / "bestModel.onnx"), lambda: export(bad, "out"), lambda: compare(bad, good),
+        lambda: load(bad.folder / "bestModel.onnx"), lambda: load(bad.folder / "bestModel.int8.onnx"),
+        lambda: export(bad, "out"), lambda: compare(bad, good),
         lambda: begin_again(bad),
     ):  # fmt: skip
         with pytest.raises(ModelError, match="no command uses the files it has left"):
@@ -158,6 +160,7 @@ def test_a_run_that_only_missed_its_accuracy_still_has_a_report(good):
 
 
 def test_the_first_model_of_a_run_that_goes_on_may_be_used_and_says_so(good):
+    (good.folder / "run.json").touch()  # it was submitted a moment ago
     (good.folder / "exit.json").unlink()
     with pytest.raises(ModelError, match="has no model: it is starting"):
         _ = good.model
@@ -214,6 +217,11 @@ def test_a_file_without_its_folder_names_the_run_from_its_metadata(good, tmp_pat
     assert load(write_model(tmp_path, run="", metrics="{}")).predict("colours/red/00.png").run == ""
 
 
+def test_a_model_put_into_the_folder_of_another_run_is_not_given_its_name(good):
+    shutil.copy(write_model(good.folder.parent), good.folder / "other.onnx")
+    assert load(good.folder / "other.onnx").origin.text == "colours, 23 Nov 11:15, 88.9 %"
+
+
 @pytest.mark.parametrize(
     ("card", "origin"),
     [
@@ -255,7 +263,7 @@ def test_an_answer_says_that_its_image_was_trained_on(good):
     assert "This image was in the validation images of this run: its score flatters." in text
     assert "flatters" in model.explain(files[0])._repr_mimebundle_()["text/html"]
     table = model.predict("colours")
-    note = "Of these images were 2 in the training images and 1 in the validation images of this run: their scores"
+    note = "2 of these images were in the training images of this run and 1 in its validation images: their scores"
     assert all(note in text for text in table._repr_mimebundle_().values())
     assert table.seen[:5] == ["train", "train", "validation", "test", None] == table[:5].seen
     assert "flatter" not in str(table[3:]._repr_mimebundle_())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, line_magic, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from mb_jupyter.backends import RunState
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from mb_jupyter.run import Run
     from mb_jupyter.standing import Use
 
+Names: TypeAlias = Mapping[str, Any]
 RUN = argument("run", nargs="?", help="handle or id of a run, or name of an experiment; default: the latest")
 NO_WAIT = argument("--no-wait", action="store_true", help="return at once and show the run with live buttons")
 
@@ -50,7 +53,11 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
-        def magic(self: Commands, line: str, body: str | None = None) -> Any:
+        def magic(self: Commands, line: str, body: str | None = None, local_ns: Names | None = None) -> Any:
+            with self.seeing(local_ns if body is None else _around_cell()):
+                return run(self, line, body)
+
+        def run(self: Commands, line: str, body: str | None) -> Any:
             try:
                 words = self.words(line)
                 if {"-h", "--help"} & set(words):
@@ -77,9 +84,18 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
         magic.__name__ = method.__name__
         magic.__doc__ = f"{method.__doc__}\n\n        Its options: %{method.__name__} --help"
         magic.options = parser  # type: ignore[attr-defined]
-        return line_cell_magic(no_var_expand(magic)) if cell else line_magic(no_var_expand(magic))
+        named = needs_local_scope(no_var_expand(magic))
+        return line_cell_magic(named) if cell else line_magic(named)
 
     return decorate
+
+
+def _around_cell() -> Names | None:
+    """Return the variables where ``run_cell_magic`` was called; IPython itself hands a cell the notebook's."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "run_cell_magic":
+        frame = frame.f_back
+    return frame.f_back.f_locals if frame is not None and frame.f_back is not None else None
 
 
 def _usage(error: ConfigError | UsageError) -> Exception:
@@ -122,11 +138,27 @@ class Commands(Magics):
 
         State.note(**used)
 
+    _local: Names | None = None
+
+    @contextmanager
+    def seeing(self, local: Names | None) -> Iterator[None]:
+        """See these variables before those of the notebook: a magic may stand in a function."""
+        before, self._local = self._local, local
+        try:
+            yield
+        finally:
+            self._local = before
+
     @property
-    def names(self) -> dict[str, Any]:
-        """The variables of the notebook."""
+    def notebook(self) -> dict[str, Any]:
+        """The variables of the notebook, to bind a result."""
         assert self.shell is not None
         return self.shell.user_ns
+
+    @property
+    def names(self) -> Names:
+        """The variables that a command sees: those of the function that it stands in, then the notebook's."""
+        return {**self.notebook, **(self._local or {})}
 
     def words(self, line: str) -> list[str]:
         """Return the words of a line: quotes group, ``~`` is home, ``{{name}}`` is that variable's text."""
@@ -150,12 +182,20 @@ class Commands(Magics):
 
     def one(self, words: list[str]) -> Any:
         """Return the one thing that the words name: a path whose spaces were not quoted, or a variable."""
+        return self.thing(words[0]) if len(words) == 1 else " ".join(words)
+
+    def thing(self, word: str) -> Any:
+        """Return what one word names: the value of a variable, such as an image, if it is ``{{name}}``, else a path."""
         from mb_jupyter.config import VARIABLE
 
-        alone = VARIABLE.fullmatch(words[0]) if len(words) == 1 else None
-        if alone and alone[1] in self.names:
-            return self.names[alone[1]]
-        return " ".join(words)
+        alone = VARIABLE.fullmatch(word)
+        if alone is None:
+            return word
+        if alone[1] not in self.names:
+            inside = self._local is not None and self._local is not self.notebook
+            where = "in this function or in the notebook" if inside else "in this notebook"
+            raise UsageError(f"{word}: there is no variable `{alone[1]}` {where}.")
+        return self.names[alone[1]]
 
     def variable(self, name: str) -> str:
         """Return the name of a variable, checked."""

@@ -48,8 +48,10 @@ class Train(Step):
         """Return settings, buttons, the run and the earlier runs."""
         self._start = button("Start", "Begin the training", icon="play", style="primary")
         self._check = button("Check", "Resolve everything and look at the data; change nothing", icon="list")
-        self._stop = button("Stop and keep", "End early; the best is kept, evaluated and exported", icon="stop")
-        self._cancel = button("Cancel", "Abandon the training now; no model is kept", icon="times", style="danger")
+        self._stop = button("Stop and keep", "End early and keep the best model", icon="stop")
+        self._cancel = button(
+            "Cancel", "Discard the run now; no command uses what it has left", icon="times", style="danger"
+        )
         self._fresh = tick("Train anew even if the identical run is there")
         self._place, self._estimate, self._plan = html(), html(), html()
         self._view, self._log = html(), html()
@@ -187,7 +189,7 @@ class Train(Step):
         if self._abandon():
             return
         self._stop.disabled = True  # Cancel stays: whoever does not want to wait may still abandon
-        self._ask(self._run().stop, "stopping: the batch is finished, then the best is evaluated and exported")
+        self._ask(self._run().stop, "stopping: the best model so far is evaluated and saved")
 
     def cancel(self) -> None:
         """Abandon the run, or the start."""

@@ -139,18 +139,26 @@ class Figures(files.InFolder):
         middle = self.balanced_accuracy
         return Interval(max(0.0, middle - float(down)), min(1.0, middle + float(up)))
 
-    @cached_property
-    def balance_matters(self) -> bool:
-        """Whether the accuracy alone would mislead: the classes are unequal, or their recalls far apart.
+    @property
+    def unequal(self) -> bool:
+        """Whether the large classes make the accuracy."""
+        support = self.tested["Support"]
+        return len(support) > 1 and bool(support.max() >= UNEQUAL * support.min())
 
-        The accuracy of unequal classes is mostly that of the large ones; a mean of recalls that are far apart is that
-        of no class. Recalls of a handful of images are far apart by chance, so they do not count.
+    @cached_property
+    def recalls_apart(self) -> tuple[float, float] | None:
+        """The lowest and the highest recall, where their mean is that of no class.
+
+        Recalls of a handful of images are far apart by chance, so they do not count.
         """
-        support, recall = self.tested["Support"], self.tested["Recall"][self.tested["Groups"] >= FEWEST_GROUPS]
-        unequal = bool(support.max() >= UNEQUAL * support.min())
-        return len(self.tested) > 1 and (
-            unequal or (len(recall) > 1 and bool(recall.max() - recall.min() > APART - 1e-9))
-        )
+        recall = self.tested["Recall"][self.tested["Groups"] >= FEWEST_GROUPS]
+        apart = len(recall) > 1 and bool(recall.max() - recall.min() > APART - 1e-9)
+        return (float(recall.min()), float(recall.max())) if apart else None
+
+    @property
+    def balance_matters(self) -> bool:
+        """Whether the accuracy alone would mislead: the classes are unequal, or their recalls far apart."""
+        return self.unequal or self.recalls_apart is not None
 
     @cached_property
     def too_few(self) -> pd.DataFrame:

@@ -285,7 +285,10 @@ def apart(report: Report) -> str:
     if report.record.get("recommended_variant") and not report.record.get("variant_choice"):
         by.append("the choice between float32 and int8")
     if not by:
-        return f"The test images took part neither in the training nor in any choice ({report.choices_from} did)."
+        return (
+            "The test images took part neither in the training nor in any choice: what was chosen rests on training "
+            f"and validation images ({report.choices_from})."
+        )
     rest = "rests" if len(by) == 1 else "rest"
     return f"The test images took no part in the training; {' and '.join(by)} {rest} on them."
 
@@ -295,7 +298,10 @@ def leaks(report: Report) -> str:
     if report.leaked is None:
         return ""
     if not report.leaked:
-        return "None of them, and no copy or near copy of one, is in the training or validation part (split.csv)."
+        return (
+            "No test image is in a group with a training or validation image (the column Group of split.csv: copies "
+            "and near-duplicates that were found, and groups that were given)."
+        )
     are = "has a copy or near copy" if report.leaked == 1 else "have a copy or near copy"
     return (
         f"{report.leaked:,} of {counted(report.pictures, 'test image')} {are} in the training or validation "
