@@ -127,6 +127,14 @@ class ReportShape(_Shape):
     neighbours: dict[str, Any] | None = None
 
 
+class HardwareShape(_Shape):
+    """What computed."""
+
+    processor: str | None = None
+    system: str | None = None
+    gpus: list[str] | None = None
+
+
 class ReproducibilityShape(_Shape):
     """``reproducibility.json``: what made the run."""
 
@@ -138,7 +146,7 @@ class ReproducibilityShape(_Shape):
     engine: str | None = None
     settings: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
-    hardware: dict[str, Any] | None = None
+    hardware: HardwareShape | None = None
     notes: list[str] | None = None
 
 
