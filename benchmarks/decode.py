@@ -30,20 +30,20 @@ def picture(width: int, height: int) -> bytes:
 
 
 def pillow(data: bytes) -> None:
-    preprocess.fit(Image.open(io.BytesIO(data)).convert("RGB"), SIZE)
+    preprocess.squared(Image.open(io.BytesIO(data)).convert("RGB"), SIZE)
 
 
 def pillow_draft(data: bytes) -> None:
     image = Image.open(io.BytesIO(data))
     image.draft("RGB", (SIZE, SIZE))
-    preprocess.fit(image.convert("RGB"), SIZE)
+    preprocess.squared(image.convert("RGB"), SIZE)
 
 
 def simple(data: bytes) -> None:
     import simplejpeg
 
     decoded = simplejpeg.decode_jpeg(data, min_height=SIZE, min_width=SIZE, min_factor=1)
-    preprocess.fit(Image.fromarray(decoded), SIZE)
+    preprocess.squared(Image.fromarray(decoded), SIZE)
 
 
 def torchvision(data: bytes) -> None:

@@ -43,13 +43,13 @@ _MAKE = """
 import json, sys, torch
 from onnx import helper, save
 from mb_jupyter.training import graph, network
-from mb_jupyter.training.preprocess import DESCRIPTION
+from mb_jupyter.training.described import described
 backbone = network.load(network.choose("efficientnet_lite0", None))
 torch.manual_seed(0)
 weight = torch.randn(10, backbone.feature_size) * 0.01
 model = graph.with_head(graph.features_graph(backbone, 224), weight, torch.zeros(10), 1.0)
 said = {"mb_format": "1", "classes": json.dumps([f"class {i}" for i in range(10)]),
-        "preprocess": json.dumps({**DESCRIPTION, "size": 224}), "architecture": "efficientnet_lite0"}
+        "preprocess": json.dumps(described(224)), "architecture": "efficientnet_lite0"}
 helper.set_model_props(model, said)
 save(model, sys.argv[1])
 """

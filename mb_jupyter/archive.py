@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import ModelError
+from .training.described import CURRENT, Preparation, preparation
 
 ONNX, MAP, PREPROCESS, CARD = "bestModel.onnx", "bestModelMap.json", "preprocess.json", "card.json"
 MEMBERS = (ONNX, MAP, PREPROCESS, CARD)
@@ -40,6 +41,7 @@ class Contents:
     size: int
     card: dict[str, Any]
     unsure_below: float | None = None
+    prepared: Preparation = CURRENT
 
 
 def read(path: Path) -> Contents:
@@ -162,10 +164,10 @@ def _check(path: Path, files: dict[str, bytes]) -> Contents:
     facts = {key: _json(path, f"{key} in its metadata", said.get(key, "")) for key in ("classes", "preprocess")}
     classes = _classes(path, facts["classes"])
     size = _size(path, model.graph, len(classes))
-    _check_preprocess(path, facts["preprocess"], size)
+    prepared = _prepared(path, facts["preprocess"], size)
     _check_beside(path, files, facts)
     facts["unsure_below"] = threshold = _threshold(path, said.get("unsure_below"))
-    return Contents(path, files[ONNX], classes, size, _card(path, files, said, facts), threshold)
+    return Contents(path, files[ONNX], classes, size, _card(path, files, said, facts), threshold, prepared)
 
 
 def _parse(path: Path, data: bytes) -> Any:
@@ -237,16 +239,16 @@ def _threshold(path: Path, said: str | None) -> float | None:
     raise ModelError(f"{path} is damaged: unsure_below in its metadata is no score between 0 and 1.", AGAIN)
 
 
-def _check_preprocess(path: Path, described: Any, size: int) -> None:
-    from .training.preprocess import DESCRIPTION
-
-    wanted = {"version": DESCRIPTION["version"], "size": size}
-    if not isinstance(described, dict) or {key: described.get(key) for key in wanted} != wanted:
+def _prepared(path: Path, described: Any, size: int) -> Preparation:
+    """Return how the model wants its images prepared."""
+    found = preparation(described)
+    if found is None or described.get("size") != size:
         raise ModelError(
-            f"{path} wants its pictures prepared in another way than this version does, so its answers would differ.",
+            f"{path} wants its images prepared in a way that this version does not know, so its answers would differ.",
             "Upgrade with: pip install --upgrade mb_jupyter",
             "Train the model again with this version.",
         )
+    return found
 
 
 def _check_beside(path: Path, files: dict[str, bytes], facts: dict[str, Any]) -> None:

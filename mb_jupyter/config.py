@@ -29,10 +29,15 @@ __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "arc
 MOST_HELD_BACK = 0.9  # of the pictures may be kept from training, at the most
 NOT_FOR_THE_PROGRAM = ("experiment", "data", "backend", "processes", "max_cost", "azure")
 FILES = ("weights", "labels")  # settings that are the path of a file
+LATER = ("fit",)  # settings that came later: at their default they are no part of what a run is known by
 LISTS = ("exclude",)  # settings that may be a list
 SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|(?<!\{)\{([A-Za-z_]\w*)\}")  # $folder, ${folder}, {folder}
 IN_AZURE = ("azureml:", "/subscriptions/")
-CHOICES = {"backend": tuple(BACKENDS), "recipe": ("auto", "features", "finetune")}  # for the Tab key
+CHOICES = {
+    "backend": tuple(BACKENDS),
+    "recipe": ("auto", "features", "finetune"),
+    "fit": ("crop", "pad", "stretch"),
+}  # for the Tab key
 
 
 class AzureConfig(BaseModel):
@@ -89,6 +94,7 @@ class TrainConfig(BaseModel):
     max_minutes: float | None = Field(None, gt=0, description="a number of minutes above 0")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="a whole number from 1 to 65536")
     image_size: int = Field(224, ge=32, le=1024, description="a whole number of pixels from 32 to 1024")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="crop, pad or stretch")
     learning_rate: float | None = Field(None, gt=0, le=10, description="a number above 0 and at most 10")
     patience: int = Field(4, ge=1, le=10_000, description="a whole number from 1 to 10000")
     seed: int = Field(0, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")

@@ -9,7 +9,8 @@ from .display import details, escape, percent, table, text_table
 
 ROWS = 12  # the others fold
 FIGURES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-COLUMNS = ("Epoch", "Train loss", "Train accuracy", "Validation loss", "Validation accuracy", "Seconds", "")
+# the validation loss is taken at the temperature that fits the validation images best; the training loss is not
+COLUMNS = ("Epoch", "Train loss", "Train accuracy", "Calibrated validation loss", "Validation accuracy", "Seconds", "")
 
 
 def epoch_table(epochs: Sequence[Mapping[str, Any]], ended: bool) -> tuple[str, str]:

@@ -277,9 +277,12 @@ def _about(config: TrainConfig, dataset: Dataset | None) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, dataset: Dataset | None) -> str:
     """Return what two runs share when the second would only repeat the first."""
-    from .config import FILES
+    from .config import FILES, LATER
 
     settings = config.program_settings()
+    for name in LATER:
+        if settings[name] == type(config).model_fields[name].default:
+            del settings[name]
     for name in FILES:  # what is in a file counts, not where it lies
         if settings[name] is not None:
             settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()

@@ -19,7 +19,7 @@ from .display import Markup, card, elide, escape, image, percent, table, text_ta
 from .errors import PredictionError
 from .prediction import ModelOutput, is_unsure, ordered
 from .seen import notes
-from .sources import URL, expand, fetch
+from .sources import content_of, expand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,14 +217,13 @@ def explain(model: Model, source: Any, *, label: str | None = None, urls: bool =
 def _pixels(model: Model, source: Any, urls: bool) -> tuple[str, np.ndarray[Any, Any], str | None]:
     """Return the name and the pixels of the one image, as the network sees it, and the part of the data it was in."""
     from .training.errors import PictureError
-    from .training.preprocess import fit
 
     picture, *others = expand([source], urls=urls)
     if others:
-        raise PredictionError("More than one picture was given.", "Pass a single one.")
+        raise PredictionError("More than one image was given.", "Pass a single one.")
     try:
-        content = fetch(picture.content) if isinstance(picture.content, URL) else picture.content
-        return picture.name, fit(model.opened(content), model.size), model.seen(content)
+        content = content_of(picture)
+        return picture.name, model.squared(model.opened(content)), model.seen(content)
     except (PictureError, OSError) as error:
         raise PredictionError(
             f"{picture.name} cannot be explained: {getattr(error, 'strerror', None) or error}.",

@@ -308,14 +308,16 @@ def _data(moment: Moment) -> tuple[str, str]:
 
 
 def _network(moment: Moment) -> tuple[str, str]:
+    from .report import reasons
+
     start = moment.last("start")
     if not start:
         return "", ""
     network = str(start.get("reason") or start.get("architecture") or "").rstrip(".")
     engine = moment.last("engine").get("engine") or start.get("precision")
     said = f"Network: {network}. Computed on: {start.get('device', '')}{f', {engine}' if engine else ''}."
-    if reason := moment.last("left out").get("reason"):
-        said += f" Without fine-tuning: {reason}."
+    if code := reasons.not_tuned(moment.last("left out")):
+        said += f" Without fine-tuning: {reasons.NOT_TUNED[code].words}."
     return said, f"<div>{escape(said)}</div>"
 
 
@@ -334,7 +336,7 @@ def _outcome(moment: Moment) -> tuple[str, str]:
         return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
     if not result or not state.is_terminal:
         return "", ""
-    headline = moment.headline or f"Accuracy {_percent(result.get('test_accuracy'))} on held-out pictures."
+    headline = moment.headline or f"Accuracy {_percent(result.get('test_accuracy'))} on test images."
     return headline, f'<div style="font-size:15px;font-weight:600;margin:4px 0">{escape(headline)}</div>'
 
 
@@ -355,7 +357,8 @@ def _following(moment: Moment) -> tuple[str, str]:
         return "", ""
     sizes = [(name, _size(moment.folder / name)) for name in FILES if (moment.folder / name).exists()]
     files = f"Files in {near(moment.folder)}"
-    following = ("%mb_evaluate", "%mb_predict PICTURE")
+    tested = moment.last("result").get("test_accuracy") is not None
+    following = (*(["%mb_evaluate"] if tested else []), "%mb_predict IMAGE")
     text = f"{files}: {', '.join(f'{name} ({size})' for name, size in sizes)}\nNext: {'   '.join(following)}"
     page = details(files, table(("File", "Size"), sizes, right=[1]))
     commands = " ".join(f"<code>{escape(line)}</code>" for line in following)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +39,7 @@ from .prediction import (
     ordered,
 )
 from .seen import Seen
-from .sources import URL, Picture, at_home, count, expand, fetch, is_single
+from .sources import Picture, at_home, content_of, count, expand, is_single
 from .standing import in_card, of_file
 from .written import Written
 
@@ -85,7 +84,10 @@ class Model:
         standing = of_file(contents.path)
         self.origin = standing.origin if standing is not None else in_card(contents.card)
         self._seen = Seen(standing.folder if standing is not None else None)
-        self._images = threading.Lock()  # a Pillow image that is handed in twice must not be decoded twice at once
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy, or the process that unpickles it, opens the network anew when it is first asked
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
     @property
     def path(self) -> Path:
@@ -268,21 +270,19 @@ class Model:
 
     def _answer(self, picture: Picture, thumbnail: bool) -> _Answer:
         from .training.errors import PictureError
-        from .training.preprocess import fit, open_picture
 
-        content = picture.content
         try:
-            content = fetch(content) if isinstance(content, URL) else content
+            content = content_of(picture)
             image = self.opened(content)
         except PictureError as error:
             return _Answer(picture.name, None, str(error), b"")
         except OSError as error:
             return _Answer(picture.name, None, error.strerror or str(error), b"")
-        scores, seen = self.scores(fit(image, self.size)[None])[0], self.seen(content)
+        scores, seen = self.scores(self.squared(image)[None])[0], self.seen(content)
         if not thumbnail:
             return _Answer(picture.name, scores, "", b"", seen)
-        if max(image.size) < THUMBNAIL and not hasattr(content, "getbands"):
-            image = open_picture(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
+        if max(image.size) < THUMBNAIL and isinstance(content, bytes):
+            image = self.opened(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
         return _Answer(picture.name, scores, "", _thumbnail(image), seen)
 
     def seen(self, content: Any) -> str | None:
@@ -292,17 +292,20 @@ class Model:
         """
         return self._seen.part(content)
 
-    def opened(self, content: Any) -> Image.Image:
-        """Return a picture upright and in RGB, no larger than the network needs it where that is quicker.
+    def opened(self, content: Any, *, at_least: int | None = None) -> Image.Image:
+        """Return an image upright and in RGB, no larger than the network needs it where that is quicker.
 
-        ``PictureError`` or ``OSError`` say why it cannot be read.
+        ``PictureError`` says why it cannot be read.
         """
         from .training.preprocess import open_picture
 
-        if hasattr(content, "getbands"):
-            with self._images:
-                return open_picture(content)
-        return open_picture(content, at_least=self.size)
+        return open_picture(content, at_least=at_least or self.size, how=self._contents.prepared)
+
+    def squared(self, image: Image.Image) -> np.ndarray[Any, Any]:
+        """Return the pixels of an opened image as the network sees them: uint8 (size, size, 3)."""
+        from .training.preprocess import squared
+
+        return squared(image, self.size, self._contents.prepared)
 
     # -- the network -------------------------------------------------------------------------------------
 

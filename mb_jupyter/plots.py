@@ -71,7 +71,9 @@ def metric_curves(records: Records) -> bytes:
     best = _best(epochs)
     for axes, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
         _curve(axes, epochs, f"train_{name}", label="training", color=TRAIN, linestyle="--", marker="o")
-        _curve(axes, epochs, f"validation_{name}", label="validation", color=VALIDATION, marker="s")
+        # the validation loss is taken at the temperature that fits the validation images best
+        which = "validation, calibrated" if name == "loss" else "validation"
+        _curve(axes, epochs, f"validation_{name}", label=which, color=VALIDATION, marker="s")
         if best is not None:
             axes.axvline(best["epoch"], color=BEST, linewidth=1, linestyle=":", label=f"best: epoch {best['epoch']:g}")
         _style_curve(axes, title, [record["epoch"] for record in epochs])
@@ -94,7 +96,7 @@ def metric_curves_alt(records: Records) -> str:
 
 
 def _figures(record: Mapping[str, Any]) -> str:
-    names = (("train_loss", "training loss"), ("validation_loss", "validation loss"))
+    names = (("train_loss", "training loss"), ("validation_loss", "calibrated validation loss"))
     said = [f"{name} {record[key]:.3f}" for key, name in names if math.isfinite(record[key])]
     if math.isfinite(record["validation_accuracy"]):
         said.append(f"validation accuracy {percent(record['validation_accuracy'])}")

@@ -84,6 +84,7 @@ class MetricShape(_Shape):
     stage: str | None = None
     message: str | None = None
     reason: str | None = None
+    code: str | None = None
     phase: Literal["features", "finetune"] | None = None
     epoch: Count | None = None
     epochs: Count | None = None

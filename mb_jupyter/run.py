@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
-from .errors import AzureError, MBError, TrainingFailed, WorkspaceError
+from .errors import AzureError, MBError, ModelError, TrainingFailed, WorkspaceError
 from .live import Live, Moment, how_to_stop, render
 from .records import read_run
 from .standing import Standing
@@ -148,9 +148,11 @@ class Run:
     @property
     def report(self) -> Report:
         """How good it is on the test images; raises ``ModelError`` where it was not evaluated."""
-        from .report import Report
+        from .report import Report, untested
 
         _ = self.record
+        if self._has_no_test_images:
+            raise ModelError(*untested(self.folder))
         self.standing.require("report")
         return Report.from_run(self.folder)
 
@@ -328,6 +330,10 @@ class Run:
         if status.state.is_terminal and status.state is not RunState.CANCELED:
             with contextlib.suppress(MBError):  # a damaged file does not hide the rest
                 headline = self.report.headline
+        if self._has_no_test_images:
+            from .report import untested
+
+            headline = " ".join(untested(self.folder))
         return Moment(
             self.record,
             self.folder,
@@ -337,6 +343,11 @@ class Run:
             tuple(notes or self.notes),
             headline,
         )
+
+    @property
+    def _has_no_test_images(self) -> bool:
+        results = [record for record in self.backend.metrics(self.folder) if record.get("event") == "result"]
+        return self.state.has_model and bool(results) and results[-1].get("test_accuracy") is None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         moment = self._moment()

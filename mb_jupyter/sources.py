@@ -1,7 +1,8 @@
-"""What can be handed to ``predict``, turned into single pictures, one after the other.
+"""What can be handed to ``predict``, turned into single images, one after the other.
 
-Paths, globs, folders, addresses, bytes, Pillow images, arrays, ``ModelInput``, tables with a column
-``ImageSource``, and lists of these. Nothing is opened here but folders; a picture is read when its turn comes.
+Paths, globs, folders, addresses, ``ModelInput``, tables with a column ``ImageSource``, whatever
+``training/inputs.py`` takes for one image, and lists of these. Nothing is opened here but folders; an image is read
+when its turn comes.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import PredictionError
+from .training import inputs
+from .training.formats import SUFFIXES, below, may_be_image, named
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LONGEST_WAIT = 20.0  # seconds for one picture from the internet
 MOST_BYTES = 64 * 1024**2
-EXAMPLES = "Pass a path, a folder, a glob, the bytes of a file, a Pillow image or an array."
+EXAMPLES = f"Pass {inputs.TAKEN}; or a folder, a glob, a table with a column ImageSource, or a list of these."
+ENDINGS = f"Names of images end in {named(SUFFIXES)}; files of other names are known by their first bytes."
 LONGEST_NAME = 200  # of what is no name of a file, in an error
 
 
 class Picture(NamedTuple):
-    """One picture to come: its name for people, and what ``preprocess.open_picture`` takes, or a :class:`URL`."""
+    """One image to come: its name for people, and what ``inputs.content_of`` takes, or a :class:`URL`."""
 
     name: str
     content: Any
@@ -50,7 +53,7 @@ def is_single(source: Any) -> bool:
             return _is_url(source) or not (_is_glob(source) or at_home(source).is_dir())
         except (OSError, ValueError):  # no name of a file; the reason is told when it is opened
             return True
-    return _is_picture(source)
+    return _is_one(source)
 
 
 def expand(sources: Iterable[Any], *, urls: bool = False) -> Iterator[Picture]:
@@ -68,18 +71,31 @@ def expand(sources: Iterable[Any], *, urls: bool = False) -> Iterator[Picture]:
 
 def count(sources: Iterable[Any], *, urls: bool = False) -> int | None:
     """Return how many pictures there are, or None where asking would use them up (a generator)."""
-    if any(isinstance(source, Iterator) for source in sources):
+    if any(isinstance(source, Iterator) and not _is_one(source) for source in sources):
         return None
     return sum(1 for _ in expand(sources, urls=urls))
 
 
+def content_of(picture: Picture) -> Any:
+    """Return what an image is in, read now: bytes, a Pillow image or an array; ``PictureError`` says why not."""
+    from .training.errors import PictureError
+
+    if not isinstance(picture.content, URL):
+        return inputs.content_of(picture.content)
+    try:
+        return fetch(picture.content)
+    except OSError as error:
+        raise PictureError(error.strerror or str(error)) from None
+
+
 def _expand(source: Any, urls: bool) -> Iterator[Picture]:
-    if isinstance(source, str | Path):
-        yield from _from_text(source, urls)
-    elif _is_picture(source):
-        yield Picture(_clean(getattr(source, "filename", "") or ""), source)
-    elif _is_array(source) and source.ndim != 1:
-        yield from (Picture("", picture) for picture in _batch(source))
+    if isinstance(source, str | os.PathLike):
+        yield from _from_text(source if isinstance(source, str) else Path(source), urls)
+    elif _is_one(source):
+        _refuse(source)
+        yield Picture(_name_of(source), source)
+    elif inputs.is_array(source) and source.ndim != 1:
+        yield from (Picture("", image) for image in _batch(source))
     elif hasattr(source, "columns"):
         yield from expand(_column(source), urls=urls)
     elif hasattr(source, "ImageSource"):
@@ -88,31 +104,36 @@ def _expand(source: Any, urls: bool) -> Iterator[Picture]:
         for part in source:
             yield from _expand(part, urls)
     else:
-        raise PredictionError(f"A {type(source).__name__} is no picture and no place of pictures.", EXAMPLES)
+        _refuse(source)
 
 
 # -- kinds -----------------------------------------------------------------------------------------------
 
 
-def _is_array(source: Any) -> bool:
-    return hasattr(source, "ndim") and hasattr(source, "dtype") and not hasattr(source, "columns")
+def _is_one(source: Any) -> bool:
+    """Tell whether something that is no path is one image by its kind."""
+    kind = inputs.kind_of(source)
+    return inputs.is_image_shape(source) if kind in ("array", "tensor") else kind in ("bytes", "image", "file")
 
 
-def _is_picture(source: Any) -> bool:
-    if isinstance(source, bytes | bytearray | memoryview):
-        return True
-    if _is_array(source):
-        return bool(source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4)))
-    return hasattr(source, "getbands")  # a Pillow image, without importing Pillow
+def _refuse(source: Any) -> None:
+    """Raise what is wrong with something that can be no image, if anything is."""
+    reason = inputs.refusal(source)
+    if reason:
+        raise PredictionError(f"{reason[0].upper()}{reason[1:]}.", EXAMPLES)
+
+
+def _name_of(source: Any) -> str:
+    """Return the name of the file that an open file or a Pillow image is of; empty for one without."""
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return _clean(name) if isinstance(name, str | Path) and str(name) else ""
 
 
 def _batch(array: Any) -> Any:
-    if array.ndim == 4 and array.shape[3] in (1, 3, 4):
+    if array.ndim == 4 and len(array) and inputs.is_image_shape(array[0]):
         return array
-    raise PredictionError(
-        f"An array of shape {tuple(array.shape)} is no picture.",
-        "Pass (height, width), (height, width, 3 or 4), or a batch (pictures, height, width, 3 or 4).",
-    )
+    _refuse(array)
+    raise PredictionError(f"An array of shape {tuple(array.shape)} holds no image.", EXAMPLES)
 
 
 def _column(table: Any) -> list[Any]:
@@ -148,6 +169,7 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
     if _is_url(source):
         yield _address(str(source), urls)
         return
+    _refuse(source)  # an empty text would be the current folder
     path = at_home(source)
     if _is_glob(source):
         yield from _matching(path)
@@ -171,48 +193,30 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
 
 def _matching(pattern: Path) -> Iterator[Picture]:
     found = sorted(glob.iglob(str(pattern), recursive=True))  # noqa: PTH207 - pathlib's cannot take absolute ones
-    pictures = [Path(name) for name in found if name.lower().endswith(SUFFIXES) and not Path(name).is_dir()]
-    if not pictures:
+    images = [Path(name) for name in found if not Path(name).is_dir() and may_be_image(name)]
+    if not images:
         others = f" ({len(found):,} others do)" if found else ""
-        raise PredictionError(
-            f"No picture matches {_clean(pattern)}{others}.", f"Pictures end in {', '.join(SUFFIXES)}."
-        )
-    yield from (Picture(_clean(path), path) for path in pictures)
+        raise PredictionError(f"No image matches {_clean(pattern)}{others}.", ENDINGS)
+    yield from (Picture(_clean(path), path) for path in images)
 
 
 def _in_folder(folder: Path) -> Iterator[Picture]:
     others = 0
     empty = True
-    for path in _walk(folder):
-        if path.name.lower().endswith(SUFFIXES):
-            empty = False
-            yield Picture(_clean(path), path)
-        else:
-            others += 1
-    if empty:
-        content = f"{others:,} other files" if others else "nothing"
-        raise PredictionError(
-            f"The folder {_clean(folder)} holds no picture, but {content}.",
-            f"Pictures end in {', '.join(SUFFIXES)}.",
-        )
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below, hidden ones and linked folders left out, one folder in memory at a time."""
     try:
-        with os.scandir(folder) as entries:
-            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        for path, is_image in below(folder):
+            if is_image:
+                empty = False
+                yield Picture(_clean(path), path)
+            else:
+                others += 1
     except OSError as error:
         raise PredictionError(
-            f"The folder {_clean(folder)} cannot be read: {error.strerror}.", "Check its permissions."
+            f"The folder {_clean(error.filename or folder)} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
-    for name, is_folder in listed:
-        if name.startswith("."):
-            continue
-        if is_folder:
-            yield from _walk(folder / name)
-        else:
-            yield folder / name
+    if empty:
+        content = f"{others:,} other files" if others else "nothing"
+        raise PredictionError(f"The folder {_clean(folder)} holds no image, but {content}.", ENDINGS)
 
 
 # -- the internet ----------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "standing": {"backends", "records", "display", "when", "errors"},
     "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"training", "errors"},
-    "sources": {"errors"},
+    "sources": {"training", "errors"},
     "prediction": {"plots", "seen", "display"},
     "export": {"archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
@@ -60,11 +60,12 @@ MAY_IMPORT = {
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
     "model": {"preprocess", "errors"},
-    "archive": {"preprocess"},
-    "export": {"preprocess", "errors"},
+    "sources": {"formats", "inputs", "errors"},
+    "archive": {"described"},
+    "export": {"preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
     "report": {"preprocess", "errors", "review"},
-    "panels": {"preprocess", "errors"},
+    "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
 }

@@ -124,7 +124,7 @@ def test_what_cannot_be_explained(model: Model, tmp_path: Path, corner: Path) ->
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     with pytest.raises(PredictionError, match=r"broken\.jpg cannot be explained: "):
         model.explain(tmp_path / "broken.jpg")
-    with pytest.raises(PredictionError, match="More than one picture"):
+    with pytest.raises(PredictionError, match="More than one image"):
         model.explain([corner, corner])
     with pytest.raises(PredictionError):
         model.explain(tmp_path / "absent.jpg")

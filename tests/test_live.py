@@ -86,11 +86,11 @@ def test_the_end_tells_the_proof_the_files_and_what_to_type(tmp_path):
         "the same answer as torch for 99.5 % of the held-out pictures",
         "largest difference of a probability is 2e-06",
         "bestModel.onnx (2.5 MB), report.json (1.5 kB)",
-        "Next: %mb_evaluate   %mb_predict PICTURE",
+        "Next: %mb_evaluate   %mb_predict IMAGE",
     ):
         assert said in shown.text
     assert "left" not in shown.text and "log:" not in shown.text
-    assert "Accuracy 90.0 % on held-out pictures." in render(moment(RunState.COMPLETED, more=[result])).text
+    assert "Accuracy 90.0 % on test images." in render(moment(RunState.COMPLETED, more=[result])).text
 
 
 def test_a_failure_says_cause_fix_and_where_more_is():
@@ -155,7 +155,7 @@ def test_the_stages_are_those_of_the_recipe():
 
 
 def test_why_there_was_no_fine_tuning_is_said():
-    left_out = {"event": "left out", "stage": "epoch", "reason": "the recipe is features"}
+    left_out = {"event": "left out", "stage": "epoch", "code": "recipe_features"}
     assert "Without fine-tuning: the recipe is features." in render(moment(more=[left_out])).text
 
 

@@ -61,7 +61,7 @@ def test_curves_before_the_first_epoch() -> None:
 def test_curves_in_words() -> None:
     said = plots.metric_curves_alt(epochs(6))
     assert "6 epochs" in said
-    assert "best was epoch 3: training loss 0.333, validation loss 0.167, validation accuracy 90.0 %" in said
+    assert "best was epoch 3: training loss 0.333, calibrated validation loss 0.167, validation accuracy 90.0 %" in said
     assert "accuracy 85.0 %" in plots.metric_curves_alt(epochs(1))
 
 

@@ -14,8 +14,8 @@ from mb_jupyter import Report
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.step import Step
 from mb_jupyter.panels.threshold import Threshold
+from mb_jupyter.report import reasons
 from mb_jupyter.report.intervals import wilson
-from mb_jupyter.report.next_steps import WITHOUT_TUNING
 from tests.test_report_figures import table, write_run
 
 CAT, DOG, CAT_AS_DOG, DOG_AS_CAT = ("cat", "cat", 0.9), ("dog", "dog", 0.9), ("cat", "dog", 0.7), ("dog", "cat", 0.7)
@@ -39,8 +39,8 @@ def advice(report: Report, words: str) -> str:
     return found
 
 
-def left_out(reason: str) -> dict[str, Any]:
-    return {"event": "left out", "stage": "epoch", "reason": reason}
+def left_out(code: str) -> dict[str, Any]:
+    return {"event": "left out", "stage": "epoch", "code": code}
 
 
 MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
@@ -51,7 +51,7 @@ MIXED = [CAT] * 15 + [CAT_AS_DOG] * 2 + [DOG] * 15 + [DOG_AS_CAT]
     [
         (
             "features",
-            [FEATURES, left_out("the recipe is features")],
+            [FEATURES, left_out("recipe_features")],
             "features",
             "Train with `recipe: auto`: so far only the head was trained, and 3 of 33",
         ),
@@ -69,30 +69,38 @@ def test_the_training(tmp_path: Path, recipe: str, epochs: list[Any], best_phase
     assert advice(report, said)
 
 
-@pytest.mark.parametrize(
-    ("reason", "state", "said"),
-    [
-        (
-            "the frozen features make no mistake on the validation pictures",
-            "completed",
-            "Train with `recipe: finetune`",
-        ),
-        ("without validation pictures nothing would say whether it helps", "completed", "Give images to validate"),
-        ("a stop was asked for", "stopped", "Train again without a Stop"),
-        ("the time allowed is too short for an epoch", "stopped", "Allow more time (max_minutes)"),
-        ("", "stopped", "Train again without a Stop"),
-    ],
-)
-def test_more_time_is_advised_only_where_time_was_short(tmp_path: Path, reason: str, state: str, said: str) -> None:
-    told = [FEATURES, *([left_out(reason)] if reason else [])]
-    report = reported(tmp_path / "1", MIXED, *told, config={"recipe": "auto"}, status={"state": state})
+ADVICE = {
+    "recipe_features": "Train with `recipe: auto`",
+    "no_mistake": "Train with `recipe: finetune`",
+    "no_validation": "Add images to validate with",
+    "stop_asked": "Train again without a Stop",
+    "no_time": "Allow more time (max_minutes)",
+}
+
+
+@pytest.mark.parametrize(("code", "said"), ADVICE.items())
+@pytest.mark.parametrize("old", [False, True], ids=["code", "sentence of 0.1.0"])
+def test_what_the_program_recorded_has_its_advice(tmp_path: Path, code: str, said: str, old: bool) -> None:
+    told = {"reason": next(words for words, one in reasons.OLD.items() if one == code)} if old else {"code": code}
+    record = {"event": "left out", "stage": "epoch", **told}
+    report = reported(tmp_path / "1", MIXED, FEATURES, record, config={"recipe": "auto"}, status={"state": "completed"})
     assert advice(report, said).count("3 of 33 test images are wrong") == 1
-    assert ("max_minutes" in " ".join(report.next_steps)) == ("time allowed" in reason)
+    assert [step.code for step in report.steps].count(f"not_tuned_{code}") == 1
+    assert ("max_minutes" in " ".join(report.next_steps)) == (code == "no_time")
+    (stage,) = [one for one in report.records if one["event"] == "left out"]
+    assert reasons.not_tuned(stage) == code
 
 
-def test_every_reason_of_the_program_has_its_advice() -> None:
+def test_a_stop_within_the_first_epoch_is_no_lack_of_time(tmp_path: Path) -> None:
+    stopped = reported(tmp_path / "1", MIXED, FEATURES, config={"recipe": "auto"}, status={"state": "stopped"})
+    assert advice(stopped, "Train again without a Stop")
+
+
+def test_every_code_of_the_program_has_its_words() -> None:
     program = (Path(__file__).parent.parent / "mb_jupyter/training/finetune.py").read_text(encoding="utf-8")
-    assert [reason for reason in WITHOUT_TUNING if f'"{reason}"' not in program] == []
+    assert [code for code in reasons.NOT_TUNED if f'"{code}"' not in program] == []
+    assert set(reasons.OLD.values()) == set(reasons.NOT_TUNED)
+    assert reasons.not_tuned({"reason": "the moon is full"}) == ""
 
 
 def test_the_largest_gain_comes_first(tmp_path: Path) -> None:
@@ -105,35 +113,35 @@ def test_the_largest_gain_comes_first(tmp_path: Path) -> None:
     words = ("what tells cat and dog apart", "with a score of 0.9 or more", "Allow more time", "unsure_below")
     places = [next(i for i, step in enumerate(steps) if word in step) for word in words[:3]]
     assert places == sorted(places)
-    assert "At most 3 more of 36 images would be right (8.3 points)." in steps[0]
+    assert "At most 3 more of 36 test images would be right (8.3 points)." in steps[0]
 
 
 def test_a_model_that_beats_nothing_is_said_first(tmp_path: Path) -> None:
     report = reported(tmp_path / "1", [CAT] * 15 + [DOG_AS_CAT] * 5, FEATURES)
-    assert report.next_steps[0].startswith(
-        "First look at the data: 15 of 20 right cannot be told from always answering cat"
-    )
+    assert [step.code for step in report.steps][:2] == ["class_never_found", "beats_nothing"]
+    assert report.next_steps[1].startswith("Look at the data: 15 of 20 right cannot be told from always answering cat")
 
 
 def test_a_good_model_with_few_pictures_of_the_other_classes_is_not_doubted(tmp_path: Path) -> None:
     report = reported(tmp_path / "1", [CAT] * 95 + [DOG] * 5, FEATURES)
     # five images one way and none the other: 2 / 2**5 = 0.0625, which nothing could make less
-    step = advice(report, "Hold out more images of the other classes than cat")
+    step = advice(report, "Add images of the other classes than cat")
     assert "the model has 5 of their 5 right, too few for any test to tell it from always answering cat" in step
     said = report._repr_mimebundle_()["text/plain"]
     assert "Too few images are right with one alone to tell whether the model is better" in said
-    assert "First look at the data" not in said and "Nothing shows" not in said
+    assert "Look at the data" not in said and "Nothing shows" not in said
     poor = reported(tmp_path / "2", [CAT] * 50 + [DOG] * 4 + [DOG_AS_CAT] * 46, FEATURES)
-    assert poor.next_steps[0].startswith("First look at the data: 54 of 100")
+    assert poor.next_steps[0].startswith("Look at the data: 54 of 100")
 
 
 def test_the_threshold_that_is_advised_is_the_one_that_was_counted(tmp_path: Path) -> None:
     rows = [("cat", "cat", 0.99999995)] * 20 + [("dog", "cat", 0.99999991)] * 5
     report = reported(tmp_path / "1", rows)
-    (number,) = re.findall(r"`unsure_below: (.+?)`: 20 of these 25", advice(report, "costs more than none"))
+    (number,) = re.findall(r"`unsure_below: (.+?)`: 20 of 25 test images", advice(report, "costs more than none"))
     assert report.at(float(number))["Answered"].sum() == 20 and 0 < float(number) < 1
     said = report._repr_mimebundle_()["text/plain"]
-    assert f"unsure below {number}. Then 100.0 % (20 of 20) of the answers are right" in said
+    assert f"unsure below {number}, chosen on the test images themselves, so expect a little less" in said
+    assert "On the test images 100.0 % (20 of 20) of the answers are right then" in said
     slider = Threshold(Step(State(tmp_path / "panel.json")), report)
     slider.recommend()
     assert f"unsure_below: {number} " in slider.said.value and "5 of 25" in slider.said.value
@@ -149,24 +157,28 @@ def test_a_small_class_and_one_without_held_out_pictures(tmp_path: Path) -> None
     learned.assign(ImageSource=[f"{i}.jpg" for i in range(76)]).to_csv(folder / "split.csv", index=False)
     report = Report.from_run(folder)
     assert advice(
-        report, "Add images of dog: it has 6 to train, the median class has 30, and 1 of its 2 test images is"
+        report, "Add images of dog: it has 6 to learn from, the median class has 30, and 1 of its 2 test images is"
     )
-    assert advice(report, "Give more images to 1 class of 3 without a test image: nothing is known of how often it is")
+    assert advice(
+        report, "Hold out images of bird (30 groups): no test image shows it, so nothing is known of how often"
+    )
 
 
 def test_scores_that_are_not_true_and_pictures_that_are_few(tmp_path: Path) -> None:
     rows, counts = [("cat", "dog", 0.99), ("cat", "cat", 0.99)] * 10, {"counts": {"validation": 1}}
     report = reported(tmp_path / "1", rows, report={"best_phase": "finetune"}, reproducibility=counts)
-    assert "images): 1 validation image set them, and more would" in advice(
+    assert "test images): 1 validation image set them, and more would" in advice(
         report, "Take the scores with care (ECE 0.490"
     )
     # half the width of Wilson's interval about one half is z / 2 sqrt(n + z2): (1.96 / 0.1)^2 - 1.96^2 = 380.3
-    assert "about 381 would tell it to within 5 points" in advice(report, "Hold out more images to know more: 20 leave")
+    assert "about 381 would tell it to within 5 points" in advice(
+        report, "Add images to know more: 20 test images leave"
+    )
 
 
 def test_more_pictures_are_more_than_there_are(tmp_path: Path) -> None:
     report = reported(tmp_path / "1", [CAT] * 39 + [DOG] * 37 + [DOG_AS_CAT] * 4)
-    (said,) = re.findall(r"about (\d+) would tell", advice(report, "Hold out more images to know more: 80 leave"))
+    (said,) = re.findall(r"about (\d+) would tell", advice(report, "Add images to know more: 80 test images leave"))
     low, high = wilson(round(76 / 80 * int(said)), int(said))
     assert int(said) > 80 and high - low == pytest.approx(0.1, abs=0.005)
 
@@ -228,4 +240,4 @@ def test_a_tendency_that_the_ece_does_not_show(tmp_path: Path) -> None:
     # ECE 13 / 180, and chance makes up to 0.094
     assert "so the ECE alone shows no fault of these scores." in said and "nothing speaks against" not in said
     assert "surer than they are right, by more than chance explains: the mean score is 75.0 %" in said
-    assert "right 67.8 % of 180 images, too sure for chance" in advice(report, "Take the scores with care")
+    assert "right 67.8 % of 180 test images, too sure for chance" in advice(report, "Take the scores with care")

@@ -43,11 +43,13 @@ def write_run(folder: Path, rows: list[tuple[str, str, float]] = ROWS, **record:
     told = {
         "handle": f"local://pets/{folder.name}",
         "id": folder.name,
+        "experiment": "pets",
         "root": str(folder.parent / "data"),
         "config": {},
     }
     (folder / "run.json").write_text(json.dumps({**told, **record}))
     (folder / "status.json").write_text(json.dumps({"state": "completed"}))
+    (folder / "exit.json").write_text(json.dumps({"returncode": 0}))
     return folder
 
 
@@ -74,9 +76,9 @@ def test_the_scores_before_calibration_are_found_again() -> None:
 
 
 def test_chance_makes_no_error_of_certain_answers_and_some_of_others() -> None:
-    assert st.calibration_error_by_chance(np.ones(10)) == (0.0, 0.0)
+    assert st.calibration_error_by_chance(np.ones(10), np.arange(10)) == (0.0, 0.0)
     # one image of score 1/2: right or wrong, it is missed by 1/2
-    assert st.calibration_error_by_chance(np.array([0.5])) == (0.5, 0.5)
+    assert st.calibration_error_by_chance(np.array([0.5]), np.zeros(1)) == (0.5, 0.5)
 
 
 def test_thresholds_by_hand() -> None:
@@ -180,13 +182,18 @@ def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1")
     write_out_of_fold(folder)
     report = Report.from_run(folder)
-    assert report.suspects[["ImageSource", "Label", "Suggested"]].values.tolist() == [["40.png", "cat", "dog"]]
+    assert report.suspects[["ImageSource", "Label", "Suggested", "Split"]].values.tolist() == [
+        ["40.png", "cat", "dog", "train"], ["4.png", "cat", "dog", "test"],
+    ]  # fmt: skip
+    said = report._repr_mimebundle_()["text/plain"]
+    assert "2 label issues in 41 training and validation images and 10 test images" in said
+    assert "1 of 2 mistakes on test images is among them: where the label is wrong, the figures above count it" in said
     path = report.write_patch(tmp_path / "labels.patch.csv")
     patch = pd.read_csv(path, dtype=str, keep_default_na=False)
-    assert patch[["ImageSource", "Label", "NewLabel"]].values.tolist() == [["40.png", "cat", ""]]
+    assert patch[["ImageSource", "Label", "NewLabel"]].values.tolist() == [["40.png", "cat", ""], ["4.png", "cat", ""]]
     report.write_patch(path, accept=["40.png"])
     report.write_patch(path)  # what was reviewed stays
-    assert pd.read_csv(path)["NewLabel"].tolist() == ["dog"]
+    assert pd.read_csv(path)["NewLabel"].fillna("").tolist() == ["dog", ""]
 
 
 def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: Path) -> None:
@@ -199,7 +206,7 @@ def test_the_list_keeps_the_corrections_that_the_run_was_trained_with(tmp_path: 
     report.write()
     columns = ["ImageSource", "Label", "NewLabel"]
     patch = pd.read_csv(folder / "labels.patch.csv", dtype=str, keep_default_na=False)
-    assert patch[columns].values.tolist() == [["40.png", "bird", "cat"], ["7.png", "cat", "dog"]]
+    assert patch[columns].values.tolist() == [["40.png", "bird", "cat"], ["4.png", "cat", ""], ["7.png", "cat", "dog"]]
     assert [(row.source, row.label, row.new_label) for row in read_patch(folder / "labels.patch.csv")] == [
         ("40.png", "bird", "cat"), ("7.png", "cat", "dog"),
     ]  # fmt: skip
@@ -275,16 +282,16 @@ def test_variants_and_next_steps(tmp_path: Path) -> None:
     assert "13.5 MB" in text and "80.0 % (8 of 10)" in text and "too few images <to calibrate>" in text
     assert "Recommended: float32" in text
     assert "2 of the 2 mistakes" in report.next_steps[0]
-    assert "At most 2 more of 10 images would be right (20.0 points)." in report.next_steps[0]
+    assert "At most 2 more of 10 test images would be right (20.0 points)." in report.next_steps[0]
 
 
 def test_the_tendency_by_hand() -> None:
     # 100 scores of .9: the deviation of chance is sqrt(100 x .9 x .1) / 100 = .03, and 1.96 of it .0588
     scores = np.full(100, 0.9)
-    rights = {number: st.tendency(scores, np.arange(100) < number) for number in (84, 85, 95, 96)}
+    rights = {number: st.tendency(scores, np.arange(100) < number, np.arange(100)) for number in (84, 85, 95, 96)}
     assert rights == {84: 1, 85: 0, 95: 0, 96: -1}
-    assert st.tendency(np.ones(3), np.array([True] * 3)) == 0
-    assert st.tendency(np.ones(3), np.array([True, True, False])) == 1
+    assert st.tendency(np.ones(3), np.array([True] * 3), np.arange(3)) == 0
+    assert st.tendency(np.ones(3), np.array([True, True, False]), np.arange(3)) == 1
 
 
 def test_an_interval_keeps_its_ends_apart() -> None:
@@ -332,7 +339,7 @@ def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
     write_split(folder, [*tested, ("a.png", "cat", "train", "g3"), ("b.png", "cat", "validation", "g4")])
     leaking = Report.from_run(folder)
     assert leaking.leaked == 2
-    assert leaking.next_steps[0].startswith("First mend the split: 2 of 10 test images have copies")
+    assert leaking.next_steps[0].startswith("Mend the split: 2 of 10 test images have copies")
     assert "so the accuracy is flattered" in leaking._repr_mimebundle_()["text/plain"]
 
 

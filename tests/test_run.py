@@ -93,7 +93,7 @@ def test_damaged_predictions_hide_nothing_else(workspace):
     run = write(
         workspace, files={"predictions.csv": "\x00", "metrics.jsonl": '{"event": "result", "test_accuracy": 0.5}\n'}
     )
-    assert "Accuracy 50.0 % on held-out pictures." in run._repr_mimebundle_()["text/plain"]
+    assert "Accuracy 50.0 % on test images." in run._repr_mimebundle_()["text/plain"]
 
 
 def test_found_by_handle_id_experiment_and_time(workspace):

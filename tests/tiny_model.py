@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mb_jupyter.training.preprocess import DESCRIPTION
+from mb_jupyter.training.described import described
 
 COLOURS = ("red", "green", "blue")
 
@@ -22,7 +22,7 @@ def metadata(classes: tuple[str, ...] = COLOURS, size: int = 32) -> dict[str, st
     return {
         "mb_format": "1",
         "classes": json.dumps(list(classes)),
-        "preprocess": json.dumps({**DESCRIPTION, "size": size}),
+        "preprocess": json.dumps(described(size)),
         "metrics": json.dumps({"test_accuracy": 0.889, "test_loss": 0.3}),
         "fingerprint": "f00d",
         "versions": json.dumps({"torch": "2"}),

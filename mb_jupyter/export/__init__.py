@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter import archive
 from mb_jupyter.errors import MBError
+from mb_jupyter.training.described import described
 
 from . import modelcard, place, project
 from .names import Names, choose
@@ -116,7 +117,14 @@ def _values(run: Run, names: Names, contents: Contents, answers: Recorded, repor
         else "always False: this model has no threshold",
         "recorded_note": HELD_OUT if answers.held_out else DRAWN,
         "card": modelcard.write(run, contents, report),
+        "prepared": _prepared(contents),
     }
+
+
+def _prepared(contents: Contents) -> str:
+    """Return the preprocessing of this model, one line for each step, as the model itself carries it."""
+    told = described(contents.size, contents.prepared)
+    return "\n".join(["```text", *(f"{name}: {value}" for name, value in told.items()), "```"])
 
 
 HELD_OUT = (

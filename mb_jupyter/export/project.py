@@ -13,7 +13,14 @@ from mb_jupyter.training import preprocess
 
 TEMPLATES = Path(__file__).parent / "templates"
 ENDING = ".template"
-PREPROCESS = Path(preprocess.__file__)
+PROGRAM = Path(preprocess.__file__).parent
+PIXELS = (
+    "preprocess.py",
+    "described.py",
+    "formats.py",
+    "guard.py",
+    "inputs.py",
+)  # taken along as they are
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -28,12 +35,12 @@ def render(project: str, folder: Path, package: str, values: Mapping[str, str], 
 
 
 def model_files(package: str, onnx: bytes, classes: bytes, archive: bytes) -> dict[str, bytes]:
-    """Return the files of the model's project that come from the run, and the one truth about pixels."""
+    """Return the files of the model's project that come from the run, and the one truth about images."""
     inside = f"src/{package}"
     return {
         f"{inside}/bestModel.onnx": onnx,
         f"{inside}/bestModelMap.json": classes,
-        f"{inside}/preprocess.py": PREPROCESS.read_bytes(),
+        **{f"{inside}/{name}": (PROGRAM / name).read_bytes() for name in PIXELS},
         "MLModel.zip": archive,
     }
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.report.files import data_root
 from mb_jupyter.training.errors import PictureError
-from mb_jupyter.training.preprocess import load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +50,7 @@ def record(run: Run, model: Model) -> Recorded:
             break
         tried += 1
         try:
-            pixels = load(_root(run) / row["ImageSource"], model.size)
+            pixels = model.squared(model.opened(_root(run) / row["ImageSource"]))
         except PictureError:
             continue
         if not _as_recorded(model, pixels, row):

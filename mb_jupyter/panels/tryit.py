@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import BAD, FONT, GOOD, TEXT, escape
 from mb_jupyter.errors import PredictionError
 from mb_jupyter.sources import is_single
+from mb_jupyter.training.formats import SUFFIXES
 
 from . import parts
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .step import Step
 
 OFFERED = 500  # held-out pictures of a class in the list
-SUFFIXES = ".jpg,.jpeg,.png,.webp,.bmp,.gif,.tif,.tiff"
 
 
 class TryIt:
@@ -40,7 +40,10 @@ class TryIt:
         self.path = parts.text("Path", step.state.picture, placeholder="a picture's path; press Enter")
         self.path.continuous_update = False
         self.upload = widgets.FileUpload(
-            accept=SUFFIXES, multiple=False, description="Upload a picture", layout=widgets.Layout(width="auto")
+            accept=",".join(SUFFIXES),
+            multiple=False,
+            description="Upload a picture",
+            layout=widgets.Layout(width="auto"),
         )
         self.answer = parts.html(f'<div style="{FONT}">The answer stands here.</div>')
         step.observe(self.true, lambda _: self._list())

@@ -8,5 +8,6 @@ from .comparison import Comparison, compare_reports
 from .evaluation import Report
 from .intervals import Interval
 from .statistics import Confusion
+from .untested import untested
 
-__all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports"]
+__all__ = ["Comparison", "Confusion", "Interval", "Report", "compare_reports", "untested"]

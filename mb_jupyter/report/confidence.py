@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+SAME = 1e-9  # of temperatures
 TARGET = 0.95  # precision that a recommended threshold is to give
 
 
@@ -29,6 +30,17 @@ class Confidence(Figures):
         """The scores before the temperature was set; None when it is not known."""
         heat = self.record.get("temperature")
         return statistics.heated(self.scores, heat) if files.is_figure(heat) and heat > 0 else None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a temperature has changed the scores."""
+        return self.scores_before is not None and abs(float(self.record["temperature"]) - 1) > SAME
+
+    @property
+    def calibration_hurts(self) -> bool:
+        """Whether the scores of the test images were better without the temperature, by their log loss."""
+        before = self.log_loss_before
+        return self.is_calibrated and before is not None and self.log_loss > before
 
     @cached_property
     def calibration_before(self) -> pd.DataFrame | None:
@@ -52,7 +64,7 @@ class Confidence(Figures):
     @cached_property
     def ece_by_chance(self) -> tuple[float, float]:
         """The mean, and the end of 95 %, of the error that chance alone makes of scores without fault."""
-        return statistics.calibration_error_by_chance(self.confidence)
+        return statistics.calibration_error_by_chance(self.confidence, self.groups)
 
     @property
     def log_loss(self) -> float:
@@ -85,6 +97,40 @@ class Confidence(Figures):
             columns = {"Support": support, "Answered": answered, "Precision": right / answered}
             return pd.DataFrame({**columns, "Recall": right / support, "Right": right}, index=self.per_class.index)
 
+    @cached_property
+    def choice_frame(self) -> pd.DataFrame | None:
+        """The scores on which the run's choices are made: training and validation images, by models that never saw
+        them. None where the run kept none (version 0.1.0), or where they are of other classes.
+        """
+        name = self.choices_from
+        frame = self.predictions_in(name) if name else None
+        columns = [f"{files.SCORE}{label}" for label in self.classes]
+        if frame is None or frame.empty or not {"Label", *columns} <= {*frame.columns}:
+            return None
+        return frame[frame["Label"].isin(set(self.classes))].reset_index(drop=True)
+
+    @property
+    def choices_from(self) -> str:
+        """The file in the run's folder with these scores; empty where the run does not say."""
+        told = str(self.record.get("choices_from") or "")
+        return told if told in files.CHOICES else ""
+
     def recommended_threshold(self, precision: float = TARGET) -> float | None:
-        """Return the lowest threshold above which that share of the answers is right; None if there is none."""
-        return statistics.lowest_threshold(self.confidence, self.true == self.given, precision)
+        """Return the lowest threshold above which that share of the answers is right; None if there is none.
+
+        Chosen on ``choice_frame``, so that the test images can say what it does; in a run that has none, on the test
+        images themselves.
+        """
+        return statistics.lowest_threshold(*self._choosing, precision)
+
+    @cached_property
+    def _choosing(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Score of the answer, and whether it is right, of the images on which a threshold is chosen."""
+        import numpy as np
+
+        frame = self.choice_frame
+        if frame is None:
+            return self.confidence, self.true == self.given
+        scores = frame[[f"{files.SCORE}{name}" for name in self.classes]].to_numpy(float)
+        answers = np.array(self.classes, dtype=object)[scores.argmax(axis=1)]
+        return scores.max(axis=1), (frame["Label"] == answers).to_numpy()

@@ -19,10 +19,12 @@ from . import files, headline, intervals
 from .comparison import Comparison, compare_reports
 from .confidence import Confidence
 from .paired import paired
-from .suspects import COLUMNS, find_suspects, write_patch
+from .suspects import find_all, write_patch
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .step import Step
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,11 +85,8 @@ class Report(Confidence):
 
     @cached_property
     def suspects(self) -> pd.DataFrame:
-        """Training and validation images whose label looks wrong to heads that never saw them."""
-        import pandas as pd
-
-        frame = self.out_of_fold
-        return pd.DataFrame(columns=list(COLUMNS)) if frame is None else find_suspects(frame, self.classes)
+        """Images of every part whose label looks wrong to a model that never saw them: the label issues."""
+        return find_all(self)
 
     # -- beside others -----------------------------------------------------------------------------------
 
@@ -172,11 +171,16 @@ class Report(Confidence):
         return None
 
     @cached_property
-    def next_steps(self) -> list[str]:
-        """What to do next, the largest expected gain first."""
+    def steps(self) -> list[Step]:
+        """What to do next, the most urgent first: the code of its rule, its gain in test images, a sentence."""
         from .next_steps import next_steps
 
         return next_steps(self)
+
+    @property
+    def next_steps(self) -> list[str]:
+        """The same in words."""
+        return [step.sentence for step in self.steps]
 
     # -- how it is shown and kept ------------------------------------------------------------------------
 

@@ -8,17 +8,20 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from mb_jupyter.errors import DataError
 from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
 from mb_jupyter.standing import Standing
+
+from . import reasons
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCORE = "Score."
 PATCH = "labels.patch.csv"
+CHOICES = ("out_of_fold.csv", "validation.csv")  # scores on which a run's choices may be made
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -110,6 +113,13 @@ def is_figure(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+class Learned(NamedTuple):
+    """How much of a class the training and validation parts hold."""
+
+    images: int
+    groups: int
+
+
 def evaluated_before(folder: Path) -> Iterator[Path]:
     """Yield the folders of the earlier runs of a run's experiment whose reports may be used, the latest first."""
     earlier = [record.parent for record in folder.parent.glob("*/run.json") if record.parent.name < folder.name]
@@ -176,9 +186,9 @@ class InFolder:
 
     @property
     def not_tuned(self) -> str:
-        """Why the run has no epoch of fine-tuning, in the words of its program; nothing where it did not say."""
-        told = [record.get("reason") for record in self.records if record.get("event") == "left out"]
-        return str(told[-1] or "") if told else ""
+        """The code of why the run has no epoch of fine-tuning; nothing where its program did not say."""
+        told = [record for record in self.records if record.get("event") == "left out"]
+        return reasons.not_tuned(told[-1]) if told else ""
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -243,6 +253,19 @@ class InFolder:
             return None
         learned = set(split["Group"][split["Split"] != "test"])
         return int(split["Group"][split["Split"] == "test"].isin(learned).sum())
+
+    @cached_property
+    def learned_from(self) -> dict[str, Learned]:
+        """How many images and groups of each class are in the training and validation parts; empty without a split."""
+        split = self.split
+        if split is None:
+            return {}
+        learned = split[split["Split"] != "test"]
+        names = learned["Group"].where(learned["Group"] != "", learned["ImageSource"]) if "Group" in learned else None
+        groups = learned["ImageSource"] if names is None else names
+        return {
+            str(name): Learned(len(of), int(of.nunique())) for name, of in groups.groupby(learned["Label"], sort=False)
+        }
 
     @property
     def ended(self) -> bool:

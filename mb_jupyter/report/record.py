@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .evaluation import Report
 
 PAGE, RECORD = "report.html", "evaluation.json"
-SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "split.csv", "metrics.jsonl",
-           "reproducibility.json", "run.json")  # fmt: skip
+SOURCES = ("predictions.csv", "report.json", "baselines.csv", "out_of_fold.csv", "validation.csv", "split.csv",
+           "metrics.jsonl", "reproducibility.json", "run.json", "neighbours.csv", "learning_curve.csv")  # fmt: skip
 FORMAT = 1
 MOST = 1000  # rows of a list: predictions.csv has every image
 
@@ -68,9 +68,10 @@ def as_json(report: Report) -> str:
         },
         "thresholds": _rows(report.thresholds),
         "recommended_threshold": report.recommended_threshold(),
+        "choices_from": report.choices_from or None,
         "baselines": _rows(report.baselines),
         "lift": _rows(report.lift),
-        "suspects": None if report.out_of_fold is None else _rows(report.suspects.head(MOST)),
+        "suspects": _rows(report.suspects.head(MOST)),
         "previous": _previous(report),
         "variants": _rows(report.variants),
         "recommended_variant": report.record.get("recommended_variant"),
@@ -78,6 +79,7 @@ def as_json(report: Report) -> str:
         "leaked": report.leaked,
         "reproducibility": report.reproducibility or None,
         "next_steps": report.next_steps,
+        "steps": [{"code": step.code, "gain": step.gain, "sentence": step.sentence} for step in report.steps],
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
 

@@ -257,8 +257,7 @@ def curves(sheet: Sheet) -> Section:
     if not epochs:
         return said("Training", "The run has no metrics.jsonl with epochs, so there are no curves.")
     sentence, picture = metric_curves_alt(epochs), ""
-    apart = "The test images took part neither in the training nor in any choice."
-    sentences = [sentence, apart, leaks(sheet.report)]
+    sentences = [sentence, UNLIKE, apart(sheet.report), leaks(sheet.report)]
     gist = counted(len(epochs), "epoch")
     if all(record.get("phase") == "features" for record in epochs):
         gist = "the head on frozen features"
@@ -268,6 +267,22 @@ def curves(sheet: Sheet) -> Section:
         picture = f"<div>{image(drawn, sentence, style=ROUND)}</div>"
     text = "\n".join(filter(None, sentences))
     return Section("Training", text, picture + paragraphs(*sentences), gist=gist)
+
+
+UNLIKE = (
+    "The validation loss is that at the best temperature for the validation images; the training loss is taken as "
+    "trained, so the two cannot be compared."
+)
+
+
+def apart(report: Report) -> str:
+    """Say in which choices of the run the test images took part."""
+    if report.choice_frame is not None:
+        return f"The test images took part neither in the training nor in any choice ({report.choices_from} did)."
+    by = ["the recommended threshold"]
+    if report.record.get("recommended_variant"):
+        by.append("the choice between float32 and int8")
+    return f"The test images took no part in the training; {' and '.join(by)} rest on them."
 
 
 def leaks(report: Report) -> str:

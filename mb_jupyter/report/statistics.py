@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mb_jupyter.display import counted
 
-from .intervals import CONFIDENCE, Interval, quantile, share
+from .intervals import CONFIDENCE, Interval, effective, quantile, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,31 +123,35 @@ def log_loss(scores: Array, true: Array) -> float:
     return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
 
 
-def tendency(confidence: Array, right: Array) -> int:
+def tendency(confidence: Array, right: Array, groups: Array) -> int:
     """Return 1 when the answers are surer than they are right, -1 when less sure, 0 when chance may explain it.
 
     Were every score true, mean score less share that is right would have the mean 0 and the variance
-    sum(score (1 - score)) / n^2; beyond 1.96 deviations chance is an unlikely explanation.
+    sum(score (1 - score)) / n^2, with as many images as are independent; beyond 1.96 deviations chance is an unlikely
+    explanation.
     """
-    gap, number = float((confidence - right).mean()), len(confidence)
-    deviation = math.sqrt(float((confidence * (1 - confidence)).clip(min=0).sum())) / number
+    gap = float((confidence - right).mean())
+    variance = float((confidence * (1 - confidence)).clip(min=0).mean())
+    deviation = math.sqrt(variance / effective((confidence - right).round(12), groups))
     return 0 if abs(gap) <= quantile() * deviation else 1 if gap > 0 else -1
 
 
-def calibration_error_by_chance(confidence: Array, bins: int = BINS) -> tuple[float, float]:
+def calibration_error_by_chance(confidence: Array, groups: Array, bins: int = BINS) -> tuple[float, float]:
     """Return the mean, and the end of 95 %, of the ECE of a faultless model on as many images.
 
     So few images are never right exactly as often as their scores say: each is drawn to be right with its
-    own score (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1).
+    own score (consistency resampling, Bröcker and Smith 2007, doi:10.1175/WAF993.1). Images of a group have the same
+    luck.
     """
     import numpy as np
 
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     random = np.random.default_rng(0)
-    errors = [
-        np.abs(np.bincount(index, weights=(random.random(len(index)) < confidence) - confidence)).sum() / len(index)
-        for _ in range(DRAWS)
-    ]
+    _, group = np.unique(groups, return_inverse=True)
+    errors = []
+    for _ in range(DRAWS):
+        right = random.random(int(group.max()) + 1)[group] < confidence
+        errors.append(np.abs(np.bincount(index, weights=right - confidence)).sum() / len(index))
     return float(np.mean(errors)), float(np.quantile(errors, CONFIDENCE))
 
 

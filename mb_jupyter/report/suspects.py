@@ -20,28 +20,57 @@ from .files import SCORE, replace
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("ImageSource", "Label", "Suggested", "LabelScore", "SuggestedScore")
-PATCH_COLUMNS = ("ImageSource", "Label", "NewLabel", "Suggested", "LabelScore", "SuggestedScore")
+    from .evaluation import Report
+
+COLUMNS = ("ImageSource", "Label", "Suggested", "LabelScore", "SuggestedScore", "Split")
+PATCH_COLUMNS = ("ImageSource", "Label", "NewLabel", "Suggested", "LabelScore", "SuggestedScore", "Split")
+LEAST = 2  # images of a class, to judge its labels
+
+
+def find_all(report: Report) -> pd.DataFrame:
+    """Return the label issues of every part, the most doubtful first.
+
+    Those of training and validation by heads that were fitted without the image (``out_of_fold.csv``), those of the
+    test part by the model, which never saw them. Each is judged among its own: the scores of a fine-tuned model are
+    higher than those of such heads.
+    """
+    import pandas as pd
+
+    found = [find_suspects(report.frame, report.classes).assign(Split="test")]
+    if report.out_of_fold is not None:
+        learned = find_suspects(report.out_of_fold, report.classes)
+        split = report.split
+        parts = {} if split is None else dict(zip(split["ImageSource"], split["Split"], strict=True))
+        found.append(learned.assign(Split=[parts.get(name, "train") for name in learned["ImageSource"]]))
+    kept = [one for one in found if len(one)] or found[:1]
+    together = pd.concat(kept, ignore_index=True)[list(COLUMNS)]
+    return together.sort_values(
+        ["LabelScore", "SuggestedScore"], ascending=[True, False], kind="stable", ignore_index=True
+    )
 
 
 def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """Return the images whose label confident learning doubts, the most doubtful first.
 
-    ``frame`` is ``out_of_fold.csv``. After Northcutt et al. 2021 (arXiv:1911.00068), by cleanlab.
+    ``frame`` has Label and Score.<class> of images that the scores' model did not learn from. After Northcutt et al.
+    2021 (arXiv:1911.00068), by cleanlab.
     """
     import numpy as np
     import pandas as pd
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
 
     columns = [f"{SCORE}{name}" for name in classes]
-    known = frame["Label"].isin(set(classes)).to_numpy()
-    if not set(columns) <= set(frame.columns) or not known.any():
-        return pd.DataFrame(columns=list(COLUMNS))
-    frame = frame[known]
+    counts = frame["Label"].value_counts()
+    # a class is judged by how sure its own images are, so that one alone says nothing
+    usual = np.array([counts.get(name, 0) >= LEAST for name in classes])
+    if not set(columns) <= set(frame.columns) or usual.sum() < 2:
+        return pd.DataFrame(columns=list(COLUMNS[:-1]))
+    frame = frame[frame["Label"].isin({name for name, kept in zip(classes, usual, strict=True) if kept})]
     scores = frame[columns].to_numpy(float)
     labels = pd.Categorical(frame["Label"], categories=list(classes)).codes.astype(int)
     # both of cleanlab's ways to count must doubt a label: on few images one alone doubts too many
-    issues = find_label_issues(labels, scores, filter_by="both", n_jobs=1)
+    among = np.cumsum(usual) - 1
+    issues = find_label_issues(among[labels], scores[:, usual], filter_by="both", n_jobs=1)
     best = scores.argmax(axis=1)
     rows = np.flatnonzero(issues & (best != labels))
     own = scores[rows, labels[rows]]
@@ -54,7 +83,7 @@ def find_suspects(frame: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
             "LabelScore": scores[rows, labels[rows]],
             "SuggestedScore": scores[rows, best[rows]],
         },
-        columns=list(COLUMNS),
+        columns=list(COLUMNS[:-1]),
     )
 
 
@@ -88,8 +117,8 @@ def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), 
 
 
 def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...]]:
-    for source, label, suggested, own, other in suspects.itertuples(index=False, name=None):
-        yield source, label, suggested if source in accepted else "", suggested, f"{own:.4f}", f"{other:.4f}"
+    for source, label, suggested, own, other, part in suspects.itertuples(index=False, name=None):
+        yield source, label, suggested if source in accepted else "", suggested, f"{own:.4f}", f"{other:.4f}", part
 
 
 def reviewed_in(path: Path) -> dict[str, tuple[str, ...]] | None:

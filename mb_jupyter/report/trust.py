@@ -15,23 +15,19 @@ from .suspects import reviewed_in
 
 GOAL = f"{TARGET * 100:g} %"
 SUSPECTS = {False: 10, True: 24}  # in the notebook, on the page
-SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the suggested", "Image")
+SUSPECT_COLUMNS = ("Label", "Suggested", "Score of the label", "Score of the suggested", "Part", "Image")
 
 
 def suspects(sheet: Sheet) -> Section:
     """Return the labels that look wrong, and how to review them."""
-    title, report = "Labels that look wrong", sheet.report
-    looked = report.out_of_fold
-    if looked is None:
-        return said(title, "The run has no out_of_fold.csv, so its labels were not examined.")
+    title, report = "Label issues", sheet.report
     frame = report.suspects
+    looked = _looked(report)
     if frame.empty:
-        return said(title, f"None of {len(looked):,} labels of training and validation images looks wrong.")
-    look = "looks" if len(frame) == 1 else "look"
+        return said(title, f"No label issue in {looked}.", _unexamined(report))
     sentence = (
-        f"{len(frame):,} of {len(looked):,} labels of training and validation images {look} wrong to models that "
-        "were fitted without the image (confident learning, on frozen features). A suspicion is no proof: look at "
-        "each."
+        f"{counted(len(frame), 'label issue')} in {looked}: the label looks wrong to a model that was fitted without "
+        "the image (confident learning). A suspicion is no proof: look at each."
     )
     patch = near(report.folder / PATCH) if report.folder else PATCH
     how = (
@@ -40,10 +36,11 @@ def suspects(sheet: Sheet) -> Section:
         "NewLabel change nothing, and no file is moved."
     )
     how += _earlier(report)
+    sentences = [sentence, _tested(report), _unexamined(report)]
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
-        (elide(r.Label, 30), elide(r.Suggested, 30), percent(r.LabelScore), percent(r.SuggestedScore),
+        (elide(r.Label, 30), elide(r.Suggested, 30), percent(r.LabelScore), percent(r.SuggestedScore), r.Split,
          elide(r.ImageSource, 60))
         for r in rows_of(shown)
     ]  # fmt: skip
@@ -51,9 +48,36 @@ def suspects(sheet: Sheet) -> Section:
     page = table(("", *SUSPECT_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),
                  vertical="middle")  # fmt: skip
     rest = f"{len(frame) - len(shown):,} more are in report.suspects." if len(frame) > len(shown) else ""
-    text = "\n".join([sentence, text_table(SUSPECT_COLUMNS, rows[: SUSPECTS[False]], right=(2, 3)), how])
-    gist = f"{len(frame):,} of {len(looked):,}"
-    return Section(title, text, paragraphs(sentence) + page + paragraphs(rest, how), gist=gist)
+    text = "\n".join(
+        [*filter(None, sentences), text_table(SUSPECT_COLUMNS, rows[: SUSPECTS[False]], right=(2, 3)), how]
+    )
+    return Section(title, text, paragraphs(*sentences) + page + paragraphs(rest, how), gist=f"{len(frame):,}")
+
+
+def _looked(report: Report) -> str:
+    learned = report.out_of_fold
+    tested = counted(report.pictures, "test image")
+    return tested if learned is None else f"{len(learned):,} training and validation images and {tested}"
+
+
+def _unexamined(report: Report) -> str:
+    """Say that the labels of the training part were not examined, where nothing of them was kept."""
+    if report.out_of_fold is not None:
+        return ""
+    return "The run has no out_of_fold.csv, so the labels of its training and validation images were not examined."
+
+
+def _tested(report: Report) -> str:
+    """Say what wrong labels in the test part do to the figures."""
+    tested = report.suspects[report.suspects["Split"] == "test"]
+    if tested.empty:
+        return ""
+    wrong, number = report.pictures - report.right, len(tested)
+    return (
+        f"{number:,} of {counted(wrong, 'mistake')} on test images {'is' if number == 1 else 'are'} among them: where "
+        "the label is wrong, the figures above count it as a mistake. Labels that the model agrees with may be wrong "
+        "too, so correcting only these makes the accuracy a little too good."
+    )
 
 
 def _earlier(report: Report) -> str:
@@ -76,8 +100,8 @@ def calibration(sheet: Sheet) -> Section:
     from mb_jupyter.plots import reliability_diagram, reliability_diagram_alt
 
     report = sheet.report
-    bins, was = report.calibration, report.ece_before
-    before = f", {was:.3f} before calibration" if was is not None else ""
+    bins = report.calibration
+    before = f", {report.ece_before:.3f} before calibration" if report.is_calibrated else ""
     sentences = _calibrated(report)
     filled = bins[bins["Pictures"] > 0]
     rows = [
@@ -86,7 +110,8 @@ def calibration(sheet: Sheet) -> Section:
         for r in rows_of(filled)
     ]  # fmt: skip
     columns = ("Score", "Images", "Mean score", "Right", "95 % interval")
-    drawn = report.drawn("reliability", lambda: reliability_diagram(bins, report.calibration_before))
+    was = report.calibration_before if report.is_calibrated else None
+    drawn = report.drawn("reliability", lambda: reliability_diagram(bins, was))
     picture = image(drawn, reliability_diagram_alt(bins), style=ROUND)
     figures = details("The diagram as a table", table(columns, rows, right=(1, 2)))
     text = "\n".join([*sentences, text_table(columns, rows, right=(1, 2))])
@@ -96,17 +121,17 @@ def calibration(sheet: Sheet) -> Section:
 
 def _calibrated(report: Report) -> list[str]:
     """Say how far the scores are from what is true, and how far chance alone would put them."""
-    heat, was = report.record.get("temperature"), report.ece_before
     mean, most = report.ece_by_chance
-    before = f"; before calibration {was:.3f} and {report.log_loss_before:.3f}" if was is not None else ""
-    at = f" (temperature {heat:.2f})" if is_figure(heat) else ""
+    before = ""
+    if report.is_calibrated:
+        before = f"; before calibration {report.ece_before:.3f} and {report.log_loss_before:.3f}"
     miss = (
-        f"Over {counted(report.pictures, 'image')} the scores miss the share that is right by {report.ece:.3f} on "
-        f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}{at}."
+        f"Over {counted(report.pictures, 'test image')} the scores miss the share that is right by {report.ece:.3f} on "
+        f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}."
     )
-    leaning = tendency(report.confidence, report.true == report.given)
+    leaning = tendency(report.confidence, report.true == report.given, report.groups)
     verdict = "so the scores are not quite right"
-    if report.ece <= most and leaning:
+    if report.ece <= most and (leaning or report.calibration_hurts):
         verdict = "so the ECE alone shows no fault of these scores"
     elif report.ece <= most:
         verdict = "so nothing speaks against these scores"
@@ -124,17 +149,36 @@ def _calibrated(report: Report) -> list[str]:
         f"On the whole the answers are {word}: the mean score is {percent(float(report.confidence.mean()))}, and "
         f"{percent(report.accuracy)} are right."
     )
-    return [miss, chance, tends]
+    return [*filter(None, [_kept(report), miss, _hurts(report)]), chance, tends]
+
+
+def _kept(report: Report) -> str:
+    """Say whether the scores are calibrated, and what decided it."""
+    told, heat = report.record.get("calibration"), report.record.get("temperature")
+    if not isinstance(told, dict) or not all(is_figure(told.get(f"log_loss_{when}")) for when in ("before", "after")):
+        return f"The scores are divided by the temperature {heat:.2f} (calibration)." if is_figure(heat) else ""
+    before, after = told["log_loss_before"], told["log_loss_after"]
+    where = f"{counted(int(told['images']), 'image')} " if is_figure(told.get("images")) else ""
+    where += f"of {told['source']}" if told.get("source") else "of the training"
+    if told.get("kept"):
+        at = f" (temperature {told['temperature']:.2f})" if is_figure(told.get("temperature")) else ""
+        return f"The scores are calibrated{at}: on {where} that takes the log loss from {before:.3f} to {after:.3f}."
+    change = "would not lower the log loss" if after >= before else "would hardly lower the log loss"
+    return f"The scores are not calibrated: on {where} it {change} ({before:.3f}, with it {after:.3f})."
+
+
+def _hurts(report: Report) -> str:
+    return "On the test images the calibration made the log loss worse." if report.calibration_hurts else ""
 
 
 def _faultless_before(report: Report) -> bool:
     """Tell whether nothing spoke against the scores before they were calibrated either."""
     was, scores = report.ece_before, report.scores_before
-    if was is None or scores is None:
+    if was is None or scores is None or not report.is_calibrated:
         return False
     confidence = scores[range(report.pictures), report.given]
-    leaning = tendency(confidence, report.true == report.given)
-    return not leaning and was <= calibration_error_by_chance(confidence)[1]
+    leaning = tendency(confidence, report.true == report.given, report.groups)
+    return not leaning and was <= calibration_error_by_chance(confidence, report.groups)[1]
 
 
 # -- thresholds ------------------------------------------------------------------------------------------
@@ -159,29 +203,45 @@ def thresholds(sheet: Sheet) -> Section:
 
 def _advice(sheet: Sheet) -> list[str]:
     report = sheet.report
-    found = report.recommended_threshold()
+    found, where = report.recommended_threshold(), _chosen_on(report)
     if found is None:
-        sentence = f"No threshold makes {GOAL} of the answers right on these images."
+        sentence = f"No threshold makes {GOAL} of the answers right on {where}."
     elif found == 0:
         sentence = (
-            f"For {GOAL} right no threshold is needed on these images: {of(report.right, report.pictures)} are "
-            f"right without one (95 % interval {ends(*report.interval)})."
+            f"For {GOAL} right no threshold is needed, judged on {where}: of the test images "
+            f"{of(report.right, report.pictures)} are right without one (95 % interval {ends(*report.interval)})."
         )
     else:
-        row = at_thresholds(report.confidence, report.true == report.given, report.groups, [found]).iloc[0]
-        unsure = report.pictures - int(row["Answered"])
-        sentence = (
-            f"Recommended for {GOAL} right: unsure below {found}. Then {of(row['Right'], row['Answered'])} of the "
-            f"answers are right (95 % interval {ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
-            f"{counted(report.pictures, 'image')} {'is' if unsure == 1 else 'are'} unsure. The threshold was chosen "
-            "on these same images, so expect a little less on others."
-        )
+        sentence = f"Recommended for {GOAL} right: unsure below {found}, chosen on {where}. {_effect(report, found)}"
     set_to = report.config.get("unsure_below")
     if is_figure(set_to):
         model = f"The model carries the threshold {set_to}: below it, it answers unsure."
     else:
         model = "The model carries no threshold; train with `unsure_below: NUMBER` to put one in."
     return [sentence, model]
+
+
+def _chosen_on(report: Report) -> str:
+    """Say on which images a threshold is chosen."""
+    frame = report.choice_frame
+    if frame is None:
+        return "the test images themselves, so expect a little less on others"
+    if report.choices_from == "validation.csv":
+        return f"{counted(len(frame), 'validation image')}"
+    return f"{len(frame):,} training and validation images, by models that never saw them ({report.choices_from})"
+
+
+def _effect(report: Report, threshold: float) -> str:
+    """Say what a threshold does to the test images."""
+    row = at_thresholds(report.confidence, report.true == report.given, report.groups, [threshold]).iloc[0]
+    if not row["Answered"]:
+        return "No test image reaches it."
+    unsure = report.pictures - int(row["Answered"])
+    return (
+        f"On the test images {of(row['Right'], row['Answered'])} of the answers are right then (95 % interval "
+        f"{ends(row['PrecisionLow'], row['PrecisionHigh'])}), and {unsure:,} of "
+        f"{counted(report.pictures, 'image')} {'is' if unsure == 1 else 'are'} unsure."
+    )
 
 
 # -- baselines -------------------------------------------------------------------------------------------

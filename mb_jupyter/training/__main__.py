@@ -29,15 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     # a machine that is taken away gives notice of a moment: enough to keep the best
     signal.signal(signal.SIGTERM, lambda *_: recorder.terminate())
-    try:
-        recorder.stage("start", message="Reading the settings and loading torch.")
-        train(Settings.read(given.config), given.data, given.output, recorder)
-    except Exception as error:
-        expected = failures.expected(error)
-        recorder.fail(expected or error)
-        code = 2 if expected else 1
-        processes.abandon(code)
-        return code
+    with recorder.clock.beating():
+        try:
+            recorder.stage("start", message="Reading the settings and loading torch.")
+            train(Settings.read(given.config), given.data, given.output, recorder)
+        except Exception as error:
+            expected = failures.expected(error)
+            recorder.fail(expected or error)
+            code = 2 if expected else 1
+            processes.abandon(code)
+            return code
     processes.leave()
     return 0
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
     """From a folder of pictures to a proved model: the whole story."""
     with failures.loading():  # torch takes seconds; the first line is out before
-        from . import baseline, network, parts, quantise, stages
+        from . import baseline, network, parts, quantise, schedule, stages
         from .finetune import finetune
         from .session import Session, choose_device
 
@@ -56,13 +57,15 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     choice = network.choose(settings.architecture, settings.weights, progress=recorder.downloaded)
     recorder.say(choice.reason)
     session.resume(choice.sha256, pictures.contents)
-    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size)
+    classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
     stages.begin(session, choice, pictures)
+    schedule.plan(session, choice, pictures)
     stages.frozen(session, classifier, pictures)
     outcome = finetune(
-        session, classifier, stages.opener(session, classifier, pictures), reserve=stages.reserve(session, pictures)
+        session, classifier, stages.opener(session, classifier, pictures), reserve=schedule.reserve(session)
     )
+    schedule.settle(session, outcome.epoch)
     choices = stages.calibrated(session, classifier, pictures, outcome)
     scores, result = stages.evaluated(session, classifier, pictures)
     result |= outcome.facts()
@@ -70,6 +73,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     proof = stages.verified(session, classifier, pictures, scores)
     baseline.scored(session, choice, pictures, result["best_phase"])
     variants = quantise.variants(session, pictures)
+    schedule.keep_paces(session, choice)
     stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | variants)
 
 

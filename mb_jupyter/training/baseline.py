@@ -20,17 +20,20 @@ def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> N
     if best_phase == "features":
         write_aside(session.output / FILE, (session.output / "predictions.csv").read_bytes())
         return
-    session.recorder.message("The model of the frozen features scores the held-out pictures, for comparison.")
+    session.recorder.stage("baseline", len(parts.test), "Scoring the test images with the frozen features, to compare.")
     found = []
     for answer in export.answers(_model(session, choice, parts), parts.test, session.settings.image_size):
         found.append(answer)
         session.recorder.progress(len(found))
+        if session.recorder.stop_requested():  # then there is nothing to compare with
+            (session.output / FILE).unlink(missing_ok=True)
+            return
     export.write_predictions(session.output / FILE, parts.test, parts.classes, np.stack(found))
 
 
 def _model(session: Session, choice: Choice, parts: Parts) -> bytes:
     """Return the first usable model again: the published weights, and the head that the checkpoint holds."""
-    frozen = Classifier(network.load(choice), parts.classes, session.settings.image_size)
+    frozen = Classifier(network.load(choice), parts.classes, session.settings.image_size, session.settings.fit)
     frozen.head.load_state_dict(session.state["head"])
     weight, bias = frozen.head.folded()
     graph = features_graph(frozen.backbone, frozen.size, keep=True)

@@ -34,7 +34,7 @@ LARGEST_SHELF = 16 * 2**30  # bytes that decoded pictures may take on the disk f
 class Sample:
     """One picture of a part of the split: its name in the tables, its file, its class's number.
 
-    Copies and near copies share a ``group``.
+    Copies and near copies share a ``group``. ``fit`` is how the image becomes a square: crop, pad or stretch.
     """
 
     source: str
@@ -42,6 +42,7 @@ class Sample:
     label: int
     sha256: str
     group: str = ""
+    fit: str = "crop"
 
 
 class Step(NamedTuple):
@@ -66,7 +67,7 @@ def decode(sample: Sample, size: int) -> Array:
             "Run the cell again: it reads every image again and makes a new split.",
         )
     try:
-        return preprocess.load(data, size)
+        return preprocess.load(data, size, preprocess.Preparation(sample.fit))
     except PictureError as error:
         raise TrainingError(
             f"The picture {sample.source} cannot be used: {error}.",

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from . import parallel, processes
+from .disk import replace
 from .network import Choice
 from .parts import Parts
-from .record import replace
 from .session import Session
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "Pillow", "onnx", "onnxruntime", "onnxscript", "openvino")

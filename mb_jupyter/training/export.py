@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import parallel, preprocess
+from . import described as preparation
+from . import parallel
 from .data import Sample, decode
 from .errors import TrainingError
 from .graph import INPUT, OUTPUT, features_graph, with_head, write_aside
@@ -43,7 +44,7 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
     graph = features_graph(classifier.backbone, classifier.size, keep=published)
     weight, bias = classifier.head.folded()
     model = with_head(graph, weight, bias, float(classifier.temperature))
-    described = {**preprocess.DESCRIPTION, "size": classifier.size}
+    described = preparation.described(classifier.size, preparation.Preparation(classifier.fit))
     said = {"mb_format": FORMAT, "classes": _json(list(classifier.classes)), "preprocess": _json(described)}
     said |= {name: _json(facts.get(name, {})) for name in ("metrics", "versions")}
     said |= {name: str(facts.get(name, "")) for name in ("fingerprint", "architecture", "run", "tests")}

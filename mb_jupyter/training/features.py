@@ -19,8 +19,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import parallel, preprocess, processes
+from . import parallel, processes
 from .data import Sample, decode
+from .described import Preparation, described
 from .engines import Engine, fastest
 from .graph import user_cache, weights_digest, write_aside
 from .network import Classifier
@@ -42,11 +43,12 @@ def extract(
     cache: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda line: None,
+    missing: Callable[[int], None] = lambda count: None,
 ) -> tuple[Array, str]:
     """Return features (N, 2, D) float16, of each picture and of its mirror image, and the engine's name.
 
     Several processes share the work, and each gets all of it. ``cache`` is the folder of kept features, the user's
-    own by default. ``say`` gets what takes a while before the first picture.
+    own by default. ``say`` gets what takes a while before the first image, ``missing`` how many are not kept yet.
     """
     engine = fastest(classifier, engine_file, say) if processes.rank() == 0 else None
     processes.wait()  # the first process has noted the engine: the others take the same
@@ -56,7 +58,7 @@ def extract(
     world = processes.world()
     mine = list(range(processes.rank(), len(samples), world))
     tell = lambda done: progress(min(done * world, len(samples)))  # noqa: E731
-    found = _gathered(_collect([samples[i] for i in mine], classifier, engine, kept, tell), len(samples))
+    found = _gathered(_collect([samples[i] for i in mine], classifier, engine, kept, tell, count=missing), len(samples))
     kept.trim()
     return found, engine.name
 
@@ -67,10 +69,17 @@ def precision(engine: str) -> str:
 
 
 def _collect(
-    samples: Sequence[Sample], classifier: Classifier, engine: Engine, kept: _Kept, progress: Callable[[int], None]
+    samples: Sequence[Sample],
+    classifier: Classifier,
+    engine: Engine,
+    kept: _Kept,
+    progress: Callable[[int], None],
+    *,
+    count: Callable[[int], None],
 ) -> Array:
     found = _array((len(samples), 2, classifier.backbone.feature_size))
     missing = kept.fill(found, samples)
+    count(len(missing))
     done = len(samples) - len(missing)
     progress(done)
     pixels = _decoded([samples[row] for row in missing], classifier.size, engine.batch // 2)
@@ -126,7 +135,8 @@ def _gathered(mine: Array, count: int) -> Array:
 
 
 def _key(classifier: Classifier, engine: str) -> str:
-    told = json.dumps([preprocess.DESCRIPTION, classifier.size, engine], sort_keys=True)
+    prepared = described(classifier.size, Preparation(classifier.fit))
+    told = json.dumps([prepared, engine], sort_keys=True)
     return hashlib.sha256(f"{weights_digest(classifier.backbone)} {told}".encode()).hexdigest()[:32]
 
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from .formats import NAMES
 from .pictures import SPLITS, Finding, Picture, Severity, count, quoted, shown
 from .split import ROOM
 
@@ -83,9 +84,9 @@ _REMARKS = {
     ),
     "not a picture": _Remark(
         "note",
-        "1 file is no JPEG, PNG, WebP, BMP, GIF or TIFF picture and is left out: {files}.",
-        "{n} files are no JPEG, PNG, WebP, BMP, GIF or TIFF pictures and are left out: {files}.",
-        "Save it in one of these formats if it should count.",
+        f"1 file is not a {NAMES} image and is left out: {{files}}.",
+        f"{{n}} files are not {NAMES} images and are left out: {{files}}.",
+        "Convert to JPEG or PNG what should count.",
     ),
     "hidden": _Remark(
         "note",

@@ -29,6 +29,7 @@ DECAY = 0.98  # of the moving average of the weights
 WARM_UP = 0.1  # of all steps
 HEAD_RATE = 0.02  # of the learning rate: thousands of inputs move a logit together
 PERFECT = 0.01  # a validation loss below which nothing could be measured
+TELLING = 0.2  # of an epoch, from which on its own pace counts
 SLACK = 1.1  # an epoch may take this much longer than the one before
 
 
@@ -51,17 +52,17 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
     ``reserve`` are the seconds that evaluation and export will need. What was begun before a restart goes on.
     """
     frozen = Outcome(0, session.state["frozen"]["loss"], None)
-    reason = _needless(session, frozen.loss)
-    if "finetune" not in session.state and not reason:
-        session.recorder.stage("epoch", message="Measuring how much fine-tuning the time allows.")
+    code = _needless(session, frozen.loss)
+    if "finetune" not in session.state and not code:
+        session.recorder.stage("epoch", message="Estimating how many epochs fit.")
         plan = make_plan(session, classifier, open_sources, session.left() - reserve)
         session.save(finetune={"plan": plan.as_dict() if plan else None, "epoch": 0, "best": 0, "loss": frozen.loss})
-    if not reason and session.state["finetune"]["plan"] is None:
-        reason = "the time allowed is too short for an epoch"
-    if reason:
-        session.recorder.expect(epoch=0)
-        session.recorder.event("left out", stage="epoch", reason=reason)
-        session.recorder.say(f"Fine-tuning is left out: {reason}.")
+    if not code and session.state["finetune"]["plan"] is None:
+        code = "stop_asked" if session.stopping() else "no_time"
+    if code:
+        session.recorder.expect("epoch", 0)
+        session.recorder.event("left out", stage="epoch", code=code)
+        session.recorder.say(f"Fine-tuning is left out ({code}).")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
     at_once = memory.at_once(plan.batch, session.device.type)
@@ -75,15 +76,15 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
 
 
 def _needless(session: Session, loss: float | None) -> str:
-    """Return why there is no fine-tuning, or nothing."""
+    """Return the code of why there is no fine-tuning, or nothing; the views have the sentences."""
     if session.settings.recipe == "features":
-        return "the recipe is features"
+        return "recipe_features"
     if loss is None:
-        return "without validation pictures nothing would say whether it helps"
+        return "no_validation"
     if session.settings.recipe == "auto" and session.state["frozen"]["accuracy"] == 1.0 and loss < PERFECT:
-        return "the frozen features make no mistake on the validation pictures"
+        return "no_mistake"
     if "finetune" not in session.state and session.stopping():
-        return "a stop was asked for"
+        return "stop_asked"
     return ""
 
 
@@ -131,8 +132,9 @@ class _Epochs:
         """Train and evaluate one epoch, record and save it; False when it was stopped on the way."""
         session, plan, began = self.session, self.plan, time.monotonic()
         recorder = session.recorder
-        recorder.expect(epoch=(plan.epochs - epoch + 1) * self.state["seconds"])
         recorder.stage("epoch", total=plan.epochs, message=f"epoch {epoch} of {plan.epochs}")
+        recorder.progress(epoch - 1)
+        self._expect(epoch, began, 0)
         share = {"rank": processes.rank(), "world": processes.world()}
         count = len(self.train.pictures)
         figures = loop.train_one_epoch(
@@ -145,13 +147,16 @@ class _Epochs:
             scaler=self.scaler,
             smoothing=SMOOTHING,
             stop=recorder.stop_requested,
-            progress=lambda done: recorder.progress(epoch - 1),
+            progress=lambda done: self._expect(epoch, began, done),
         )
         if figures is None:
             return False
         trained = time.monotonic() - began
-        with self.average.in_place():
-            loss, accuracy, raw, weights = self._best_of_the_way(share)
+        try:
+            with self.average.in_place():
+                loss, accuracy, raw, weights = self._best_of_the_way(share)
+        except loop.StoppedError:
+            return False
         better = loss < self.state["loss"]
         if better:
             self.best = weights
@@ -166,6 +171,17 @@ class _Epochs:
         })  # fmt: skip
         self._save()
         return True
+
+    def _expect(self, epoch: int, began: float, done: int) -> None:
+        """Tell how long the epochs still take: as long as the last one, until this one shows that it takes longer."""
+        spent, share = time.monotonic() - began, done / self.per_epoch
+        each = self.state["seconds"] or 0.0
+        if share >= TELLING:
+            each = spent + (1 - share) * max(each, spent / share)
+        recorder = self.session.recorder
+        recorder.expect("epoch", (self.plan.epochs - epoch + 1) * each - spent, known=each > 0, most=True)
+        if done:
+            recorder.progress(epoch - 1)
 
     def _best_of_the_way(self, share: dict[str, int]) -> tuple[float, float, float, dict[str, torch.Tensor]]:
         """Return what ``_validate`` says of the best point between pretrained and trained, and its weights."""
@@ -184,7 +200,12 @@ class _Epochs:
         The last is of the same kind as the training loss: it is for comparing the two.
         """
         plan = data.in_order(len(self.validation.pictures), self.plan.batch, **share)
-        logits, labels = loop.evaluate(self.tail, self.validation.batches(plan), precision=self.precision)
+        logits, labels = loop.evaluate(
+            self.tail,
+            self.validation.batches(plan),
+            precision=self.precision,
+            stop=self.session.recorder.stop_requested,
+        )
         loss, accuracy = calibrated(logits, labels)
         assert loss is not None and accuracy is not None  # without validation pictures there is no fine-tuning
         return loss, accuracy, cross_entropy(logits.double(), labels).item()

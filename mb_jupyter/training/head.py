@@ -78,13 +78,16 @@ def fit_head(
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Fit on ``train``, choose the penalty on ``validation``, fit again on both.
 
     ``features`` (N, 2, D): each picture and its mirror image, of any float type, also a memmap; ``labels`` (N,)
     integers; ``train`` and ``validation`` are indices into both. ``late`` (D,) marks the features of the last
     blocks: where pictures are few, validation also chooses between these alone and all. ``folds`` has a number for
-    each picture of ``train`` and ``validation``, in this order. The same input gives the same bits on the same machine.
+    each picture of ``train`` and ``validation``, in this order. Once ``stop`` says so, no further penalty is tried and
+    the fit that goes on ends with the best it has; the folds are fitted all the same. The same input gives the
+    same bits on the same machine.
     """
     pictures = np.concatenate((train, validation)).astype(np.int64)
     sides = 2 if 2 * len(pictures) <= _MANY_ROWS else 1
@@ -98,13 +101,15 @@ def fit_head(
     def heard(before: int, done: int) -> None:
         tell(before + done, steps)
 
-    trials = []
+    trials: list[_Trial] = []
     for number, mask in enumerate(masks):
+        if trials and stop():
+            break
         space = _Space(features, pictures, sides, device=torch.device(device), seed=seed, mask=mask)
         before = number * len(PENALTIES)
-        trials.append(_search(space, target, rows, classes, functools.partial(heard, before)))
+        trials.append(_search(space, target, rows, classes, tell=functools.partial(heard, before), stop=stop))
     best = min(trials, key=lambda trial: trial.loss)
-    fit = _conclude(best, target, rows, sides, classes)
+    fit = _conclude(best, target, rows, sides, classes, stop=stop)
     tell(steps - count, steps)
     if folds is not None:
         unseen = _out_of_fold(best, target, np.asarray(folds), classes, tell=functools.partial(heard, steps - count))
@@ -122,7 +127,9 @@ class _Trial:
     loss: float
 
 
-def _search(space: _Space, target: Tensor, rows: int, classes: int, tell: Callable[[int], None]) -> _Trial:
+def _search(
+    space: _Space, target: Tensor, rows: int, classes: int, *, tell: Callable[[int], None], stop: Callable[[], bool]
+) -> _Trial:
     """Fit the first ``rows`` with weaker and weaker penalties, as long as the others are predicted better."""
     points, others = space.points[:rows], space.points[rows:]
     if not len(others):
@@ -130,26 +137,26 @@ def _search(space: _Space, target: Tensor, rows: int, classes: int, tell: Callab
     tried: list[tuple[float, float]] = []
     solution = best = None
     for done, penalty in enumerate(PENALTIES, 1):
-        solution = _minimise(points, target[:rows], classes, penalty, solution)
+        solution = _minimise(points, target[:rows], classes, penalty, solution, stop=stop)
         loss, _ = _judge(solution.logits(others), target[rows:])
         if best is None or loss < min(earlier for _, earlier in tried):
             best = solution
         tried.append((penalty, loss))
         tell(done)
-        if _has_turned([loss for _, loss in tried]):
+        if _has_turned([loss for _, loss in tried]) or stop():
             break
     assert best is not None
     return _Trial(space, best, tried, min(loss for _, loss in tried))
 
 
-def _conclude(trial: _Trial, target: Tensor, rows: int, sides: int, classes: int) -> Fit:
+def _conclude(trial: _Trial, target: Tensor, rows: int, sides: int, classes: int, *, stop: Callable[[], bool]) -> Fit:
     """Judge the head by the pictures as they are, and fit it again on all of them."""
     space, best = trial.space, trial.solution
     upright = slice(None, None, sides)
     train_loss, train_accuracy = _judge(best.logits(space.points[:rows][upright]), target[:rows][upright])
     logits = best.logits(space.points[rows:][upright])
     validation_loss, validation_accuracy = _judge(logits, target[rows:][upright])
-    final = _minimise(space.points, target, classes, best.penalty, best) if trial.tried else best
+    final = _minimise(space.points, target, classes, best.penalty, best, stop=stop) if trial.tried else best
     return Fit(
         weight=space.unfold(final.weight).cpu().numpy(),
         bias=final.bias.cpu().numpy(),
@@ -285,8 +292,12 @@ def _minimise(
     start: _Solution | None,
     *,
     iterations: int = _ITERATIONS,
+    stop: Callable[[], bool] = lambda: False,
 ) -> _Solution:
-    """Minimise the mean cross entropy + penalty / 2 x sum of squared weights; the bias goes free."""
+    """Minimise the mean cross entropy + penalty / 2 x sum of squared weights; the bias goes free.
+
+    ``stop`` is asked at every step; it ends the search with the best weights so far.
+    """
     count, width = points.shape
     # the steps are in double precision, the products over all pictures in single
     flat = torch.zeros(classes, width + 1, dtype=torch.float64, device=points.device)
@@ -295,8 +306,11 @@ def _minimise(
     flat.requires_grad_(True)
     places = torch.arange(count, device=points.device)
 
+    lowest, kept = float("inf"), flat.detach().clone()
+
     @torch.no_grad()
     def objective() -> Tensor:
+        nonlocal lowest
         weight, bias = flat[:, :width], flat[:, width:]
         scores = torch.log_softmax((weight.float() @ points.T).add_(bias.float()), 0)
         loss = penalty / 2 * weight.square().sum() - scores[target, places].double().mean()
@@ -306,6 +320,11 @@ def _minimise(
         gradient = torch.cat((wrong @ points, wrong.sum(1, keepdim=True)), 1).double()
         gradient[:, :width] += penalty * weight
         flat.grad = gradient
+        if float(loss) < lowest:
+            lowest = float(loss)
+            kept.copy_(flat)
+        if stop():
+            raise _StoppedError
         return loss
 
     search = torch.optim.LBFGS(
@@ -316,10 +335,18 @@ def _minimise(
         history_size=20,
         line_search_fn="strong_wolfe",
     )
+    found = flat.detach()
     with _few_threads(points):
-        search.step(objective)
-    found = flat.detach().float()
+        try:
+            search.step(objective)
+        except _StoppedError:
+            found = kept
+    found = found.float()
     return _Solution(found[:, :width].contiguous(), found[:, width].clone(), penalty)
+
+
+class _StoppedError(Exception):
+    """Somebody asked to stop in the middle of a search."""
 
 
 @contextlib.contextmanager

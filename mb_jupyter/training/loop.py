@@ -18,6 +18,11 @@ from torch.nn.functional import cross_entropy
 
 from . import memory, processes
 
+
+class StoppedError(Exception):
+    """Somebody asked to stop: what was begun is given up."""
+
+
 Batch = tuple[tuple[torch.Tensor, ...], torch.Tensor, int]  # inputs, labels, pictures in all processes' batches
 FLAG_EVERY = 8  # steps between two questions to the first process whether to stop
 LONGEST_STEP = 1.0  # norm of a gradient, beyond which it is shortened
@@ -183,10 +188,12 @@ def evaluate(
     *,
     precision: Precision,
     progress: Callable[[int], None] = lambda done: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits (N, classes) and the labels (N,) of all pictures, in their order, in every process.
 
     The processes' batches are those of :func:`data.in_order`; together they hold a picture at least.
+    Raises ``StoppedError`` when ``stop`` says so between two batches; several processes go on to the end.
     """
     logits, labels = [], []
     for number, (inputs, truth, _) in enumerate(batches):
@@ -194,6 +201,8 @@ def evaluate(
             logits.append(model(*inputs).float().cpu())
         labels.append(truth.cpu())
         progress(number + 1)
+        if processes.world() == 1 and stop():
+            raise StoppedError
     shares = processes.gather((torch.cat(logits), torch.cat(labels)) if logits else None)
     parts = [share for share in shares if share is not None]  # the last have none where pictures are few
     return _interleave([part[0] for part in parts], len(shares)), _interleave([part[1] for part in parts], len(shares))

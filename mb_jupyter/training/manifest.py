@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from . import groups, review
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
+from .formats import EXTENSIONS, may_be_image
 from .identity import is_settled
 from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
@@ -49,16 +50,6 @@ __all__ = [
     "write_split",
 ]
 
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-}
-PICTURE_EXTENSIONS = frozenset(extension for every in EXTENSIONS.values() for extension in every)
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
 GIVEN = ("label", "split", "user_group", "slices")  # what the user says of an image, whatever its file holds
 BATCH = 16  # files that a thread takes at a time
 
@@ -170,7 +161,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
         return _relabelled(known, candidate)
     path = root / candidate.path
     try:
-        if PurePosixPath(candidate.path).suffix.casefold() not in PICTURE_EXTENSIONS and not _begins_like(path):
+        if not may_be_image(path):
             return None
         settled = is_settled(candidate.stamp, path)
         data = read_bytes(path)
@@ -202,15 +193,6 @@ def _relabelled(known: Picture, candidate: Candidate) -> Picture:
     """Return a known picture with the label, the part and the group that it is given now."""
     given = _given(candidate)
     return known if _given(known) == given else replace(known, **given, group="", copies="")
-
-
-def _begins_like(path: Path) -> bool:
-    """Tell whether a file without a picture's extension may be a picture all the same."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4).startswith(BEGINNINGS)
-    except OSError:
-        return False
 
 
 def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings: list[Finding]) -> None:

@@ -174,16 +174,16 @@ class Head(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures in, logits out: uint8 RGB (N, size, size, 3) to (N, classes)."""
+    """Images in, logits out: uint8 RGB (N, size, size, 3) to (N, classes). ``fit`` is how they became squares."""
 
     temperature: Tensor
     pixel_scale: Tensor
     pixel_shift: Tensor
 
-    def __init__(self, backbone: Backbone, classes: Sequence[str], size: int) -> None:
+    def __init__(self, backbone: Backbone, classes: Sequence[str], size: int, fit: str = "crop") -> None:
         super().__init__()
         backbone.check_size(size)
-        self.backbone, self.classes, self.size = backbone, tuple(classes), size
+        self.backbone, self.classes, self.size, self.fit = backbone, tuple(classes), size, fit
         self.head = Head(backbone.feature_size, len(classes))
         self.register_buffer("temperature", torch.ones(()))
         std = torch.tensor(backbone.std)

@@ -41,7 +41,7 @@ def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> 
         _make(path, settings, folder, recorder)
     rows = processes.tell(manifest.read_split(path) if processes.rank() == 0 else None)
     classes = tuple(sorted({row.label for row in rows}))
-    parts = Parts(classes, *(_samples(rows, part, classes, folder) for part in manifest.SPLITS))
+    parts = Parts(classes, *(_samples(rows, part, classes, folder, settings.fit) for part in manifest.SPLITS))
     if len(classes) < 2:
         raise TrainingError(
             "The split holds fewer than two classes.", "Give pictures of at least two classes, then start a new run."
@@ -75,10 +75,12 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
     manifest.write_split(path, pictures)
 
 
-def _samples(rows: Sequence[manifest.SplitRow], part: str, classes: tuple[str, ...], folder: Path) -> list[Sample]:
+def _samples(
+    rows: Sequence[manifest.SplitRow], part: str, classes: tuple[str, ...], folder: Path, fit: str
+) -> list[Sample]:
     number = {name: index for index, name in enumerate(classes)}
     return [
-        Sample(row.path, folder / row.path, number[row.label], row.sha256, row.group)
+        Sample(row.path, folder / row.path, number[row.label], row.sha256, row.group, fit)
         for row in rows
         if row.split == part
     ]

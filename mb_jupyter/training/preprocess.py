@@ -1,45 +1,39 @@
-"""From a file to pixels: the one truth about decoding, orientation, resizing and cropping.
+"""From a file to pixels: the one truth about decoding, orientation, colours, cropping and resizing.
 
-Training and prediction both come through here, so the same file always gives the same pixels.
-Needs numpy and Pillow only, and changes no setting of Pillow's: several threads may read at once.
+Training and prediction both come through here, so the same file always gives the same pixels. Needs numpy and Pillow
+only, and what a notebook has set of Pillow changes nothing (``guard.py``): several threads may read at once.
+
+=============  ==============================================================
+formats.py     which files are images
+inputs.py      what may be given as one
+guard.py       Pillow's globals, warnings and errors
+described.py   this preprocessing in words, as every model carries it
+=============  ==============================================================
 """
 
 from __future__ import annotations
 
 import io
-import stat
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from . import formats
+from .described import CURRENT, GREY, Preparation
 from .errors import PictureError
+from .guard import CUT_SHORT, MAX_PIXELS, guarded, reasons
+from .inputs import content_of, read_bytes
 
-Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray[Any, Any]"
+__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "load", "open_bytes",
+           "open_picture", "pixels_of", "read_bytes", "squared"]  # fmt: skip
 
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 512 * 1024**2  # of one file; more cannot be an honest picture of MAX_PIXELS
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray[Any, Any] | Any"
 
-# Written into every model, so that any other program can do the same; "size" is added there.
-DESCRIPTION: dict[str, Any] = {
-    "version": 1,
-    "frame": "first",
-    "orientation": "EXIF orientation applied",
-    "colour": "RGB; transparency over white; CMYK and palettes converted; 16 bits to 8 by the high byte; "
-    "colour profiles not applied",
-    "decode": "JPEG at 1/2, 1/4 or 1/8 scale (libjpeg) as long as the short side stays at least size",
-    "crop": "the largest centred square",
-    "resize": "that square to size x size, bilinear with antialiasing (Pillow)",
-    "pixels": "uint8, height x width x RGB",
-}
+DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
 
-CUT_SHORT = "it is cut short; the end of the file is missing"
 _EXIF_ORIENTATION = 0x0112
 _MAY_TURN = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"}
 _TURNS = {
@@ -51,102 +45,118 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_images = threading.Lock()  # a Pillow image that is handed in twice must not be decoded twice at once
 
 
 class Opened(NamedTuple):
-    """A decoded picture and what its file says: ``format`` as Pillow names it, full size as displayed."""
+    """A decoded image and what its file says: ``format`` as the table names it, full size as displayed.
+
+    ``bits`` is how many bits its values need where the file has 16, else 8.
+    """
 
     image: Image.Image
     format: str
     width: int
     height: int
+    bits: int = 8
 
 
-def load(source: Source, size: int) -> np.ndarray[Any, Any]:
-    """Return the picture as uint8 of shape (size, size, 3), RGB; raises :class:`PictureError`."""
-    return fit(open_picture(source, at_least=size), size)
+def load(source: Source, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
+    """Return the image as uint8 of shape (size, size, 3), RGB; raises :class:`PictureError`."""
+    return squared(open_picture(source, at_least=size, how=how), size, how)
 
 
-def open_picture(source: Source, *, at_least: int | None = None) -> Image.Image:
-    """Return the picture as an RGB image, turned as its camera meant, transparency over white.
+def open_picture(source: Source, *, at_least: int | None = None, how: Preparation = CURRENT) -> Image.Image:
+    """Return the image in RGB, turned as its camera meant, transparency over white.
 
-    ``source`` is a path, the bytes of a file, an open binary file, a Pillow image or an array of uint8 or
-    uint16 of shape (height, width[, 1 | 3 | 4]). With ``at_least`` a large JPEG may come back smaller, its
-    short side never below that many pixels unless the picture itself is. Raises :class:`PictureError` with
-    a plain reason.
+    ``source`` is what ``inputs.py`` takes. With ``at_least`` a large JPEG may come back smaller, its short side
+    never below that many pixels unless the image itself is. Raises :class:`PictureError` with a plain reason.
     """
-    if isinstance(source, np.ndarray):
-        return _rgb(_from_array(source))
-    if isinstance(source, Image.Image):
-        with _reasons("", b""), _quiet():
-            _check_pixels(*source.size)
-            source.load()
-            return _rgb(_turned(source, _orientation(source)))
-    return open_bytes(_read(source), at_least=at_least).image
+    content = content_of(source)
+    if isinstance(content, bytes):
+        return open_bytes(content, at_least=at_least, how=how).image
+    if isinstance(content, np.ndarray):
+        return _from_array(content, how)
+    with _images, reasons("", is_cut_short=False), guarded():
+        _check_pixels(*content.size)
+        content.load()
+        return _rgb(_turned(content, _orientation(content)), how)[0]
 
 
-def fit(image: Image.Image, size: int) -> np.ndarray[Any, Any]:
-    """Return the centred square of an RGB image, resized with antialiasing: uint8 (size, size, 3)."""
+def squared(image: Image.Image, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
+    """Return an RGB image as the square that the network sees, uint8 (size, size, 3); ``described.py`` says how."""
     width, height = image.size
+    if how.fit == "stretch":
+        return np.asarray(_resized(image, size, size))
+    if how.fit == "pad":
+        long = max(width, height)
+        inner = [max(1, (2 * side * size + long) // (2 * long)) for side in (width, height)]
+        whole = Image.new("RGB", (size, size), GREY)
+        whole.paste(_resized(image, *inner), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.asarray(whole)
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    # one pass over the pixels that remain is cheaper than resizing all and cropping then
-    square = image.resize(
-        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side), reducing_gap=3.0
-    )
-    return np.asarray(square)
+    if how.version == 1:  # half pixels at the edge, and a coarse average of large images first
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+    x, y = (width - side) // 2, (height - side) // 2
+    square = image if width == height else image.crop((x, y, x + side, y + side))
+    return np.asarray(_resized(square, size, size))
 
 
-def open_bytes(data: bytes, *, at_least: int | None = None) -> Opened:
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return an image resized, rows first: left to itself, Pillow begins with either, by its version."""
+    rows = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    return rows.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def open_bytes(data: bytes, *, at_least: int | None = None, how: Preparation = CURRENT) -> Opened:
     """Decode the bytes of a file; see :func:`open_picture`."""
+    cut_short = _CutShort(data)
+    with guarded():
+        with reasons("", cut_short):
+            image, name = _opened(data)
+        _check_pixels(*image.size)
+        width, height = image.size
+        if at_least is not None and name == "JPEG":
+            image.draft(None, (at_least, at_least))
+        with reasons(name, cut_short):
+            image.load()
+            if name == "TIFF":  # which Pillow turns itself, while loading
+                width, height = image.size
+            # asking for EXIF data takes as long as decoding a small image, so ask only where there may be some
+            orientation = _orientation(image) if image.info.keys() & _MAY_TURN else 1
+            if orientation >= 5:
+                width, height = height, width
+            upright, bits = _rgb(_turned(image, orientation), how)
+            return Opened(upright, name, width, height, bits)
+
+
+def pixels_of(data: bytes) -> int | None:
+    """Return how many pixels the header of a file tells of, before any is decoded; None where it cannot be read."""
+    try:
+        with guarded(), reasons("", is_cut_short=False):
+            image, _ = _opened(data)
+            return image.width * image.height
+    except PictureError as error:
+        return MAX_PIXELS + 1 if error.kind == "huge" else None
+
+
+def _opened(data: bytes) -> tuple[Image.Image, str]:
+    """Return the image of a file's bytes, of which only the header has been read, and its format."""
     if not data:
         raise PictureError("the file is empty")
-    with _reasons("", data), _quiet():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    _check_pixels(*image.size)
-    name = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with more JPEGs behind it
-    width, height = image.size
-    if at_least is not None and name == "JPEG":
-        image.draft(None, (at_least, at_least))
-    with _reasons(name, data), _quiet():
-        image.load()
-        if name == "TIFF":  # which Pillow turns itself, while loading
-            width, height = image.size
-        # asking for EXIF data takes as long as decoding a small picture, so ask only where there may be some
-        orientation = _orientation(image) if image.info.keys() & _MAY_TURN else 1
-        if orientation >= 5:
-            width, height = height, width
-        return Opened(_rgb(_turned(image, orientation)), name, width, height)
-
-
-def _read(source: str | Path | bytes | BinaryIO) -> bytes:
-    """Return a file's bytes, read once."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-    elif isinstance(source, str | Path):
-        data = read_bytes(Path(source))
-    else:
-        data = source.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise PictureError(f"the file is larger than {MAX_BYTES // 1024**2} MB", "huge")
-    return data
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file, or say in a :class:`PictureError` why it cannot be read."""
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):  # a pipe would wait for ever
-            raise PictureError("it is not a file")
-        if facts.st_size > MAX_BYTES:
-            raise PictureError(f"the file is larger than {MAX_BYTES // 1024**2} MB", "huge")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise PictureError("there is no such file") from None
-    except PermissionError:
-        raise PictureError("the file may not be read (permission denied)") from None
-    except (OSError, ValueError) as error:
-        raise PictureError(f"the file cannot be read ({error})") from None
+    name = formats.format_of(data[: formats.FIRST_BYTES])
+    if name not in formats.readable() and name:
+        raise PictureError(f"it is a {name} image, which cannot be read here; install it with: {formats.MISSING[name]}")
+    decoder = formats.heif() if name == "HEIC" else None
+    if decoder is not None:
+        return decoder(io.BytesIO(data)), name
+    if not name:
+        raise UnidentifiedImageError
+    # a DIB is a BMP without the first of its two headers
+    decoders = ("BMP", "DIB") if name == "BMP" else (formats.DECODERS[name],)
+    return Image.open(io.BytesIO(data), formats=decoders), name
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -171,73 +181,62 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB, whatever its own."""
+def _rgb(image: Image.Image, how: Preparation) -> tuple[Image.Image, int]:
+    """Return the image in mode RGB, whatever its own, and how many bits its values need."""
+    bits = 8
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return image, bits
     if image.mode.startswith("I"):
-        image = _sixteen_to_eight(image)
+        image, bits = _grey_of_many_bits(image, how)
     if image.mode == "F":
         raise PictureError("its pixels are decimal numbers without a fixed range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
+        return white, bits
+    return image.convert("RGB"), bits
 
 
-def _sixteen_to_eight(image: Image.Image) -> Image.Image:
-    """Return greyscale of 16 bits as greyscale of 8, by the high byte; Pillow's own conversion may clip."""
+def _grey_of_many_bits(image: Image.Image, how: Preparation) -> tuple[Image.Image, int]:
+    """Return greyscale of more than 8 bits as greyscale of 8; Pillow's own conversion may clip."""
     values = np.asarray(image)
     key = image.info.get("transparency")
     if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > 0xFFFF):
         raise PictureError("its pixels have 32 bits without a fixed range; save it with 8 or 16 bits")
-    grey = (values >> 8).astype(np.uint8)
+    grey, bits = _to_eight(values, how)
     if isinstance(key, int):
         grey = np.where(values == key, np.uint8(255), grey)
-    return Image.fromarray(grey)
+    return Image.fromarray(grey), bits
 
 
-def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
-    """Return the image of an array (height, width[, 1 | 3 | 4]) of uint8 or uint16."""
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise PictureError(
-            f"an array of shape {array.shape} is not a picture; (height, width), or (height, width, 3 or 4) is"
-        )
+def _to_eight(values: np.ndarray[Any, Any], how: Preparation) -> tuple[np.ndarray[Any, Any], int]:
+    """Return values of up to 16 bits as uint8, scaled by what they hold, and how many bits that is."""
+    most = 0xFFFF if how.version == 1 else int(values.max(initial=0))
+    bits = next(depth for depth in DEPTHS if most < 2**depth)
+    return (values >> (bits - 8)).astype(np.uint8), bits
+
+
+def _from_array(array: np.ndarray[Any, Any], how: Preparation) -> Image.Image:
+    """Return the image of an array (height, width[, 3 | 4]) of uint8, uint16 or bool."""
+    if not array.size:
+        raise PictureError("it has no pixels")
+    _check_pixels(array.shape[1], array.shape[0])
     if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        array = _to_eight(array, how)[0]
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype != np.uint8:
-        raise PictureError(f"an array of {array.dtype} has no fixed range; bring it to 0..255 and use .astype('uint8')")
-    _check_pixels(array.shape[1], array.shape[0])
-    return Image.fromarray(np.ascontiguousarray(array))
+    return _rgb(Image.fromarray(np.ascontiguousarray(array)), how)[0]
 
 
-@contextmanager
-def _reasons(name: str, data: bytes) -> Iterator[None]:
-    """Translate whatever Pillow raises for a bad file into a :class:`PictureError` in plain words."""
-    try:
-        yield
-    except PictureError:
-        raise
-    except Image.DecompressionBombError:
-        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} million pixels", "huge") from None
-    except UnidentifiedImageError:
-        if _cut_short(data):
-            raise PictureError(CUT_SHORT, "truncated") from None
-        raise PictureError("it is not a JPEG, PNG, WebP, BMP, GIF or TIFF picture") from None
-    except MemoryError:
-        raise PictureError("there is not enough memory to open it", "huge") from None
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        if "MAX_TEXT" in str(error):
-            raise PictureError("its text unpacks to far more than a picture's text has", "huge") from None
-        if "truncated" in str(error).lower() or _cut_short(data):
-            raise PictureError(CUT_SHORT, "truncated") from None
-        raise PictureError(f"its {name or 'picture'} data are damaged ({str(error)[:200]})") from None
+class _CutShort:
+    """Whether the end of a file is missing, found out only when somebody asks."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __bool__(self) -> bool:
+        return _cut_short(self._data)
 
 
 def _cut_short(data: bytes) -> bool:
@@ -258,32 +257,19 @@ def _cut_short(data: bytes) -> bool:
         order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
         directory = int.from_bytes(data[4:8], order)
         length = directory + 6 + 12 * int.from_bytes(data[directory : directory + 2], order)
+    elif data[4:8] == b"ftyp":
+        length = _boxes(data)
     return length > len(data)
 
 
-class _Quiet:
-    """Counts the threads that are inside Pillow; while there is one, Pillow's warnings are ignored.
-
-    ``warnings.catch_warnings`` swaps the whole list of filters and is not meant for several threads.
-    """
-
-    lock = threading.Lock()
-    inside = 0
-    entry: Any = None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings (damaged metadata, many pixels) from the user: they become reasons or nothing."""
-    with _Quiet.lock:
-        if not _Quiet.inside or _Quiet.entry not in warnings.filters:
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            _Quiet.entry = warnings.filters[0]
-        _Quiet.inside += 1
-    try:
-        yield
-    finally:
-        with _Quiet.lock:
-            _Quiet.inside -= 1
-            if not _Quiet.inside and _Quiet.entry in warnings.filters:
-                warnings.filters.remove(_Quiet.entry)  # type: ignore[attr-defined]
+def _boxes(data: bytes) -> int:
+    """Return where the last box of an ISO base media file ends, by the lengths that the boxes tell."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[at + 8 : at + 16], "big")
+        if length < 8:  # 0: up to the end of the file
+            return at
+        at += length
+    return at

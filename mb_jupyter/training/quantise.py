@@ -50,17 +50,18 @@ def variants(session: Session, parts: Parts) -> dict[str, Any]:
     ``variants``, ``recommended_variant``, and why. That int8 cannot be made of a network is no failure of the run:
     then it has a ``reason`` in the place of its figures.
     """
-    stopping = session.stopping()  # asked by every process: the answer is one for all
+    wanted, stopping = session.affords("int8"), session.stopping()  # one answer for all processes
     if processes.rank():
         return {}
-    session.recorder.message("Measuring the model, and a variant in int8.")
+    session.recorder.stage("int8", message="Measuring the model, and a variant in int8.")
     size, some = session.settings.image_size, _spread(parts.test, MOST_PICTURES)
     labels = np.array([sample.label for sample in some])
     machine = {"measured_on": f"{evidence.processor()}, one thread"}
     answers, facts = _measured(session.output / export.MODEL, some, size)
     counts = {"right": int((answers == labels).sum()), "pictures": len(labels)}
     whole = {"name": "float32", **facts, **counts, "agreement": 1.0 if len(labels) else None}
-    made = "the run was stopped early" if stopping else _in_int8(session, parts, some)
+    early = "the run was stopped early" if stopping else "the time allowed was over"
+    made = _in_int8(session, parts, some) if wanted else early
     if isinstance(made, str):
         (session.output / FILE).unlink(missing_ok=True)  # also that of an earlier attempt, which had another model
         session.recorder.say(f"There is no int8 variant: {made}.")

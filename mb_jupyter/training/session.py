@@ -57,6 +57,7 @@ class Session:
         self._before, self._began = 0.0, time.monotonic()
         minutes = settings.max_minutes or (MINUTES_ON_A_PROCESSOR if device.type == "cpu" else math.inf)
         self._limit = 60 * minutes
+        recorder.clock.limit(self._limit)
 
     def resume(self, *content: Any) -> None:
         """Take up the checkpoint of the same settings and content, and cut the records back to it; else begin."""
@@ -70,6 +71,8 @@ class Session:
         self.resumed = found is not None
         self._before = float(self.state.get("used", 0.0))
         self.recorder.keep(self.state.get("records", 0))
+        self.recorder.clock.count_from(self._before)
+        self.recorder.clock.limit(self._limit - self.used())
         if reason:
             self.recorder.say(reason)
 
@@ -86,6 +89,18 @@ class Session:
     def left(self) -> float:
         """Return the seconds that are left of the time allowed; the same in every process."""
         return float(processes.tell(self._limit - self.used()))
+
+    def affords(self, stage: str) -> bool:
+        """Return whether an optional stage fits into the time left, and nobody asked to stop; the same everywhere.
+
+        One that does not is taken out of the plan.
+        """
+        outlook = self.recorder.outlook
+        fits = not self.recorder.stop_requested() and self._limit - self.used() >= outlook.seconds_of(stage)
+        answer = bool(processes.tell(fits))
+        if not answer:
+            outlook.plan(stage, 0, 0)
+        return answer
 
     def stopping(self) -> bool:
         """Return whether somebody asked to stop and keep the best; the same in every process."""

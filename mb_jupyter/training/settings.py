@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .described import FITS
 from .errors import TrainingError
 from .groups import problem_of
 
@@ -26,7 +27,8 @@ class Settings:
     model's card. ``cache`` is a folder that several runs may share. ``exclude`` names pictures to leave out, and
     ``labels`` is a CSV file of corrected labels, and ``group`` says which images belong together, as in
     :func:`~.manifest.scan`; the three count where the program itself makes the split.
-    ``unsure_below`` is the score under which the model says that it is unsure.
+    ``unsure_below`` is the score under which the model says that it is unsure. ``fit`` is how an image that
+    is not square becomes one: its centre (crop), the whole on grey (pad), or the whole squeezed (stretch).
     """
 
     architecture: str = "auto"
@@ -36,6 +38,7 @@ class Settings:
     max_minutes: float | None = None
     batch_size: int | None = None
     image_size: int = 224
+    fit: str = "crop"
     learning_rate: float | None = None
     patience: int = 4
     seed: int = 0
@@ -137,6 +140,7 @@ _RULES: dict[str, tuple[str, Any]] = {
         f"a whole number from {SMALLEST_PICTURE} to {LARGEST_PICTURE}",
         lambda v: _is_whole(v) and SMALLEST_PICTURE <= v <= LARGEST_PICTURE,
     ),
+    "fit": (f"one of {', '.join(FITS)}", lambda v: v in FITS),
     "learning_rate": (
         "a number above 0 and at most 10, or null",
         lambda v: v is None or (_is_number(v) and 0 < v <= 10),

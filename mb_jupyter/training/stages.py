@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from pathlib import Path
@@ -12,7 +11,21 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from . import calibrate, data, engines, evidence, export, features, finetune, folds, head, loop, parallel, processes
+from . import (
+    calibrate,
+    data,
+    engines,
+    evidence,
+    export,
+    features,
+    finetune,
+    folds,
+    head,
+    loop,
+    parallel,
+    processes,
+    schedule,
+)
 from .augment import Augmentation
 from .data import Pictures
 from .errors import TrainingError
@@ -20,7 +33,6 @@ from .network import Choice, Classifier
 from .parts import Parts
 from .plan import Opener
 from .prefix import fastest
-from .quantise import MOST_PICTURES
 from .session import Session
 from .tail import Source, Tail
 
@@ -29,9 +41,6 @@ VARIANTS = 8  # augmentations of a picture whose frozen part is kept, when there
 MOST_WORKERS = 8
 ENOUGH = 512  # validation pictures to see whether the pictures have a top
 NO_TOP = 1.25  # the loss on turned pictures over that on upright ones: 1.14 and 0.97 without a top, 1.48 with one
-EXPORT_SECONDS = 30.0  # for export and proof
-PACE = {"cpu": 20.0, "cuda": 400.0}  # pictures per second of an evaluation, at the least
-PROOF_PACE = 20.0  # pictures per second and core, one by one through onnxruntime
 OUT_OF_FOLD, VALIDATION = "out_of_fold.csv", "validation.csv"  # scores of images that a model was not fitted on
 
 
@@ -43,7 +52,7 @@ class Scores(NamedTuple):
 
 
 def begin(session: Session, choice: Choice, parts: Parts) -> None:
-    """Record what is trained on what, and how long the stages may take."""
+    """Record what is trained on what."""
     counts, where = parts.counts, session.device
     session.recorder.event(
         "start",
@@ -56,25 +65,6 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
     )
     total = sum(counts.values())
     session.recorder.say(f"{total} pictures of {len(parts.classes)} classes: {counts}.")
-    pace = PACE[where.type]
-    session.recorder.expect(
-        features=0 if "frozen" in session.state else (counts["train"] + counts["validation"]) / pace,
-        head=0 if "frozen" in session.state else 10,
-        calibrate=counts["validation"] / pace,
-        evaluate=counts["test"] / pace,
-        export=EXPORT_SECONDS,
-    )
-    # until the fine-tuning is planned: it takes what is left, or, without a limit, nobody knows
-    spare = session.left() - reserve(session, parts)
-    session.recorder.expect(epoch=spare if session.settings.recipe != "features" and math.isfinite(spare) else 0)
-
-
-def reserve(session: Session, parts: Parts) -> float:
-    """Return the seconds to keep for what comes after the fine-tuning."""
-    validation, test = len(parts.validation), len(parts.test)
-    here = (2 * validation + test) / PACE[session.device.type]
-    # the proof, the baseline and the int8 variant run on the processor everywhere
-    return EXPORT_SECONDS + here + 2 * (test + min(test, MOST_PICTURES)) / (PROOF_PACE * parallel.cores())
 
 
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
@@ -121,7 +111,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
     if "frozen" not in session.state:
         recorder, began = session.recorder, time.monotonic()
         samples = [*parts.train, *parts.validation]
-        recorder.stage("features", len(samples), "The pretrained network sees every picture and its mirror image once.")
+        recorder.stage("features", len(samples), "Extracting features with the pretrained network.")
         found, engine = features.extract(
             classifier,
             samples,
@@ -129,10 +119,11 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             cache=Path(session.settings.cache) if session.settings.cache else None,
             progress=recorder.progress,
             say=recorder.say,
+            missing=lambda count: schedule.features(session, count),
         )
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)
-        recorder.stage("head", message="Fitting the first classifier on what it saw.")
+        recorder.stage("head", message="Fitting the first classifier on these features.")
         fit = processes.tell(
             _fit(session, parts, samples, found, classifier.backbone.late) if processes.rank() == 0 else None
         )
@@ -183,7 +174,7 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     Then a head that never saw a turned picture is nearly as good on them (photos of things: half as good again
     upright; satellite tiles and flowers: less than a fifth), and quarter turns are one more augmentation.
     """
-    if session.settings.recipe == "features" or not parts.validation:
+    if session.settings.recipe == "features" or not parts.validation or session.recorder.stop_requested():
         return False
     engine = engines.fastest(classifier, session.output / "checkpoint" / "engine.json")
     some = parts.validation[:: -(-len(parts.validation) // ENOUGH)]  # of every class: they come in order
@@ -213,6 +204,7 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         seed=session.settings.seed,
         device=session.device,
         progress=progress,
+        stop=session.recorder.stop_requested,
     )
 
 

@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from mb_jupyter import load
-from mb_jupyter.training import export, preprocess
+from mb_jupyter.training import export
 from mb_jupyter.training.data import Sample
+from mb_jupyter.training.described import described
 from mb_jupyter.training.errors import TrainingError
 from mb_jupyter.training.weights import sha256_of
 
@@ -45,7 +46,7 @@ def test_the_model_says_all_about_itself(folder: Path) -> None:
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert said["mb_format"] == "1"
     assert json.loads(said["classes"]) == list(CLASSES)
-    assert json.loads(said["preprocess"]) == {**preprocess.DESCRIPTION, "size": SIZE}
+    assert json.loads(said["preprocess"]) == described(SIZE)
     assert json.loads(said["metrics"]) == FACTS["metrics"]
     assert json.loads(said["versions"]) == FACTS["versions"]
     assert (said["fingerprint"], said["architecture"], said["run"]) == ("abc", "squeezenet1_1", "local://x/y")

@@ -40,8 +40,9 @@ def test_unusable_files_are_named_with_the_reason(flowers: Path) -> None:
     unreadable = of(found, "unreadable")
     assert unreadable.files == ("rose/broken.jpg", "rose/empty.png") and unreadable.excluded
     assert unreadable.message == (
-        "2 files cannot be read and are left out: 'rose/broken.jpg' (it is not a JPEG, PNG, WebP, BMP, GIF or TIFF "
-        "picture), 'rose/empty.png' (the file is empty). Save such a file again as JPEG or PNG, or delete it."
+        "2 files cannot be read and are left out: 'rose/broken.jpg' (it is not a JPEG, PNG, WebP, BMP, GIF, TIFF, "
+        "AVIF or HEIC image), 'rose/empty.png' (the file is empty). Save such a file again as JPEG or PNG, or delete "
+        "it."
     )
     assert of(found, "truncated").message.startswith(
         "1 picture is cut short and is left out: 'tulip/cut.jpg' (it is cut short; the end of the file is missing)."

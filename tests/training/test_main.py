@@ -265,7 +265,8 @@ def test_without_int8_the_model_itself_is_measured_all_the_same(finished, code, 
 def test_the_records_tell_the_story_in_order(finished):
     stages = [record["stage"] for record in finished.of("stage")]
     assert list(dict.fromkeys(stages)) == [
-        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify"
+        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify",
+        *(["baseline"] if finished.of("result")[0]["best_phase"] == "finetune" else []), "int8",
     ]  # fmt: skip
     (start,) = finished.of("start")
     assert start["architecture"] == "efficientnet_lite0" and start["reason"].startswith("efficientnet_lite0: ")
@@ -285,6 +286,7 @@ def test_the_status_is_complete_at_the_end(finished):
     status = finished.status
     assert (status["state"], status["fraction"], status["eta_seconds"], status["error"]) == ("completed", 1, 0, None)
     assert all(stage["seconds"] is not None for stage in status["stages"])
+    assert {stage["stage"] for stage in status["stages"]} <= {"start", *status["planned"]}, "every stage is planned"
 
 
 def test_the_reproducibility_record_names_what_the_numbers_depend_on(finished):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mb_jupyter.training.errors import PictureError
-from mb_jupyter.training.preprocess import MAX_PIXELS, fit, load, open_bytes, open_picture
+from mb_jupyter.training.preprocess import MAX_PIXELS, load, open_bytes, open_picture, squared
 from tests.picture_files import encoded, photo
 
 PHOTO = photo(1, (320, 240))
@@ -24,7 +24,7 @@ def difference(a: Image.Image | np.ndarray, b: Image.Image | np.ndarray) -> floa
     return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean())
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_every_format_gives_the_same_picture(format: str, tmp_path: Path) -> None:
     data = encoded(PHOTO, format)
     path = tmp_path / "without-extension"
@@ -34,10 +34,10 @@ def test_every_format_gives_the_same_picture(format: str, tmp_path: Path) -> Non
             opened = open_picture(source)
             assert (opened.mode, opened.size) == ("RGB", PHOTO.size)
             assert difference(opened, PHOTO) < 6  # GIF has 256 colours
-    assert open_bytes(data)[1:] == (format, 320, 240)
+    assert open_bytes(data)[1:] == (format, 320, 240, 8)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(format: str, orientation: int) -> None:
     exif = Image.Exif()
@@ -46,8 +46,9 @@ def test_exif_orientation(format: str, orientation: int) -> None:
     from PIL import ImageOps
 
     expected = ImageOps.exif_transpose(turned)
+    data = encoded(PHOTO, format, exif=exif)
     for at_least in (None, 60):
-        opened = open_bytes(encoded(PHOTO, format, exif=exif), at_least=at_least)
+        opened = open_bytes(data, at_least=at_least)
         assert (opened.width, opened.height) == expected.size
         assert difference(opened.image.resize((64, 64)), expected.resize((64, 64))) < 4
 
@@ -128,7 +129,7 @@ def test_arrays() -> None:
     assert np.asarray(open_picture(np.eye(8, dtype=bool)))[0, 0].tolist() == [255, 255, 255]
     with pytest.raises(PictureError, match=r"array of float32 has no fixed range; bring it to 0\.\.255"):
         open_picture(pixels.astype(np.float32))
-    with pytest.raises(PictureError, match=r"array of shape \(3, 240, 320\) is not a picture"):
+    with pytest.raises(PictureError, match=r"array of shape \(3, 240, 320\) is not an image"):
         open_picture(pixels.transpose(2, 0, 1))
 
 
@@ -145,15 +146,15 @@ def test_fit_takes_the_centred_square() -> None:
     wide = Image.new("RGB", (300, 100), "black")
     wide.paste((255, 255, 255), (100, 0, 200, 100))
     # the filter of the outermost pixels reaches beyond the square, as it does when all is resized, then cropped
-    assert fit(wide, 50)[1:-1, 1:-1].min() == 255
-    assert fit(wide.transpose(Image.Transpose.ROTATE_90), 50)[1:-1, 1:-1].min() == 255
-    assert fit(PHOTO.resize((1, 500)), 32).shape == (32, 32, 3)
-    assert (fit(PHOTO.crop((0, 0, 64, 64)), 64) == np.asarray(PHOTO.crop((0, 0, 64, 64)))).all()
+    assert squared(wide, 50)[1:-1, 1:-1].min() == 255
+    assert squared(wide.transpose(Image.Transpose.ROTATE_90), 50)[1:-1, 1:-1].min() == 255
+    assert squared(PHOTO.resize((1, 500)), 32).shape == (32, 32, 3)
+    assert (squared(PHOTO.crop((0, 0, 64, 64)), 64) == np.asarray(PHOTO.crop((0, 0, 64, 64)))).all()
 
 
 def test_resizing_is_antialiased() -> None:
     stripes = Image.fromarray(np.tile(np.array([[0, 255]], dtype=np.uint8), (512, 256))).convert("RGB")
-    grey = fit(stripes, 64)
+    grey = squared(stripes, 64)
     assert grey.min() > 118 and grey.max() < 138
 
 
@@ -163,7 +164,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_hardly_differs() -> None:
     opened = open_bytes(data, at_least=224)
     assert opened.image.size == (500, 375)
     assert (opened.width, opened.height) == (2000, 1500)
-    assert difference(load(data, 224), fit(open_picture(data), 224)) < 1.5
+    assert difference(load(data, 224), squared(open_picture(data), 224)) < 1.5
     assert open_bytes(encoded(PHOTO), at_least=224).image.size == PHOTO.size
 
 
@@ -173,7 +174,7 @@ def test_a_users_image_is_left_as_it_was() -> None:
     assert (image.mode, image.size) == ("RGB", (800, 600))
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_cut_short(format: str, share: float) -> None:
     data = encoded(PHOTO, format)
@@ -186,7 +187,7 @@ def test_cut_short(format: str, share: float) -> None:
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"hello", "it is not a JPEG, PNG, WebP, BMP, GIF or TIFF picture"),
+        (b"hello", "it is not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is not a JPEG"),
         (b"%PDF-1.7", "it is not a JPEG"),
     ],

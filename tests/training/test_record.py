@@ -42,7 +42,9 @@ def test_every_record_is_one_line_on_the_disk_when_the_call_returns(tmp_path, ca
 
 def test_the_status_tells_stage_progress_and_outlook(tmp_path):
     recorder = Recorder(tmp_path)
-    recorder.expect(features=10, head=10, evaluate=20)
+    recorder.expect("features", 10)
+    recorder.expect("head", 10)
+    recorder.expect("evaluate", 20)
     recorder.stage("features", total=100, message="Seeing every picture once.")
     now = status(tmp_path)
     assert (now["state"], now["stage"], now["done"], now["total"]) == ("running", "features", 0, 100)
@@ -58,12 +60,13 @@ def test_the_status_tells_stage_progress_and_outlook(tmp_path):
 
 def test_the_fraction_never_goes_back(tmp_path):
     recorder = Recorder(tmp_path)
-    recorder.expect(features=0.2, epoch=0.1)
+    recorder.plan("features", 2, 0.1)
+    recorder.expect("epoch", 0.1)
     recorder.stage("features", total=2)
     time.sleep(0.1)
     recorder.stage("epoch", total=5)
     first = status(tmp_path)["fraction"]
-    recorder.expect(epoch=1000)
+    recorder.expect("epoch", 1000)
     recorder.stage("epoch", total=5)
     assert 0 < first <= status(tmp_path)["fraction"] < 1
 
