@@ -49,7 +49,7 @@ def _in_body(before: str) -> Iterable[str]:
 
     if re.fullmatch(r"\w*", before):
         return [f"{key}: " for key in TrainConfig.model_fields]
-    key = re.fullmatch(r"(architecture|recipe|fit|backend|experiment):\s*[\w.-]*", before)
+    key = re.fullmatch(r"(architecture|recipe|fit|backend|experiment):\s*\S*", before)
     if key is None:
         return ()
     if key[1] == "experiment":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator  # noqa: TID253
 
+from . import naming
 from .backends import BACKENDS
 from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
-from .workspace import NAME, NAME_RULE
 from .yaml12 import plain
 
 __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "as_written", "resolve"]
@@ -53,7 +52,7 @@ class AzureConfig(BaseModel):
         None, description="cli, environment, managed or device"
     )
     tenant: str | None = Field(None, description="the id or the domain of a tenant")
-    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {NAME_RULE}")
+    experiment: str | None = Field(None, description=f"its name in Azure, when it is another one: {naming.AZURE_RULE}")
     nodes: int = Field(1, ge=1, le=16, description="a whole number of nodes from 1 to 16")
     environment: str | None = Field(None, description="the name of an environment, such as azureml:NAME:VERSION")
     queue_minutes: float | None = Field(
@@ -70,7 +69,7 @@ class AzureConfig(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str | None) -> str | None:
-        if value is not None and not NAME.fullmatch(value):
+        if value is not None and not naming.AZURE_NAME.fullmatch(value):
             raise ValueError("")
         return value
 
@@ -84,7 +83,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    experiment: str = Field(description=NAME_RULE)
+    experiment: str = Field(description=naming.RULE)
     data: Any = Field(description="the path of a folder with one subfolder per class, or of a CSV file")
     backend: str = Field("local", description="local (this machine) or azure (Azure Machine Learning)")
     architecture: str = Field("auto", description="auto, efficientnet_lite0 or a torchvision classifier")
@@ -105,7 +104,7 @@ class TrainConfig(BaseModel):
     exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
     group: str | None = Field(
-        None, description="a regular expression for the paths of images, folder, or column: NAME (in quotes)"
+        None, description="a regular expression for the paths of images, folder, burst, or column: NAME (in quotes)"
     )
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")
@@ -139,9 +138,9 @@ class TrainConfig(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError("")
-        return value
+        if said := naming.problem(value):
+            raise ValueError(said if naming.is_name(value) else "")
+        return naming.clean(value)
 
     @field_validator("data")
     @classmethod
@@ -322,9 +321,7 @@ def _line(problem: str) -> int:
 
 def _slug(data: str) -> str:
     path = Path(data).expanduser().resolve()
-    name = path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name
-    plain = unicodedata.normalize("NFKD", name)
-    return re.sub(r"[^A-Za-z0-9_]+", "-", plain.encode("ascii", "ignore").decode()).strip("-_") or "pictures"
+    return naming.derived(path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name)
 
 
 def _clock(key: str, value: Any) -> str:

@@ -21,6 +21,11 @@ Layer = dict[str, tuple[Any, str]]
 Known = Mapping[str, str | Mapping[str, str]]
 """Key -> what is allowed; of a section, the same for its own keys."""
 
+PAIRS = {"group": "column"}  # a text that may be written as a mapping of this key alone: `group: {column: patient}`
+ADVICE = {
+    "mapping values are not allowed": "put a value with a colon into quotes",
+    "unknown escape character": "put it into single quotes, where a backslash is itself",
+}
 VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 _MARKED = re.compile("\ue000([A-Za-z_]\\w*)\ue001")  # private characters: no YAML meaning, nobody types them
 
@@ -104,6 +109,8 @@ class Reader:
                     [self._value(each, loader, where(each.start_mark.line), is_text) for each in value_node.value],
                     place,
                 )
+            elif section + key in PAIRS and (cell := _only(value_node, PAIRS[section + key])) is not None:
+                layer[section + key] = (f"{PAIRS[section + key]}: {self._value(cell, loader, place, True)}", place)
             elif value_node.id != "scalar":
                 kind = "a list" if value_node.id == "sequence" else "a mapping"
                 self.problems.append(f"{place}: `{section}{key}` is {kind}; allowed is {allowed}.")
@@ -146,7 +153,14 @@ def _what_is_wrong(error: yaml.YAMLError, text: str) -> tuple[int, str]:
             opened = "".join(re.findall(r"[\[{]", lines[line]))[-1:]
         if opened:
             return line, f"`{opened}` is opened here and never closed"
-    return min(mark.line, last) if mark else 0, problem
+    advice = next((f"; {each}" for words, each in ADVICE.items() if words in problem), "")
+    return min(mark.line, last) if mark else 0, f"{problem}{advice}"
+
+
+def _only(node: Any, key: str) -> Any:
+    """Return the value of a mapping that has this key alone; None for anything else."""
+    pairs = node.value if node.id == "mapping" else []
+    return pairs[0][1] if len(pairs) == 1 and pairs[0][0].value == key and pairs[0][1].id == "scalar" else None
 
 
 def near(value: str, known: Sequence[str]) -> str:

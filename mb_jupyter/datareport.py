@@ -66,7 +66,7 @@ def as_text(name: str, pictures: Sequence[Picture], findings: Sequence[Finding])
         if those:
             lines += ["", f"{title} ({len(those)})"]
         for finding in those:
-            lines += [f"- {finding.message}"]
+            lines += [f"- {finding.text}"]
             lines += [f"    {line}" for line in _names(finding)[:NAMES_SHOWN] if len(finding.files) > 3]
             if len(finding.files) > NAMES_SHOWN:
                 lines += [f"    and {len(finding.files) - NAMES_SHOWN:,} more"]
@@ -176,11 +176,17 @@ def _finding_list(severity: str, findings: Sequence[Finding]) -> str:
     if not those:
         return ""
     title, colour = _SEVERITIES[severity]
-    items = "".join(f'<li style="margin:3px 0">{escape(f.message)}{_file_list(f)}</li>' for f in those)
+    items = "".join(f'<li style="margin:3px 0">{escape(f.message)}{_lines(f)}{_file_list(f)}</li>' for f in those)
     return (
         f'<div style="{FONT};margin-top:8px;font-weight:600;color:{TEXT[colour]}">{title} ({len(those)})</div>'
         f'<ul style="margin:0;padding-left:20px">{items}</ul>'
     )
+
+
+def _lines(finding: Finding) -> str:
+    """Return the settings that a finding proposes, each on a line of its own that can be copied."""
+    style = "font-family:monospace;font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:3px 0"
+    return "".join(f'<div style="{style}">{escape(line)}</div>' for line in finding.lines)
 
 
 def _file_list(finding: Finding) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.errors import TrainingError
     from .training.manifest import Entry, Finding, Picture
 
-INDEX_VERSION = 3  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 4  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -38,8 +38,8 @@ class Dataset:
     Images of one group (one object, patient, session or video) are never divided between training and test.
     ``group`` says which belong together: a regular expression for the path as it is shown (``rose/1.jpg``), whose
     first capture group, or else the whole match, names the group; ``"folder"`` for folders inside the class
-    folders; ``"column: NAME"`` for another column of the table. The name alone counts: ``7`` in two classes is one
-    group, unless the pattern captures the class too.
+    folders; ``"burst"`` for images that one camera took within seconds; ``"column: NAME"`` for another column.
+    The name alone counts: ``7`` in two classes is one group, unless the pattern captures the class too.
 
     Every picture is opened once; what was found out is remembered, so that looking again takes no time. A file
     that may have changed is hashed again; with ``recheck`` every file is.
@@ -243,8 +243,8 @@ def _from_row(row: list[Any]) -> Picture:
 
 
 def _sound(picture: Picture) -> bool:
-    texts = (picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group,
-             picture.user_group, picture.copies, *(text for pair in picture.slices for text in pair))  # fmt: skip
+    texts = [picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group]
+    texts += [picture.user_group, picture.copies, picture.taken, *(text for pair in picture.slices for text in pair)]
     numbers = (picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled)
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 

@@ -21,6 +21,7 @@ from .backends.locks import starting
 from .errors import ConfigError, MBError
 from .history import Runs, runs
 from .live import Live, how_to_stop
+from .naming import clean
 from .placement import Placement
 from .plan import UNSET, Plan
 from .run import Run
@@ -52,7 +53,7 @@ class Experiment:
     @classmethod
     def local(cls, name: str) -> Experiment:
         """Return the experiment of that name in the local workspace."""
-        return cls(name, Workspace.local())
+        return cls(clean(name), Workspace.local())
 
     @property
     def runs(self) -> Runs:
@@ -62,11 +63,12 @@ class Experiment:
     def plan(self, resolved: Resolved, say: Say | None = None) -> Plan:
         """Resolve everything, look at the data and ask Azure what stands in the way; change nothing."""
         config = resolved.config
+        self.workspace.check(self.name)
         dataset = _check(config, say)
         if say is not None and config.backend == "azure":
             say(ASKING)
         identical = self._identical(_identity(config, dataset))
-        folder = self.workspace.root / self.name
+        folder = self.workspace.folder(self.name)
         return Plan(folder, resolved, dataset, identical, placement.preflight(config, dataset))
 
     def start(self, config: TrainConfig, *, fresh: bool = False, say: Say | None = None) -> Run:
@@ -77,6 +79,7 @@ class Experiment:
         called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
+        self.workspace.check(self.name)
         dataset, identity = self._looked_at(config, say, fresh)
         if not fresh and (found := self._standing(identity)) is not None:
             return found

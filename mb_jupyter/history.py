@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -9,16 +10,18 @@ from . import when
 from .backends import RunState
 from .display import card, escape, near, percent, table, text_table, unbroken
 from .errors import WorkspaceError
+from .naming import AZURE_NAME
 from .records import REPORT, read_fields
 from .run import Run
 from .standing import Use
-from .workspace import NAME, RUN_ID, Workspace
+from .workspace import RUN_ID, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .report import Comparison
 
+AZURE_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 SHOWN = 50  # runs that a list shows
 
 
@@ -187,8 +190,9 @@ def _by_handle(handle: str, place: Workspace) -> Run:
             f"{handle} cannot be opened: a handle begins with local:// or azure://.", "%mb_runs lists the runs."
         )
     experiment, _, run_id = path.partition("/")
-    if RUN_ID.fullmatch(run_id) and (place.root / experiment / run_id / "run.json").is_file():
-        return Run(place.root / experiment / run_id)
+    found = [folder for folder in place.runs(experiment) if folder.name == run_id]
+    if found and (found[0] / "run.json").is_file():
+        return Run(found[0])
     raise WorkspaceError(
         f"There is no run {handle} in {place.root}.",
         "List the runs with %mb_runs, or set MB_WORKSPACE to the workspace it was trained in.",
@@ -204,7 +208,7 @@ def _in_azure(handle: str, place: Workspace) -> Run:
         except WorkspaceError:  # one that was damaged does not hide the others
             continue
     workspace, _, job = handle.removeprefix("azure://").partition("/")
-    if not NAME.fullmatch(workspace) or not NAME.fullmatch(job):
+    if not AZURE_NAME.fullmatch(workspace) or not AZURE_JOB.fullmatch(job):
         raise WorkspaceError(f"{handle} is no handle.", "It reads azure://WORKSPACE/JOB; %mb_runs lists the runs.")
     from .backends.azure import adopt_job
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import when
+from . import liveclock, when
 from .backends import RunState, Status
 from .display import (
     ACCENT,
@@ -37,13 +37,14 @@ from .display import (
 )
 from .epochtable import epoch_table
 
-STAGES = ("check", "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify")
-STAGES_THERE = ("check", "upload", "submit", "queue", "node", *STAGES[1:], "download")  # of a run in Azure
 BETWEEN_UPDATES = 1.0  # seconds
-HOW_TO_STOP = "The notebook's Stop button ends it early and keeps the best; pressed twice within 5 seconds it abandons."
+HOW_TO_STOP = (
+    "The notebook's Stop button ends the training early and keeps the best model; press twice within 5 seconds to "
+    "discard the run."
+)
 HOW_TO_DETACH = (
     "The notebook's Stop button only looks away: the run goes on in Azure and costs. %mb_stop ends it early and keeps "
-    "the best, %mb_cancel abandons it."
+    "the best model, %mb_cancel discards the run."
 )
 PORTAL = "Monitor current run in Azure portal"
 BY_BUTTONS = "The cell has returned; the buttons below, %mb_stop and %mb_cancel end the training."
@@ -63,6 +64,7 @@ class Moment:
     notes: Sequence[str] = ()
     headline: str = ""  # the accuracy with its interval, once it is known
     now: float = field(default_factory=time.time)
+    least: float = 0.0  # seconds that were shown of it already
 
     @property
     def epochs(self) -> list[Mapping[str, Any]]:
@@ -76,11 +78,8 @@ class Moment:
 
     @property
     def seconds(self) -> float:
-        """How long the program has been at it, or was."""
-        if self.status.started is None:
-            return 0.0
-        until = self.status.updated if self.status.state.is_terminal else time.time()
-        return max(0.0, (until or time.time()) - self.status.started)
+        """How long the run has taken, or had taken when it ended; not less than was shown of it already."""
+        return max(self.least, liveclock.elapsed(self.status, self.now))
 
 
 @dataclass
@@ -99,6 +98,7 @@ class Live:
     _printed: set[str] = field(default_factory=set)
     _went_on: bool = False
     _curves: tuple[int, str] = (0, "")
+    _clock: tuple[str, float] = ("", 0.0)
 
     def say(self, message: str, done: int | None = None, total: int | None = None) -> None:
         """Show what goes on before there is a run; with ``done`` and ``total`` it may come often."""
@@ -128,6 +128,9 @@ class Live:
         news = (moment.status.state, moment.status.stage, len(moment.records), tuple(moment.notes))
         if ended or news != self._shown or time.monotonic() - self._shown_at >= BETWEEN_UPDATES:
             self._shown = news
+            handle = str(moment.record["handle"])
+            moment = replace(moment, least=self._clock[1] if self._clock[0] == handle else 0.0)
+            self._clock = (handle, moment.seconds)
             self._show(render(moment, self.curves(moment), self.hint))
 
     def detach(self) -> None:
@@ -201,7 +204,7 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     news = not status.state.is_terminal and not (status.message and status.message in moment.log_line)
     log = f"log: {moment.log_line}" if moment.log_line and news else ""
     for text, page in (
-        _outcome(moment), _strip(moment), _progress(moment), ("", curves),
+        _outcome(moment), _strip(moment), liveclock.progress(status, moment.notes), ("", curves),
         epoch_table(moment.epochs, moment.status.state.is_terminal),
         _data(moment), _network(moment), _proof(moment), (log, _faint(log) if log else ""), _following(moment),
         _as_of(moment),
@@ -245,51 +248,10 @@ def _percent(share: Any) -> str:
 
 
 def _strip(moment: Moment) -> tuple[str, str]:
-    """Return the stages with their clocks: done, now, to come."""
-    now = time.time()
-    spent: dict[str, float] = {"check": float(moment.record.get("check_seconds") or 0)}
-    for stage in moment.status.stages:
-        seconds = stage.get("seconds")
-        if seconds is None:
-            until = (moment.status.updated or now) if moment.status.state.is_terminal else now
-            seconds = max(0.0, until - stage["started"])
-        spent[stage["stage"]] = spent.get(stage["stage"], 0.0) + seconds
-    here = "" if moment.status.state.is_terminal else moment.status.stage or "start"
-    over = moment.status.state.is_terminal
-    words, marks = [], []
-    for name in STAGES if moment.record.get("backend", "local") == "local" else STAGES_THERE:
-        never = over or (name == "epoch" and moment.record["config"].get("recipe") == "features")
-        if name not in spent and name != here and never:
-            continue  # what an ended run never came to, or none of this recipe comes to
-        word = name
-        if name == "epoch" and name in spent:
-            epoch = moment.last("epoch").get("epoch") or 0
-            total = moment.last("plan").get("epochs") or moment.record["config"].get("epochs")
-            word = f"epoch {epoch + (name == here)}/{total or '?'}"
-        word += f" {duration(spent[name])}" if name in spent else ""
-        words.append(f"[{word}]" if name == here else word)
-        if name == here:
-            style = f"font-weight:600;border-bottom:2px solid {ACCENT}"
-        else:
-            style = "" if name in spent else "opacity:.7"
-        marks.append(f'<span style="{style}">{escape(word)}</span>')
-    return " > ".join(words), f'<div style="margin:4px 0">{" &gt; ".join(marks)}</div>'
-
-
-def _progress(moment: Moment) -> tuple[str, str]:
-    status = moment.status
-    if status.state.is_terminal:
-        return "", ""
-    counted = status.total and status.done is not None and status.stage != "epoch"  # the strip counts these
-    count = f"{status.done:,} of {status.total:,}" if counted else ""
-    share = f"{status.fraction * 100:.0f} % of the whole" if status.fraction is not None else ""
-    left = f"about {duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
-    waiting = "waiting for the training program to start" if status.state is RunState.STARTING else ""
-    doing, figures = status.message or waiting, ", ".join(part for part in (count, share, left) if part)
-    shown = str(bar(status.fraction, width=240)) + " " if status.fraction is not None else ""
-    page = f"<div>{escape(doing)}</div>" if doing else ""
-    page += f"<div>{shown}{escape(figures)}</div>" if figures else ""
-    return "\n".join(part for part in (doing, figures) if part), page
+    """Return the stages with their clocks."""
+    total = moment.last("plan").get("epochs") or moment.record["config"].get("epochs")
+    epochs = (moment.last("epoch").get("epoch") or 0, total)
+    return liveclock.strip(moment.status, moment.record, epochs=epochs, now=moment.now)
 
 
 def _data(moment: Moment) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import AzureError, ConfigError, DataError
+from .naming import in_azure
 
 if TYPE_CHECKING:
     from .cloud import Chosen, Preflight
@@ -36,7 +37,7 @@ class Placement:
     def handle(self, experiment: str, run_id: str) -> str:
         """Return the text that reopens a run of this place."""
         if self.workspace:
-            return f"azure://{self.workspace}/{experiment}-{run_id}"
+            return f"azure://{self.workspace}/{in_azure(experiment)}-{run_id}"
         return f"local://{experiment}/{run_id}"
 
 
@@ -96,7 +97,7 @@ def register(config: TrainConfig) -> None:
     from .cloud import aside, register_experiment
 
     chosen = _chosen(config)
-    aside(lambda: register_experiment(config.azure.experiment or config.experiment, chosen.connect()))
+    aside(lambda: register_experiment(config.experiment, chosen.connect(), called=config.azure.experiment))
 
 
 def _chosen(config: TrainConfig) -> Chosen:
@@ -144,7 +145,8 @@ def _placement(config: TrainConfig, chosen: Chosen, flight: Preflight) -> Placem
             "priority": compute.priority,
             "nodes": azure.nodes,
             "environment": azure.environment,
-            "experiment": azure.experiment or config.experiment,
+            "experiment": azure.experiment or in_azure(config.experiment),
+            "azure_name": in_azure(config.experiment),
             "queue_minutes": azure.queue_minutes,
             "price": flight.price_per_hour,
             "currency": flight.currency,

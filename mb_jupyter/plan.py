@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import RunState
 from .display import card, details, escape, near, table, text_table
+from .naming import in_azure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,9 @@ class Plan:
             for key, value in config.shown().items()
             if key != "azure"
         ]
+        there = in_azure(config.experiment)
+        if config.backend == "azure" and not config.azure.experiment and there != config.experiment:
+            values.append(("azure.experiment", there, "the experiment, in the letters that Azure takes"))
         return values + [
             (f"azure.{key}", value, origins.get(f"azure.{key}", ""))
             for key, value in config.shown().get("azure", {}).items()
@@ -69,7 +73,7 @@ class Plan:
         parts = dataset.plan_split(config.seed, config.validation_fraction, config.test_fraction)
         split = [("held out" if part == "test" else part, f"{count:,}") for part, count in parts.items()]
         said = f"{sum(parts.values()):,} pictures in {len(dataset.classes)} classes under {near(dataset.root)}"
-        return said, split, [(f.severity, f.message) for f in dataset.findings]
+        return said, split, [(f.severity, f.text) for f in dataset.findings]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         title, said = f"Dry run of {self.resolved.config.experiment}", "Nothing was changed. " + self.outlook

@@ -59,6 +59,11 @@ class StatusShape(_Shape):
     stages: list[StageShape] | None = None
     started: Figure | None = None
     updated: Figure | None = None
+    seconds: Seconds | None = None
+    stage_seconds: Seconds | None = None
+    eta_at_most: bool | None = None
+    planned: list[str] | None = None
+    stopping: bool | None = None
     error: dict[str, Any] | None = None
 
 
@@ -66,6 +71,7 @@ class ExitShape(_Shape):
     """``exit.json``: how the program ended."""
 
     returncode: int
+    ended: Figure | None = None
     oom_kills: int = 0
 
 

@@ -13,6 +13,7 @@ from .backends import Backend, RunState, Status, open_backend
 from .display import cell_number, kernel_is_ending, near
 from .errors import AzureError, MBError, ModelError, TrainingFailed
 from .live import Live, Moment, how_to_stop, render
+from .liveclock import STOPPING
 from .records import read_run
 from .standing import Standing
 
@@ -27,9 +28,7 @@ SECOND_STOP = 5.0  # seconds within which a second Stop abandons
 RESTART_SHOWS = 0.7  # seconds after a Stop until which it may turn out to be the restart of the kernel
 OFTEN, OFTEN_FOR, RARELY = 0.1, 5.0, 0.5  # seconds between two looks, at first and later
 RARELY_THERE = 1.0  # of a run elsewhere, which tells something new every two seconds at the most
-STOPPING = (
-    "Stopping: the batch is finished, the best is kept, evaluated and exported. Stop again within 5 seconds abandons."
-)
+PRESSED = f"{STOPPING} Press Stop again within 5 seconds to discard the run."
 USUAL_BATCH = 32
 BEFORE_SUBMISSION = ("upload", "submit")  # stages in which nothing runs yet
 TAIL = 60  # lines of the log that an error carries
@@ -192,7 +191,7 @@ class Run:
         """Show it until it ends.
 
         The first ``KeyboardInterrupt`` (the notebook's Stop button) asks the program to finish and keep
-        the best; a second one within 5 seconds abandons. One that comes because the kernel ends or restarts
+        the best; a second one within 5 seconds discards the run. One that comes because the kernel ends or restarts
         only ends the watching. Raises ``TrainingFailed`` as :meth:`wait` does.
         """
         live = live or Live(self.experiment)
@@ -209,7 +208,7 @@ class Run:
                     if not self._obey(presses, live):
                         return self
                     heard = len(presses)
-                return self._ended(self._follow(live))
+                return self._ended(self._follow(live, presses))
             except KeyboardInterrupt:  # may come while the one before is still obeyed
                 presses.append(time.monotonic())
 
@@ -244,14 +243,16 @@ class Run:
     def _obey(self, presses: Sequence[float], live: Live) -> bool:
         """Do what a Stop asks for; False when it was none, but the end of the kernel."""
         if len(presses) > 1 and presses[-1] - presses[-2] < SECOND_STOP:
-            live.notes.append("Abandoned by a second Stop.")
+            self._forget_stops(live)
+            live.notes.append("Discarded by a second Stop.")
             self.cancel()
             return True
-        live.notes.append(STOPPING)
+        self._forget_stops(live)
+        live.notes.append(PRESSED)
         live.update(self._moment(notes=live.notes))
         while time.monotonic() - presses[-1] < RESTART_SHOWS:
             if kernel_is_ending():
-                live.notes[live.notes.index(STOPPING)] = "The kernel ended. The training goes on: %mb_attach shows it."
+                live.notes[live.notes.index(PRESSED)] = "The kernel ended. The training goes on: %mb_attach shows it."
                 live.update(self._moment(notes=live.notes))
                 return False
             time.sleep(0.02)
@@ -262,10 +263,18 @@ class Run:
         """Show once how it stands."""
         live.update(self._moment(notes=live.notes + self.notes))
 
-    def _follow(self, live: Live) -> Status:
+    @staticmethod
+    def _forget_stops(live: Live) -> None:
+        """Take back what was said of a Stop that is answered: at the end nothing is stopping any more."""
+        live.notes[:] = [note for note in live.notes if note not in (PRESSED, STOPPING)]
+
+    def _follow(self, live: Live, presses: Sequence[float] = ()) -> Status:
         for status in self._look():
             if status.state.is_terminal:
+                self._forget_stops(live)
                 self.backend.fetch(self.folder)
+            elif PRESSED in live.notes and time.monotonic() - presses[-1] > SECOND_STOP:
+                live.notes[live.notes.index(PRESSED)] = STOPPING
             live.update(self._moment(status, live.notes))
             if status.state.is_terminal:
                 return status

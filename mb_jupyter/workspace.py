@@ -21,13 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import naming
 from .display import card, escape, near, table, text_table
 from .errors import WorkspaceError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""What an experiment may be called; Azure's rule, so that the same cell works there."""
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-NAME_RULE = "1 to 128 letters, digits, hyphens and underscores, beginning with a letter or a digit"
 
 
 @dataclass(frozen=True)
@@ -44,34 +42,61 @@ class Workspace:
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments, sorted."""
+        return sorted(name for name, folder in self._folders().items() if (folder / "experiment.json").is_file())
+
+    def _folders(self) -> dict[str, Path]:
+        """Return the folders that may be experiments by name; a folder's name may be in another Unicode form."""
         try:
             with os.scandir(self.root) as entries:
-                names = [entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir()]
+                found = sorted(entry.name for entry in entries if naming.is_name(entry.name) and entry.is_dir())
         except FileNotFoundError:
-            return []
+            return {}
         except OSError as error:
             raise self._unreadable(error) from error
-        return sorted(name for name in names if (self.root / name / "experiment.json").is_file())
+        exact = {name: self.root / name for name in found if name == naming.clean(name)}
+        return {naming.clean(name): self.root / name for name in found} | exact
 
-    @staticmethod
-    def check(name: str) -> None:
-        """Raise ``WorkspaceError`` where this cannot be the name of an experiment."""
-        if not NAME.fullmatch(name):
-            raise WorkspaceError(f"{name!r} cannot be the name of an experiment.", f"Allowed are {NAME_RULE}.")
+    def folder(self, name: str) -> Path:
+        """Return the folder of an experiment, whether it is there or not."""
+        name = naming.clean(name)
+        return self._folders().get(name, self.root / name)
+
+    def check(self, name: str) -> None:
+        """Raise ``WorkspaceError`` where this cannot be the name of an experiment.
+
+        Two names that differ only in capitals would be one folder on Windows and macOS.
+        """
+        name, said = naming.clean(name), naming.problem(name)
+        folders = self._folders() if naming.is_name(name) else {}
+        if name in folders:
+            return
+        if said:
+            raise WorkspaceError(f"{name!r} cannot be the name of an experiment.", said)
+        alike = next((known for known in folders if naming.same(known, name)), None)
+        if alike is not None:
+            raise WorkspaceError(
+                f"There is an experiment {alike}, and {name} differs only in capitals.",
+                f"Use {alike}, or choose a name that differs in more: Windows and macOS take the two for one.",
+            )
 
     def delete(self, name: str) -> None:
         """Delete an experiment with all its runs; put aside first, so that nobody ever sees a half of it."""
         aside = self.root / f".deleted-{secrets.token_hex(4)}"
         try:
-            (self.root / name).rename(aside)
+            self.folder(name).rename(aside)
             shutil.rmtree(aside)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def experiment(self, name: str) -> Path:
         """Return the folder of an experiment; its name is registered when it is used for the first time."""
+        if naming.is_name(name):
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unwritable(error) from error
         self.check(name)
-        folder = self.root / name
+        name, folder = naming.clean(name), self.folder(name)
         record = folder / "experiment.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,17 +108,21 @@ class Workspace:
 
     def runs(self, experiment: str | None = None) -> list[Path]:
         """Return the folders of the runs, the latest first; of one experiment or of all."""
-        names = self.experiments() if experiment is None else [experiment] if NAME.fullmatch(experiment) else []
+        known = self._folders()
+        if experiment is not None:
+            parents = [known[name] for name in [naming.clean(experiment)] if name in known]
+        else:
+            parents = [folder for folder in known.values() if (folder / "experiment.json").is_file()]
         folders: list[tuple[str, Path]] = []
-        for name in names:
+        for parent in parents:
             try:
-                with os.scandir(self.root / name) as entries:
+                with os.scandir(parent) as entries:
                     ids = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name)]
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise self._unreadable(error) from error
-            folders += [(run_id, self.root / name / run_id) for run_id in ids]
+            folders += [(run_id, parent / run_id) for run_id in ids]
         return [folder for _, folder in sorted(folders, reverse=True)]
 
     def new_run(self, experiment: str) -> Path:

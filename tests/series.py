@@ -7,14 +7,16 @@ Objects of one class share a tint, so that a network can learn the classes, and 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from tests.picture_files import photo, put
+from tests.picture_files import encoded, photo, put
 
 SHOTS = 6
 EXPOSURES = (0.55, 0.75, 0.9, 1.1, 1.35, 1.6)
@@ -53,21 +55,33 @@ def write_series(
     number: int = SHOTS,
     name: str = "{label}/tile_{object:03d}_{shot}.jpg",
     first: int = 0,
+    camera: str = "",
 ) -> list[Shot]:
     """Write as many objects of every class as asked for, numbered through all classes; return what was written.
 
-    ``name`` may name ``label``, ``object`` and ``shot`` (from 1), so that a test can have folders or other names.
+    ``name`` may name ``label``, ``object``, ``shot`` (from 1) and ``random``, so that a test can have folders or other
+    names. With a ``camera`` the EXIF data have it and the time: shots 3 seconds apart, objects 10 minutes.
     """
     written = []
     count = first
     for tint, (label, many) in enumerate(objects.items()):
         for _ in range(many):
             for shot, image in enumerate(shots(count, tint, number), 1):
-                path = name.format(label=label, object=count, shot=shot)
-                put(root / path, image)
+                drawn = hashlib.sha256(bytes([count % 256, shot])).hexdigest()[:8]
+                path = name.format(label=label, object=count, shot=shot, random=drawn)
+                put(root / path, encoded(image, exif=exif(camera, 600 * count + 3 * shot)) if camera else image)
                 written.append(Shot(path, label, f"tile_{count:03d}", f"site {count % 3}"))
             count += 1
     return written
+
+
+def exif(camera: str, seconds: int) -> bytes:
+    """Return EXIF data of a camera that took an image so many seconds into a day."""
+    data = Image.Exif()
+    data[0x010F], data[0x0110] = "Maker", camera
+    time = datetime(2026, 11, 29, 8, tzinfo=UTC) + timedelta(seconds=seconds)
+    data.get_ifd(0x8769)[0x9003] = time.strftime("%Y:%m:%d %H:%M:%S")
+    return data.tobytes()
 
 
 def write_list(path: Path, written: list[Shot]) -> Path:

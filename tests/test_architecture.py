@@ -18,11 +18,12 @@ PACKAGE = Path(mb_jupyter.__file__).parent
 MAY_IMPORT = {
     "__init__": {"magics"},  # inside load_ipython_extension only; the lazy names are strings
     "errors": set(),
+    "naming": set(),
     "when": set(),
     "display": set(),
     "plots": {"display"},
     "magics": {
-        "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
+        "naming", "panels", "experiment", "run", "model", "standing", "backends", "dataset", "workspace", "config",
         "installation", "display", "errors", "cloud",
     },
     "panels": {
@@ -30,11 +31,11 @@ MAY_IMPORT = {
         "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
-        "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
+        "naming", "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
     },
     "run": {
-        "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace", "when",
-        "errors",
+        "naming", "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace",
+        "when", "errors",
     },
     "seen": set(),
     "standing": {"backends", "records", "display", "when", "errors"},
@@ -42,18 +43,18 @@ MAY_IMPORT = {
     "archive": {"training", "errors"},
     "sources": {"training", "errors"},
     "prediction": {"plots", "seen", "display"},
-    "export": {"archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
+    "export": {"naming", "archive", "records", "model", "report", "run", "when", "training", "display", "errors"},
     "dataset": {"training", "display", "errors"},
     "report": {"plots", "records", "standing", "training", "display", "errors"},
-    "config": {"backends", "workspace", "errors"},
+    "config": {"naming", "backends", "workspace", "errors"},
     "installation": {"display", "errors", "training"},
-    "workspace": {"azureml", "display", "errors"},
+    "workspace": {"naming", "azureml", "display", "errors"},
     "azureml": {"training", "errors"},
-    "cloud": {"azureml", "workspace", "run", "display", "errors"},
+    "cloud": {"naming", "azureml", "workspace", "run", "display", "errors"},
     "records": {"errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "records", "errors"},
-    "backends.azure": {"backends", "records", "azureml", "errors"},
+    "backends.azure": {"naming", "backends", "records", "azureml", "errors"},
     "training": set(),
 }  # fmt: skip
 
@@ -123,7 +124,8 @@ def test_imports_go_one_way(path: Path) -> None:
 #: a flat file that belongs to a bigger neighbour's room
 NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
-    "datareport": "dataset", "live": "run", "epochtable": "run", "history": "run", "recordshapes": "records",
+    "datareport": "dataset", "live": "run", "liveclock": "run", "epochtable": "run", "history": "run",
+    "recordshapes": "records",
     "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 

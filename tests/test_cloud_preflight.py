@@ -157,12 +157,18 @@ def test_experiments_of_both_sides(azure, place):
     found = {each.name: each.where for each in cloud.experiments(connection)}
     assert found == {"only-here": "this machine", "flowers": "this machine and Azure"}
     assert [each.name for each in cloud.experiments()] == ["flowers", "only-here"]
+    for _ in range(2):
+        cloud.register_experiment("꽃", connection)
+    assert len(azure.asked("POST", "*/experiments/create")) == 2, "its derived name is the same each time"
+    found = {each.name: each.where for each in cloud.experiments(connection)}
+    assert found["꽃"] == "this machine and Azure" and not any(name.startswith("ggoc") for name in found)
+    assert "0 in ws" in cloud.experiment("꽃", connection)._repr_mimebundle_()["text/plain"]
     view = cloud.experiment("flowers", connection)
     assert "Experiment flowers" in view._repr_mimebundle_()["text/plain"]
     assert "0 in ws" in view._repr_mimebundle_()["text/plain"]
     with pytest.raises(AzureError, match="no experiment nothing in kept nor in ws"):
         cloud.experiment("nothing", connection)
-    with pytest.raises(AzureError, match="letters, digits"):
+    with pytest.raises(AzureError, match="letters and digits of any script"):
         cloud.register_experiment("a b", connection)
 
 

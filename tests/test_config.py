@@ -178,9 +178,18 @@ def test_a_variable_alone_keeps_its_type():
     ("data", "name"),
     [
         ("./flower_photos", "flower_photos"),
-        ("/tmp/My Blümchen (new)/", "My-Blumchen-new"),
+        ("/tmp/My Blümchen (new)/", "My-Blümchen-new"),
+        ("/tmp/My Blu\u0308mchen", "My-Blümchen"),
+        ("꽃 사진", "꽃-사진"),
+        ("花卉.v2", "花卉-v2"),
+        ("زهور", "زهور"),
+        ("🌹 roses", "🌹-roses"),
+        ("./con", "con-images"),
+        ("aux.csv", "aux-images"),
+        ("---", "images"),
+        ("C:\\Users\\me", "C-Users-me"),
         ("photos/labels.csv", "labels"),
-        ("写真", "pictures"),
+        ("写真", "写真"),
     ],
 )
 def test_the_experiment_is_called_as_the_data(data: str, name: str):

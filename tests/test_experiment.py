@@ -278,12 +278,12 @@ def test_stop_pressed_once_and_twice(place, monkeypatch, capsys):
 
     press(1)
     assert mb_jupyter.train(data="trees").state is RunState.STOPPED
-    assert "Stopping: the batch is finished" in capsys.readouterr().out
+    assert "Stopping: the best model so far is evaluated and saved. Press Stop again" in capsys.readouterr().out
     monkeypatch.setenv("STANDIN", "deaf")
     press(2)
     with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
-    assert "Abandoned by a second Stop" in capsys.readouterr().out
+    assert "Discarded by a second Stop" in capsys.readouterr().out
 
 
 def test_a_refusal_keeps_its_words(place, monkeypatch):

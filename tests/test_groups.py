@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,10 +78,14 @@ def test_another_grouping_is_another_run(series: tuple[Path, list[Shot]], tmp_pa
     ("body", "said"),
     [
         ("group: '(tile'", "line 3: `group` cannot be `(tile`; it is no regular expression (missing ), unterminated "
-         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, or column: NAME"),
-        ("group: 7", "line 3: `group` cannot be `7`; allowed is a regular expression"),
+         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, burst, or "),
         ("group: ''", "line 3: `group` cannot be ``; allowed is"),
-        ("group: yes", "line 3: `group` cannot be a truth value (yes); allowed is"),
+        ("group: column: patient", "line 3: is not YAML: mapping values are not allowed here; put a value with a colon "
+         "into quotes."),
+        ('group: "\\d+"', "line 3: is not YAML: found unknown escape character 'd'; put it into single quotes, where a "
+         "backslash is itself."),
+        ("group: {columns: patient}", "line 3: `group` is a mapping; allowed is a regular expression"),
+        ("group: [a, b]", "line 3: `group` is a list; allowed is a regular expression"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_told_with_its_line(body: str, said: str) -> None:
@@ -91,6 +97,28 @@ def test_a_wrong_setting_is_told_with_its_line(body: str, said: str) -> None:
 @pytest.mark.parametrize("written", ["'column: (patient'", "column:patient", r"(.*)_\d+\.jpg", "folder", "'[a-z]+_'"])
 def test_what_may_stand_in_a_cell(written: str) -> None:
     assert resolve({"experiment": "x"}, f"data: tiles\ngroup: {written}").config.group == written.strip("'")
+
+
+@pytest.mark.parametrize("written", ["{column: day 2}", "\n  column: day 2", "'column: day 2'"])
+def test_a_column_in_a_cell(written: str) -> None:
+    assert resolve({"experiment": "x"}, f"data: list.csv\ngroup: {written}").config.group == "column: day 2"
+
+
+def test_the_line_of_the_data_report_can_be_pasted(series: tuple[Path, list[Shot]], tmp_path: Path) -> None:
+    root, _ = series
+    hostile = tmp_path / "tiles"
+    shutil.copytree(root, hostile)
+    (hostile / "crack").rename(hostile / "<img src=x onerror=alert(1)>")
+    bundle = Dataset(hostile)._repr_mimebundle_()
+    text, page = bundle["text/plain"], bundle["text/html"]
+    assert "24 images may show only 8 objects, several times each" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("    group: ")]
+    assert html.escape(line.strip()) in page and "<img src=x" not in page and "white-space:pre-wrap" in page
+    resolved = resolve({"experiment": "tiles"}, f"data: {hostile}\n{line.strip()}")
+    plan = Experiment.local("tiles").plan(resolved)
+    assert "24 images are in 8 groups" in plan._repr_mimebundle_()["text/plain"]
+    unset = Experiment.local("tiles").plan(resolve({"experiment": "tiles"}, f"data: {hostile}"))
+    assert line.strip() in unset._repr_mimebundle_()["text/plain"]
 
 
 def test_the_dry_run_tells_the_groups(series: tuple[Path, list[Shot]]) -> None:

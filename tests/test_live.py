@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from mb_jupyter.backends import RunState, Status
+from mb_jupyter.display import Durable, Shown
 from mb_jupyter.live import HOW_TO_STOP, Live, Moment, render
+from mb_jupyter.liveclock import STOPPING, left
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -51,8 +53,8 @@ def test_text_and_page_say_the_same():
     assert shown.text.splitlines()[1] == HOW_TO_STOP
     plain = re.sub(r"<[^>]+>", " ", shown.html)
     for said in (
-        "running", "run local://a/b", "check 3 s", "start 4 s", "epoch 3/40 1:01", "evaluate", "25 % of the whole",
-        "about 2:05 left", "cpu, bf16", "9 pictures in 2 classes, 7 to train, 2 held out",
+        "running", "run local://a/b", "check 3 s", "start 4 s", "epoch 3/40 1:01", "evaluate", "25 % done",
+        "about 2 min left", "cpu, bf16", "9 pictures in 2 classes, 7 to train, 2 held out",
         "Train loss", "1.5000", "75.0 %", "best so far",
     ):  # fmt: skip
         assert said in shown.text, said
@@ -169,3 +171,86 @@ def test_a_view_that_may_outlive_its_process_says_its_time_and_how_to_attach(zon
         assert "As of 10:31:04 CET. If this time stands still, run %mb_attach local://a/b" in shown.html
     for state in (RunState.COMPLETED, RunState.STOPPED, RunState.FAILED, RunState.CANCELED):
         assert "As of" not in render(moment(state, now=1795944664.0)).text, "what has ended stays as it is"
+
+
+def standing(state: RunState = RunState.RUNNING, **values: Any) -> Moment:
+    """Return a moment of a run whose program has a clock of its own; it said so at 1000 o'clock."""
+    told = {"stage": "verify", "fraction": 0.5, "updated": 1000.0, "seconds": 50.0, "stage_seconds": 7.0, **values}
+    now, least = told.pop("now", 1000.0), told.pop("least", 0.0)
+    told.setdefault("stages", ({"stage": "verify", "started": 1.0, "seconds": None},))
+    record = {"handle": "local://a/b", "experiment": "a", "config": {}}
+    return Moment(record, Path("/nowhere"), Status(state, **told), notes=(), now=now, least=least)
+
+
+def test_the_clock_is_the_programs_own_and_goes_on_between_two_words_of_it():
+    assert "a: running, 50 s" in render(standing()).text
+    shown = render(standing(now=1004.0)).text
+    assert "a: running, 54 s" in shown and "[verify 11 s]" in shown
+
+
+@pytest.mark.parametrize("now", [-5e6, 5e6])
+def test_a_system_clock_that_is_set_moves_no_run(now):
+    assert 50 <= standing(now=now).seconds <= 50 + 60
+
+
+def test_the_clock_of_an_ended_run_is_what_the_program_said():
+    for state in (RunState.COMPLETED, RunState.FAILED, RunState.CANCELED):
+        assert standing(state, now=9000.0).seconds == 50
+
+
+def test_the_clock_never_shows_less_than_it_did():
+    texts: list[str] = []
+
+    class Kept(Durable):
+        def show(self, shown: Shown) -> None:
+            texts.append(shown.text)
+
+    live = Live("a", Kept(), watched=True)
+    for seconds, state in ((50.0, RunState.RUNNING), (45.0, RunState.RUNNING), (49.0, RunState.COMPLETED)):
+        live.update(standing(state, seconds=seconds, message=str(seconds)))
+        live._shown_at = -10.0
+    assert [text.splitlines()[0] for text in texts] == ["a: running, 50 s", "a: running, 50 s", "a: completed, 50 s"]
+
+
+def test_the_stages_around_a_run_elsewhere_count_too():
+    stages = (
+        {"stage": "upload", "started": 0.0, "seconds": 100.0}, {"stage": "queue", "started": 100.0, "seconds": 200.0},
+        {"stage": "verify", "started": 900.0, "seconds": None},
+    )  # fmt: skip
+    assert standing(stages=stages).seconds == 350
+    waits = standing(RunState.STARTING, seconds=None, stage="queue", now=1010.0, stages=(
+        stages[0], {"stage": "queue", "started": 1000.0, "seconds": None})).seconds  # fmt: skip
+    assert waits == 110
+
+
+def test_a_run_that_goes_on_is_never_wholly_done():
+    for fraction in (0.994, 0.999, 1.0):
+        shown = render(standing(fraction=fraction, eta_seconds=0.0)).text
+        assert "99 % done" in shown and "100 %" not in shown and "about 0 s" not in shown
+
+
+def test_time_left_is_said_only_when_it_is_known():
+    assert "50 % done, time left not known yet" in render(standing()).text
+    assert "50 % done, about 10 min left" in render(standing(eta_seconds=604.0)).text
+    assert "50 % done, up to about 10 min left" in render(standing(eta_seconds=604.0, eta_at_most=True)).text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "a few seconds left"), (9, "about 10 s left"), (52, "about 50 s left"), (57, "about 1 min left"),
+     (584, "about 10 min left"), (7300, "about 2 h left"), (8000, "about 2 h 15 min left")],
+)  # fmt: skip
+def test_time_left_is_no_more_exact_than_it_is_known(seconds, said):
+    assert left(seconds) == said
+
+
+def test_a_stop_that_was_heard_is_said_until_the_end_and_not_after_it():
+    shown = render(standing(stopping=True, message="Scoring.")).text
+    assert f"{STOPPING}\nScoring.\n" in shown
+    assert "Stopping" not in render(standing(RunState.STOPPED, stopping=True)).text
+
+
+def test_the_stages_to_come_are_those_that_the_program_planned():
+    stages = ({"stage": "start", "started": 1.0, "seconds": 4.0}, {"stage": "verify", "started": 1.0, "seconds": None})
+    shown = render(standing(stages=stages, planned=("verify", "learning curve", "int8"))).text
+    assert "check 0 s > start 4 s > [verify 7 s] > learning curve > int8\n" in shown

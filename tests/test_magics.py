@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
+from tests.series import write_series
 from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
 
@@ -54,6 +55,15 @@ def usage(shell: InteractiveShell, cell: str) -> str:
         shell.run_cell(cell).raise_error()
     assert type(caught.value) is UsageError
     return str(caught.value)
+
+
+def test_a_look_with_groups(shell, tmp_path):
+    write_series(tmp_path / "tiles", {"crack": 3, "fray": 3}, number=3)
+    assert "group: '([^/]*\\d)_\\d+\\.\\w+$'  # 6 groups of 18 images" in run(shell, "%mb_data tiles")
+    data = run_value(shell, "%mb_data tiles --group '([^/]*\\d)_\\d+\\.\\w+$'")
+    assert data.split()["Group"].nunique() == 6
+    with pytest.raises(MBError, match="`group` names the column 'day', but the images come from a folder"):
+        shell.run_cell("%mb_data tiles -g 'column: day'").raise_error()
 
 
 def test_a_cell_trains_and_binds_the_run(shell, trees):
@@ -100,6 +110,36 @@ def test_a_dry_run_shows_where_every_value_comes_from(shell, trees, tmp_path):
     assert not (tmp_path / "kept").exists()
     assert "Nothing was changed" in run(shell, "%mb_train --dry-run -d trees")
     shell.run_line_magic("config", "MBMagics.recipe = None")
+
+
+def test_an_experiment_of_any_script(shell, trees, tmp_path):
+    trees.rename(tmp_path / "꽃 사진")
+    run(shell, "%mb_train -d '꽃 사진' --epochs 1")
+    mine = shell.user_ns["mb_run"]
+    assert (mine.experiment, mine.handle) == ("꽃-사진", f"local://꽃-사진/{mine.id}")
+    assert "Found the identical run" in run(shell, "%%mb_train 꽃-사진 -o again --epochs 1\ndata: 꽃 사진")
+    run(shell, f"%mb_attach {mine.handle} -o same")
+    assert shell.user_ns["same"].folder == shell.user_ns["again"].folder == mine.folder
+    assert "1 run in experiment 꽃-사진" in run(shell, "%mb_runs 꽃-사진")
+    assert complete(shell, "%mb_attach 꽃") == ["꽃-사진"]
+    assert complete(shell, "%%mb_train\nexperiment: 꽃-") == ["꽃-사진"]
+    assert "꽃-사진" in run(shell, "%mb_experiment list")
+    assert "`experiment` cannot be `con`; con is a reserved name on Windows" in usage(shell, "%mb_train con -d trees")
+    with pytest.raises(WorkspaceError, match="There is an experiment Wood, and wood differs only in capitals"):
+        run(shell, "%mb_experiment create Wood")
+        run(shell, "%mb_train wood -d '꽃 사진' --dry-run")
+
+
+def test_backslashes_and_variables_on_the_line(shell, trees):
+    with pytest.raises(MBError, match=r"There is no folder '.*C:\\Users\\me\\flowers'"):
+        run(shell, r"%mb_data C:\Users\me\flowers")
+    shell.user_ns["folder"] = str(trees)
+    for word in ("$folder", "${folder}", "{folder}", "$folder/oak"):
+        said = f"`{word}`: write {{{{folder}}}} to insert the variable `folder`."
+        assert said in usage(shell, f"%mb_data {word}")
+        assert said in usage(shell, f"%mb_train -d {word}")
+    trees.rename(trees.with_name("$folder"))
+    assert "30 pictures" in run(shell, "%mb_data $folder")
 
 
 def test_mistakes_are_usage_errors(shell, trees):

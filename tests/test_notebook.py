@@ -75,7 +75,7 @@ def test_a_training_is_one_output_that_stays(execute):
     assert "trees\ncheck: looking at the pictures of trees" in cell.text
     assert "Stop button" in cell.text
     cell.read(lambda cell: "[epoch" in cell.text)
-    assert "50 % of the whole, about 2 s left" in cell.text
+    assert "50 % done, a few seconds left" in cell.text
     assert "log: stage epoch" in cell.text
     cell.read()
     assert not cell.error
@@ -102,7 +102,7 @@ def test_stop_keeps_the_best(execute, kernel):
     assert "Next: %mb_evaluate" in cell.text
 
 
-def test_a_second_stop_abandons(execute, kernel):
+def test_a_second_stop_discards(execute, kernel):
     execute("import os; os.environ['STANDIN'] = 'deaf'")
     cell = execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
     kernel.interrupt_kernel()

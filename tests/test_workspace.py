@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,78 @@ def test_a_name_is_registered_once_and_joined_later(workspace):
     assert workspace.experiments() == ["Trash_2", "flowers"]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../up", "-x", "a/b", "ü", "x" * 129])
-def test_names_that_azure_would_refuse_are_refused_here(workspace, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a b",
+        "../up",
+        "..",
+        ".x",
+        "-x",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "x.",
+        "x" * 129,
+        "꽃" * 100,
+        "a\nb",
+        "a\u202eb",
+        "\u0301a",
+    ],
+)
+def test_names_that_no_folder_should_have_are_refused(workspace, name):
     with pytest.raises(WorkspaceError, match="cannot be the name of an experiment"):
         workspace.experiment(name)
     assert workspace.runs(name or "?") == []
+    assert not workspace.root.exists()
+
+
+@pytest.mark.parametrize("name", ["con", "CON", "aux", "nul", "PRN", "com1", "Lpt9", "com²"])
+def test_names_that_windows_reserves_are_refused_everywhere(workspace, name):
+    with pytest.raises(WorkspaceError, match=f"{name} is a reserved name on Windows; choose another, such as {name}-1"):
+        workspace.experiment(name)
+    assert workspace.experiment(f"{name}-1").is_dir()
+    (workspace.root / name).mkdir()
+    (workspace.root / name / "experiment.json").write_text("{}")
+    assert name in workspace.experiments(), "what an earlier version made can be read and joined"
+    assert workspace.experiment(name) == workspace.root / name
+
+
+SCRIPTS = ["꽃", "花の写真", "花卉", "زهور", "פרחים", "फूल", "Blümchen", "цветы", "λουλούδια", "🌹", "ดอกไม้", "Ảnh-hoa"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_names_of_any_script(workspace, name):
+    folder = workspace.new_run(name)
+    workspace.record_run(folder, {})
+    for form in ("NFC", "NFD"):
+        written = unicodedata.normalize(form, name)
+        assert workspace.experiment(written) == folder.parent == workspace.folder(written)
+        assert workspace.runs(written) == [folder]
+    assert workspace.experiments() == [unicodedata.normalize("NFC", name)]
+
+
+def test_a_workspace_from_a_mac_is_read(workspace):
+    apart = unicodedata.normalize("NFD", "Blümchen")
+    (workspace.root / apart / "20260101-000000-abcd").mkdir(parents=True)
+    (workspace.root / apart / "experiment.json").write_text("{}")
+    assert workspace.experiments() == ["Blümchen"]
+    assert workspace.experiment("Blümchen") == workspace.root / apart
+    assert [folder.name for folder in workspace.runs("Blümchen")] == ["20260101-000000-abcd"]
+    workspace.delete("Blümchen")
+    assert workspace.experiments() == []
+
+
+@pytest.mark.parametrize(("there", "other"), [("Flowers", "flowers"), ("STRASSE", "straße"), ("Ärzte", "ärzte")])
+def test_two_names_that_differ_only_in_capitals(workspace, there, other):
+    workspace.experiment(there)
+    with pytest.raises(WorkspaceError, match=f"There is an experiment {there}, and {other} differs only in capitals"):
+        workspace.experiment(other)
+    assert workspace.runs(other) == []
+    (workspace.root / other).mkdir(exist_ok=True)
+    (workspace.root / other / "experiment.json").write_text("{}")
+    assert workspace.experiment(other).is_dir(), "of an earlier version, on a system that keeps them apart"
 
 
 def test_two_trainings_at_once_get_two_runs(workspace):

@@ -75,6 +75,10 @@ class Job:
 class Status:
     """What is known of a run at one moment. ``fraction`` (0 to 1) and ``eta_seconds`` are of the whole run.
 
+    ``seconds`` is what the program's own clock showed when the status was ``updated``, earlier attempts included, and
+    ``stage_seconds`` that of the stage. ``planned`` names the stages in their order; ``eta_at_most`` tells that the run
+    may end earlier, ``stopping`` that it has heard of a stop. Programs of version 0.1.0 say none of these.
+
     ``error`` has ``cause``, ``fix`` and ``alternative``; its ``kind`` is ``"killed"`` when the system
     ended the program, which mostly means that memory ran out. A run that goes on but cannot be followed any
     more has an error of the kind ``"lost"``. ``spent`` is what it has cost so far, where that is known.
@@ -91,6 +95,11 @@ class Status:
     started: float | None = None
     updated: float | None = None
     error: Mapping[str, str] | None = None
+    seconds: float | None = None
+    stage_seconds: float | None = None
+    eta_at_most: bool = False
+    planned: tuple[str, ...] = ()
+    stopping: bool = False
     url: str = ""
     spent: float | None = None
     currency: str = ""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BYTES_PER_LINE = 1_000  # of the log; where lines are longer, fewer are shown
 EXPECTED_REFUSAL = 2
 CANCEL_SECONDS = 5
+LAST_WORD = 60.0  # seconds between a program's last status and its end, at the most
 SUBMIT_SECONDS = 30  # between the run's record and its process there is nothing to see
 
 ENDED_BY_SYSTEM = {
@@ -73,6 +74,8 @@ class LocalBackend:
         return True
 
     def _start(self, job: Job, folder: Path) -> None:
+        with contextlib.suppress(OSError):  # the clock of the attempts before this one
+            (folder / "status.json").replace(folder / "before.json")
         for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
             (folder / stale).unlink(missing_ok=True)
         code = folder / "code"
@@ -106,6 +109,7 @@ class LocalBackend:
             return _status(RunState.RUNNING if told else RunState.STARTING, told)
         if ended is None:
             return _gone(folder, told)
+        told = _until(told, ended)
         code = ended["returncode"]
         if code == 0:
             state = RunState.STOPPED if told.get("state") == "stopped" else RunState.COMPLETED
@@ -225,6 +229,15 @@ def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
     return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
 
 
+def _until(told: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the program said, with its clock going on until it had ended: its last word is a little older."""
+    last, end = told.get("updated"), ended.get("ended")
+    if told.get("seconds") is None or last is None or end is None:
+        return dict(told)
+    more = min(LAST_WORD, max(0.0, end - last))
+    return {**told, "seconds": told["seconds"] + more, "updated": max(last, end)}
+
+
 def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str, str]:
     """Return why a program ended with a code that is not 0, in its own words where it has left some."""
     if code == -9 or (oom_kills > 0 and code != EXPECTED_REFUSAL):
@@ -250,5 +263,10 @@ def _status(state: RunState, told: Mapping[str, Any], error: Mapping[str, str] |
         stages=tuple(told.get("stages") or ()),
         started=told.get("started"),
         updated=told.get("updated"),
+        seconds=told.get("seconds"),
+        stage_seconds=told.get("stage_seconds"),
+        eta_at_most=bool(told.get("eta_at_most")),
+        planned=tuple(told.get("planned") or ()),
+        stopping=bool(told.get("stopping")),
         error=error,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import AzureError
 from mb_jupyter.history import Runs, runs
+from mb_jupyter.naming import in_azure
 from mb_jupyter.workspace import Workspace
 
 from .listing import Listing
@@ -42,9 +43,10 @@ def experiments(connection: Connection | None = None, local: Workspace | None = 
         from mb_jupyter.azureml.experiments import experiments as ask
 
         there = [each.name for each in ask(connection)]
+    known = {in_azure(name): name for name in here}  # by what Azure calls it
     found = [
-        NamedExperiment(name, name in here, name in there, len(place.runs(name)) if name in here else 0)
-        for name in sorted({*here, *there})
+        NamedExperiment(name, name in here, in_azure(name) in there, len(place.runs(name)) if name in here else 0)
+        for name in sorted({*here, *(known.get(name, name) for name in there)})
     ]
     said = f"{len(found)} in {place.root.name}" + (
         f" and in the Azure workspace {connection.place.workspace}." if connection is not None else "."
@@ -88,7 +90,7 @@ def experiment(name: str, connection: Connection | None = None, local: Workspace
 def _remote(name: str, connection: Connection) -> Listing[FoundRun] | None:
     from mb_jupyter.azureml import experiments as service
 
-    known = service.experiment(connection, name)
+    known = service.experiment(connection, in_azure(name))
     if known is None:
         return None
     found = service.runs(connection, known)
@@ -106,11 +108,16 @@ def _remote(name: str, connection: Connection) -> Listing[FoundRun] | None:
     return Listing("Runs in Azure", found, columns, rows, said=f"{len(found)} in {workspace}.")
 
 
-def register_experiment(name: str, connection: Connection | None = None, local: Workspace | None = None) -> None:
-    """Register an experiment here, and with a connection in the Azure workspace; one that is there is joined."""
+def register_experiment(
+    name: str, connection: Connection | None = None, local: Workspace | None = None, *, called: str | None = None
+) -> None:
+    """Register an experiment here, and with a connection in the Azure workspace; one that is there is joined.
+
+    ``called`` is its name there; without it Azure gets its own name, or what is derived from it.
+    """
     require(check_experiment_name(name), f"The experiment {name}")
     (local or Workspace.local()).experiment(name)
     if connection is not None:
         from mb_jupyter.azureml.experiments import register
 
-        register(connection, name)
+        register(connection, called or in_azure(name))

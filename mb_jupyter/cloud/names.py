@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
+from mb_jupyter import naming
 from mb_jupyter.errors import AzureError
-from mb_jupyter.workspace import NAME, NAME_RULE
 
 US, AZURE = "Model Builder", "Azure"
 WORKSPACE_LENGTH = (3, 33)
@@ -67,8 +67,11 @@ def check_resource_group_name(name: str) -> list[Finding]:
 
 
 def check_experiment_name(name: str) -> list[Finding]:
-    """Return what is wrong with the name of an experiment."""
-    return [] if NAME.fullmatch(name) else [Finding("error", f"An experiment's name has {NAME_RULE}.", US)]
+    """Return what is wrong with the name of an experiment, and what it is called in Azure when that is not the same."""
+    if said := naming.problem(name):
+        return [Finding("error", f"This cannot be its name. {said}", US)]
+    there = naming.in_azure(name)
+    return [] if there == naming.clean(name) else [Finding("info", f"In Azure it is called {there}.", AZURE)]
 
 
 def require(findings: Iterable[Finding], what: str) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from mb_jupyter.errors import ExportError
+from mb_jupyter.naming import in_ascii
 
 LONGEST = 40
 NO_LETTER = "Pictures"  # before a name that begins with a digit, and instead of one without any Latin letter
-# letters that Unicode does not take apart into a Latin one and its accent
-LATIN = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L",
-                       "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "Þ": "Th", "ı": "i"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,9 @@ def choose(name: str) -> Names:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in ASCII; accents fall off their letters, other scripts are left out."""
-    apart = unicodedata.normalize("NFKD", name.translate(LATIN))
-    ascii_only = "".join(c if c.isascii() else "" if unicodedata.combining(c) else " " for c in apart)
+    """Return the words of a name in ASCII, as far as it can be written so."""
     # flowerPhotos and HTMLPages are two words each
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", ascii_only)
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", in_ascii(name))
     return re.findall(r"[A-Za-z0-9]+", spaced)
 
 

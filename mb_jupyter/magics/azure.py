@@ -11,6 +11,7 @@ from IPython.core.magic_arguments import argument
 
 from mb_jupyter.display import counted
 from mb_jupyter.errors import AzureError, WorkspaceError
+from mb_jupyter.naming import clean, in_azure
 
 from .asking import LOCAL, AskingCommands
 from .command import command
@@ -141,7 +142,7 @@ class AzureMagics(AskingCommands):
         from mb_jupyter.workspace import Workspace
 
         local = Workspace.local()
-        if args.name not in local.experiments():
+        if clean(args.name) not in local.experiments():
             raise WorkspaceError(
                 f"There is no experiment {args.name} in {local.root.name}.", "See %mb_experiment list."
             )
@@ -161,7 +162,9 @@ class AzureMagics(AskingCommands):
         connection = self.connect(place) if place.complete else None
         work = functools.partial(cloud.register_experiment, name, connection)
         _ = work() if connection is None else self.telling(f"registering {name}", lambda say: work())
-        return self.sentence(f"The experiment {name} is registered: %mb_train {name} trains in it.")
+        there = in_azure(name)
+        called = f" (in Azure: {there})" if connection is not None and there != clean(name) else ""
+        return self.sentence(f"The experiment {name}{called} is registered: %mb_train {name} trains in it.")
 
     def _local_experiment(self, name: str) -> Any:
         from mb_jupyter.experiment import Experiment

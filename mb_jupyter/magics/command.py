@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,8 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from mb_jupyter.backends import RunState
 from mb_jupyter.display import Durable, Shown, escape, somebody_there
 from mb_jupyter.errors import ConfigError
+
+from .words import meant_variable, split
 
 if TYPE_CHECKING:
     from mb_jupyter.live import Live
@@ -107,15 +108,14 @@ class Commands(Magics):
         """Return the words of a line: quotes group, ``~`` is home, ``{{name}}`` is that variable's text."""
         from mb_jupyter.config import VARIABLE
 
-        reader = shlex.shlex(line.rstrip().removesuffix(";"), posix=True, punctuation_chars=False)
-        reader.whitespace_split, reader.commenters = True, ""
-        if os.name == "nt":  # there, a backslash separates folders
-            reader.escape = ""
         try:
-            words = list(reader)
+            words = split(line.rstrip().removesuffix(";"))
         except ValueError:
             raise UsageError("A quotation mark is not closed; put quotes around the whole path.") from None
         names = self.names
+        for word in words:
+            if name := meant_variable(word, names):
+                raise UsageError(f"`{word}`: write {{{{{name}}}}} to insert the variable `{name}`.")
         plain = (str, int, float, os.PathLike)
         return [
             VARIABLE.sub(lambda found: str(names[found[1]]), word)

@@ -16,7 +16,9 @@ class ResourceMagics(Commands):
 
     @command(
         argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
-        argument("-g", "--group", help="which images belong together: a regular expression, folder, or column: NAME"),
+        argument(
+            "-g", "--group", help="which images belong together: a regular expression, folder, burst, or column: NAME"
+        ),
         panel="data",
     )
     def mb_data(self, args: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.display import counted, details, elide, largest_difference, percent, table, text_table
 
+from . import choices
 from .comparison import Pair
 from .files import is_figure, is_table, rows_of
 from .sections import Section, Sheet, ends, of, paragraphs, said
@@ -61,7 +62,7 @@ def speed(sheet: Sheet) -> Section:
     variants = [one for one in report.record.get("variants") or [] if isinstance(one, dict)]
     proof = export_proof(report)
     if not variants:
-        why = str(report.record.get("recommendation") or "")
+        why = choices.variant(report.record)
         return said("Speed and size", "The run's report.json has no variants, so nothing was measured.", why, proof)
     columns = ("Variant", "Size", "Right", "95 % interval", "First answer", "Each image", "Same class")
     rows = [_variant(report, one) for one in variants if not one.get("reason")]
@@ -99,7 +100,7 @@ def _recommended(report: Report, variants: list[dict[str, Any]]) -> str:
     chosen = next((one for one in variants if one.get("name") == name), None)
     if chosen is None:
         return ""
-    why = str(report.record.get("recommendation") or "")
+    why = choices.variant(report.record)
     return f"Recommended: {name} ({chosen.get('file')}). {why}".rstrip()
 
 

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> None:
     """From a folder of pictures to a proved model: the whole story."""
     with failures.loading():  # torch takes seconds; the first line is out before
-        from . import baseline, network, parts, quantise, schedule, stages
+        from . import baseline, network, parts, schedule, stages, variants
         from .finetune import finetune
         from .session import Session, choose_device
 
@@ -72,9 +72,9 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     stages.exported(session, classifier, pictures, result)
     proof = stages.verified(session, classifier, pictures, scores)
     baseline.scored(session, choice, pictures, result["best_phase"])
-    variants = quantise.variants(session, pictures)
+    measured = variants.variants(session, pictures)
     schedule.keep_paces(session, choice)
-    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | variants)
+    stages.finished(session, choice, pictures, result | {"verification": proof}, variants=choices | measured)
 
 
 def _keep_to_ourselves() -> None:

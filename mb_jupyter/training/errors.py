@@ -22,3 +22,7 @@ class PictureError(ValueError):
     def __init__(self, reason: str, kind: str = "unreadable") -> None:
         super().__init__(reason)
         self.kind = kind
+
+
+class StoppedError(Exception):
+    """Somebody asked to stop in the middle of work that the run can do without; whoever began it goes on without it."""

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from . import calibrate, data, loop, memory, processes
+from .errors import StoppedError
 from .network import Classifier
 from .plan import WAYS, Opener, Plan, make_plan
 from .session import Session
@@ -155,7 +156,7 @@ class _Epochs:
         try:
             with self.average.in_place():
                 loss, accuracy, raw, weights = self._best_of_the_way(share)
-        except loop.StoppedError:
+        except StoppedError:
             return False
         better = loss < self.state["loss"]
         if better:

@@ -75,6 +75,22 @@ def with_head(graph: bytes, weight: Tensor, bias: Tensor, temperature: float) ->
     return model
 
 
+def with_another_head(model: bytes, weight: Tensor, bias: Tensor) -> bytes:
+    """Return a model of ``with_head``, or one made of it, whose linear layer is another of the same classes."""
+    import onnx
+    from onnx import numpy_helper
+
+    changed = onnx.load_model_from_string(model)
+    values = {"head.weight": weight, "head.bias": bias}
+    for place, value in enumerate(changed.graph.initializer):
+        if value.name in values:
+            fresh = values.pop(value.name).detach().cpu().float().numpy()
+            changed.graph.initializer[place].CopyFrom(numpy_helper.from_array(fresh, value.name))
+    if values:
+        raise ValueError(f"the model has no {', '.join(values)}")
+    return bytes(changed.SerializeToString())
+
+
 def user_cache() -> Path:
     """Return the folder of this user in which things are kept that every run can make again."""
     import platformdirs

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .errors import StoppedError
+
 Array = NDArray[Any]
 
 # from strong to weak; one unit is a penalty on weights over features of unit length, whatever their number
@@ -324,7 +326,7 @@ def _minimise(
             lowest = float(loss)
             kept.copy_(flat)
         if stop():
-            raise _StoppedError
+            raise StoppedError
         return loss
 
     search = torch.optim.LBFGS(
@@ -339,14 +341,10 @@ def _minimise(
     with _few_threads(points):
         try:
             search.step(objective)
-        except _StoppedError:
+        except StoppedError:
             found = kept
     found = found.float()
     return _Solution(found[:, :width].contiguous(), found[:, width].clone(), penalty)
-
-
-class _StoppedError(Exception):
-    """Somebody asked to stop in the middle of a search."""
 
 
 @contextlib.contextmanager

@@ -17,11 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from . import memory, processes
-
-
-class StoppedError(Exception):
-    """Somebody asked to stop: what was begun is given up."""
-
+from .errors import StoppedError
 
 Batch = tuple[tuple[torch.Tensor, ...], torch.Tensor, int]  # inputs, labels, pictures in all processes' batches
 FLAG_EVERY = 8  # steps between two questions to the first process whether to stop

@@ -5,6 +5,7 @@
     listing    which files there are, and their classes     similar   copies and near copies
     review     what a person left out or relabelled         split     train, validation, test
     groups     which images belong together                 findings  what to know about them, in sentences
+    series     what may belong together, to propose it      identity, taken   what file system and EXIF say of a file
 
 The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
 """
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import groups, review
+from . import groups, review, series
 from .errors import PictureError, TrainingError
 from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
 from .formats import EXTENSIONS, may_be_image
@@ -28,6 +29,7 @@ from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, s
 from .preprocess import open_bytes, read_bytes
 from .similar import SMALL, group, perceptual_hash
 from .split import SplitRow, columns_of, fingerprint, read_split, rows_of, split, write_split
+from .taken import taken
 
 __all__ = [
     "SPLITS",
@@ -74,7 +76,8 @@ def scan(
     taken; with ``recheck`` every file is in doubt. ``exclude`` names pictures to leave out, and the CSV file
     ``labels`` (ImageSource, Label, NewLabel) gives some another class. ``group_by`` says which images belong together:
     ``folder``, ``column: NAME``, or a regular expression for the path, whose first capture group, or whole match,
-    names the group. Without it the column Group of a list decides.
+    names the group; or ``burst``, images that one camera took within seconds. Without it the column Group of a list
+    decides.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
@@ -82,17 +85,19 @@ def scan(
     root = _checked(Path(root))
     rule = groups.read_rule(group_by)
     listing = list_folder(root, nested=rule.nested) if entries is None else list_entries(root, entries)
-    rule = groups.apply(listing, rule, is_list=entries is not None)
+    is_list = entries is not None
+    rule = groups.apply(listing, rule, is_list=is_list)
     reviewed = review.apply(listing, exclude, review.read_patch(labels) if labels else ())
-    read, reused = _read_all(root, listing, known or {}, progress, recheck)
-    consistent, contradictions = conflicting_labels(read)
+    known = known or {}
+    read = _read_all(root, listing, known, progress, recheck)
+    consistent, contradictions = conflicting_labels(groups.apply_to_contents(read, rule))
     used, leaks = leaking_copies(consistent)
-    if not (reused == len(known or {}) == len(used) and all(picture.group for picture in used)):
+    if len(known) != len(used) or not all(p.group and _is_same(p, known.get(p.path)) for p in used):
         used = group(used)  # of an unchanged folder the groups are known as well
     findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
     _check_trainable(root, listing, used, findings)
     findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
-    findings += groups.findings(used, rule)
+    findings += groups.findings(used, rule) if rule != groups.Rule() else series.findings(used, is_list=is_list)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
 
@@ -118,14 +123,14 @@ def _checked(root: Path) -> Path:
 
 def _read_all(
     root: Path, listing: Listing, known: Mapping[str, Picture], progress: Progress | None, recheck: bool
-) -> tuple[list[Picture], int]:
-    """Return the usable pictures and how many of them were known; what is unusable becomes a remark."""
+) -> list[Picture]:
+    """Return the usable pictures; what is unusable becomes a remark."""
 
     def read_batch(batch: Sequence[Candidate]) -> list[Picture | PictureError | None]:
         return [_read(root, candidate, known.get(candidate.path), recheck) for candidate in batch]
 
     pictures: list[Picture] = []
-    reused = done = 0
+    done = 0
     total = len(listing.candidates)
     if progress:
         progress(0, total)
@@ -134,7 +139,6 @@ def _read_all(
         for candidate, result in zip(batch, results, strict=True):
             if isinstance(result, Picture):
                 pictures.append(result)
-                reused += _is_same(result, known.get(candidate.path))
             elif result is None:
                 listing.remark("not a picture", candidate.path)
             else:
@@ -142,7 +146,7 @@ def _read_all(
         done += len(batch)
         if progress:
             progress(done, total)
-    return pictures, reused
+    return pictures
 
 
 def _given(picture: Picture | Candidate) -> dict[str, Any]:
@@ -179,6 +183,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             height=opened.height,
             format=opened.format,
             phash=perceptual_hash(opened.image),
+            taken=taken(data),
             size=size,
             mtime_ns=mtime_ns,
             ctime_ns=ctime_ns,

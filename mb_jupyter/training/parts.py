@@ -65,7 +65,7 @@ def _make(path: Path, settings: Settings, folder: Path, recorder: Recorder) -> N
         progress=recorder.progress,
     )
     for finding in scan.findings:
-        recorder.say(f"{finding.severity}: {finding.message}")
+        recorder.say(f"{finding.severity}: {finding.text}")
     pictures = manifest.split(
         scan.pictures,
         seed=settings.seed,

@@ -23,7 +23,7 @@ class Picture:
     hash. ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same
     content. ``user_group`` is the group that the user gave, else empty; ``copies`` is equal for copies, near copies and
     copies of those. Images of one ``group`` are never parted: it joins both where they share an image. ``slices`` are
-    the cells of the list's further columns, as (column, cell).
+    the cells of the list's further columns, as (column, cell), and ``taken`` is as in ``taken.py``.
     """
 
     path: str
@@ -42,6 +42,7 @@ class Picture:
     settled: bool = False
     user_group: str = ""
     copies: str = ""
+    taken: str = ""
     slices: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -54,7 +55,8 @@ class Picture:
 class Finding:
     """Something to know about the data: a whole sentence and the files it is about.
 
-    ``reasons`` is empty or has one entry per file. With ``excluded`` those files are left out.
+    ``reasons`` is empty or has one entry per file. With ``excluded`` those files are left out. ``lines`` are settings
+    to copy, as YAML.
     """
 
     kind: str
@@ -63,6 +65,12 @@ class Finding:
     files: tuple[str, ...] = ()
     excluded: bool = False
     reasons: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The sentence with the lines to copy, each on a line of its own."""
+        return "\n".join((self.message, *(f"    {line}" for line in self.lines)))
 
 
 @dataclass(frozen=True, slots=True)

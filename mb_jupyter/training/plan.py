@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from . import data, loop, memory, processes
+from .errors import StoppedError
 from .network import Classifier
 from .session import Session
 from .tail import Source, Tail
@@ -24,7 +25,8 @@ FROZEN_COST = 0.15  # of a frozen block, forward in the fastest engine, over tra
 BATCHES = {"cpu": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
-TIMED_PICTURES = 16
+TIMED_PICTURES = 48  # on a processor, a few at a time
+MEASURING = 0.15  # of the seconds for the fine-tuning that the measuring may take
 TIMED_BATCHES = 9  # of a GPU
 WAYS = (0.5, 1.0)  # shares of the way from the pretrained weights to the trained ones that validation judges
 LEARNING_RATE = 5e-4  # for batches of 32
@@ -60,17 +62,41 @@ def make_plan(session: Session, classifier: Classifier, open_sources: Opener, se
     """Return the plan for so many seconds; ``None`` when not even one epoch fits.
 
     On a processor real batches are timed, and as many blocks stay frozen as it takes to have time for enough
-    epochs. Without a limit of time nothing is measured, so that nothing depends on how busy the machine was.
+    epochs. Without a limit of time nothing is measured, so that nothing depends on how busy the machine was. Measuring
+    asks the clock and for a stop after every few images, and returns ``None`` for a stop.
     """
+    try:
+        return _plan(session, classifier, open_sources, seconds)
+    except StoppedError:
+        return None
+
+
+class _Watch:
+    """Asks between two steps of the measuring whether to go on; the same answer in every process."""
+
+    def __init__(self, session: Session, seconds: float) -> None:
+        self._asked, self._until = session.recorder.stop_requested, time.monotonic() + MEASURING * seconds
+
+    def is_over(self) -> bool:
+        """Return whether the measuring has had its time; raise ``StoppedError`` when somebody asked to stop."""
+        stopped, late = processes.tell((self._asked(), time.monotonic() >= self._until))
+        if stopped:
+            raise StoppedError
+        return bool(late)
+
+
+def _plan(session: Session, classifier: Classifier, open_sources: Opener, seconds: float) -> Plan | None:
     limited, began = math.isfinite(seconds), time.monotonic()
     if seconds <= 0:
         return None
-    cut = _affordable_cut(session, classifier, open_sources, seconds) if limited else 0
+    watch = _Watch(session, seconds)
+    cut = _affordable_cut(session, classifier, open_sources, seconds, watch) if limited else 0
+    watch.is_over()
     tail = Tail(classifier, cut)
     train, validation = open_sources(tail)
     precision = loop.Precision.best(tail, session.device)
     batch = _batch(session, tail, train)
-    took = _epoch_seconds(tail, train, validation, batch, precision) if limited else 0.0
+    took = _epoch_seconds(tail, train, validation, batch, precision=precision, watch=watch) if limited else 0.0
     epochs = session.settings.epochs
     if limited:
         spent = float(processes.tell(time.monotonic() - began))
@@ -79,7 +105,9 @@ def make_plan(session: Session, classifier: Classifier, open_sources: Opener, se
     return Plan(cut, epochs, batch, rate, precision.name, took) if epochs >= 1 else None
 
 
-def _affordable_cut(session: Session, classifier: Classifier, open_sources: Opener, seconds: float) -> int:
+def _affordable_cut(
+    session: Session, classifier: Classifier, open_sources: Opener, seconds: float, watch: _Watch
+) -> int:
     """Return the earliest cut that leaves time for enough epochs, else the latest; 0 on a GPU.
 
     One step of the whole network is timed, and its forward pass block by block: training from a cut on takes about
@@ -90,7 +118,7 @@ def _affordable_cut(session: Session, classifier: Classifier, open_sources: Open
     tail = Tail(classifier, 0)
     train, validation = open_sources(tail)
     precision = loop.Precision.best(tail, session.device)
-    whole = _epoch_seconds(tail, train, validation, _batch(session, tail, train), precision)
+    whole = _epoch_seconds(tail, train, validation, _batch(session, tail, train), precision=precision, watch=watch)
     blocks = np.array(processes.tell(_block_seconds(tail, train)))
     wanted = min(session.settings.epochs, FEWEST_EPOCHS)
     cuts = [0, *(cut for cut in classifier.backbone.stages if cut)]
@@ -106,7 +134,7 @@ def _block_seconds(tail: Tail, train: Source) -> list[float]:
     parts, ends = tail.classifier.backbone.parts, []
     hooks = [part.register_forward_hook(lambda *_: ends.append(time.perf_counter())) for part in parts]
     try:
-        for inputs, _, _ in train.batches([data.Step(data.first(min(TIMED_PICTURES, len(train.pictures))), 1)]):
+        for inputs, _, _ in train.batches([data.Step(data.first(min(_few(train), len(train.pictures))), 1)]):
             begin = time.perf_counter()
             with torch.no_grad():
                 tail(*inputs)
@@ -114,6 +142,11 @@ def _block_seconds(tail: Tail, train: Source) -> list[float]:
         for hook in hooks:
             hook.remove()
     return [max(0.0, end - start) for start, end in itertools.pairwise([begin, *ends])]
+
+
+def _few(train: Source) -> int:
+    """Return how many images are timed at a time: as many as a processor trains on at once."""
+    return memory.at_once(max(BATCHES.values()), train.device.type)
 
 
 def _batch(session: Session, tail: Tail, train: Source) -> int:
@@ -129,24 +162,30 @@ def _batch(session: Session, tail: Tail, train: Source) -> int:
     return int(min(processes.gather(min(batch, share * world))))
 
 
-def _epoch_seconds(tail: Tail, train: Source, validation: Source, batch: int, precision: loop.Precision) -> float:
+def _epoch_seconds(
+    tail: Tail, train: Source, validation: Source, batch: int, *, precision: loop.Precision, watch: _Watch
+) -> float:
     """Return the seconds that an epoch will take, from some steps on real pictures; the weights stay.
 
-    The first step is not timed: workers start, kernels are chosen. On a processor few pictures tell enough; a GPU
-    is timed with whole batches, as its workers decode them ahead.
+    The first step is not timed, unless the time for measuring is over with it: workers start, kernels are chosen. On a
+    processor few images tell enough; a GPU is timed with whole batches, as its workers decode them ahead.
     """
-    share = min(TIMED_PICTURES, -(-batch // processes.world()), len(train.pictures))
-    steps = [data.Step(data.first(share), batch)] * 3
+    share = min(_few(train), -(-batch // processes.world()), len(train.pictures))
+    steps = [data.Step(data.first(share), batch)] * (1 + max(1, TIMED_PICTURES // share))
     if precision.device == "cuda":
         whole = data.steps(len(train.pictures), batch, seed=0, epoch=0, rank=processes.rank(), world=processes.world())
         steps = list(itertools.islice(itertools.cycle(whole), TIMED_BATCHES))
-    ends = []
+    ends, counts = [time.monotonic()], []
     with memory.named(batch, precision.device):
         for inputs, labels, _ in train.batches(steps):
             logits = loop.backward(tail, inputs, labels, cross_entropy, precision)
             float(logits.sum())  # a GPU computes until somebody looks
             tail.zero_grad(set_to_none=True)
             ends.append(time.monotonic())
-    each = (ends[-1] - ends[0]) / max(1, sum(len(step.indices) for step in steps[1:]))
+            counts.append(len(labels))
+            if watch.is_over():
+                break
+    warm = 1 if len(counts) > 1 else 0
+    each = (ends[-1] - ends[warm]) / max(1, sum(counts[warm:]))
     pictures = len(train.pictures) + len(WAYS) * len(validation.pictures) / 3  # forward is a third of a step
     return float(processes.tell(each * pictures / processes.world()))

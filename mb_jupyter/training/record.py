@@ -17,7 +17,7 @@ from typing import Any
 
 from . import processes
 from .disk import as_bytes, plain, swap, writing
-from .errors import TrainingError
+from .errors import StoppedError, TrainingError
 from .progress import Progress
 
 BETWEEN_LINES = 20.0  # seconds from one line about progress to the next in the log
@@ -138,6 +138,11 @@ class Recorder:
     def stop_requested(self) -> bool:
         """Return whether somebody asked to stop and keep the best."""
         return self._terminated or (self.output / STOP_FILE).exists()
+
+    def heed(self) -> None:
+        """Raise ``StoppedError`` when somebody asked to stop: for every step of work that the run can do without."""
+        if self.stop_requested():
+            raise StoppedError
 
     def finish(self, state: str, message: str = "") -> None:
         """End the run: ``completed`` or ``stopped``."""

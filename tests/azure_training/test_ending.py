@@ -12,6 +12,7 @@ from mb_jupyter.azureml import arm
 from mb_jupyter.backends import RunState
 from mb_jupyter.backends.azure import look
 from mb_jupyter.errors import AzureError, TrainingFailed
+from mb_jupyter.naming import in_azure
 from tests.azure_emulator.emulator import Azure
 from tests.azure_shell import fails, run
 
@@ -137,6 +138,23 @@ def test_another_machine_rebuilds_all_of_it(azure, shell, elsewhere, tmp_path):
         assert (there.folder / name).read_bytes() == (before.folder / name).read_bytes(), name
     assert there.logs() == before.logs() and len(azure.jobs) == 1
     assert "no job nonsense" in str(fails(shell, "%mb_attach azure://ws/nonsense", "There is no job", AzureError))
+
+
+def test_a_name_that_azure_cannot_take(azure, shell, tmp_path, monkeypatch):
+    """Here it is kept; what Azure gets instead is shown before, recorded, and leads back to the name."""
+    there = in_azure("꽃-사진")
+    plan = run(shell, cell().replace("trees -o run", "꽃-사진 -o run --dry-run"))
+    assert f"azure.experiment {there}" in " ".join(plan.split()) and "Dry run of 꽃-사진" in plan
+    run(shell, cell(epochs=1).replace("trees -o run", "꽃-사진 -o run"))
+    before = the_run(shell)
+    assert before.experiment == "꽃-사진" and before.record["azure"]["experiment"] == there
+    assert before.handle == f"azure://ws/{there}-{before.id}" == f"azure://ws/{only_job(azure).name}"
+    assert only_job(azure).given["experimentName"] == there and _folder_of(azure).isascii()
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "elsewhere"))
+    choose(azure)
+    run(shell, f"%mb_attach {before.handle} -o run")
+    assert the_run(shell).folder == tmp_path / "elsewhere/꽃-사진" / before.id
+    assert "1 run in experiment 꽃-사진" in run(shell, "%mb_runs 꽃-사진")
 
 
 def _folder_of(azure: Azure) -> str:

@@ -60,7 +60,7 @@ def test_a_run_is_started_watched_and_stopped(lab: Lab, place: Path, tmp_path: P
     expect(step).to_contain_text(re.compile(r"check \d+ s > start"))
     expect(step).to_contain_text(re.compile(r"epoch \d+/"))
     expect(step.locator('img[alt^="Loss and accuracy over"]')).to_be_visible()
-    expect(step).to_contain_text(re.compile(r"50 % of the whole, about \d+ s left"))
+    expect(step).to_contain_text(re.compile(r"50 % done, a few seconds left"))
     expect(step).to_contain_text("The buttons below end it")
     expect(button(step, "Start")).to_be_disabled()
     lab.start(2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,59 @@ def test_validation_chooses_a_point_between_pretrained_and_trained(pictures, tmp
     for name, weight in kept.items():
         expected = begin[f"classifier.{name}"].lerp(end[f"classifier.{name}"], best)
         torch.testing.assert_close(weight, expected, rtol=0, atol=0)
+
+
+@pytest.fixture
+def begun(pictures, tmp_path, own_cache):
+    """Return a session, a classifier and its opener, as they are when fine-tuning is planned."""
+    settings = Settings(architecture="efficientnet_lite0", image_size=64, recipe="finetune", max_minutes=60)
+    session = Session(settings, tmp_path / "run", Recorder(tmp_path / "run"), torch.device("cpu"))
+    found = parts.find(settings, pictures, tmp_path / "run", session.recorder)
+    choice = network.choose(settings.architecture, None)
+    classifier = network.Classifier(network.load(choice), found.classes, settings.image_size)
+    session.resume(choice.sha256, found.contents)
+    session.state["frozen"] = {"loss": 1.0, "accuracy": 0.5, "temperature": 1.0, "engine": "x", "any_way_up": False}
+    return session, classifier, stages.opener(session, classifier, found)
+
+
+def steps_of(monkeypatch, after):
+    """Count the training steps of a measuring; ``after`` is called after each."""
+    taken: list[int] = []
+    whole = loop.backward
+
+    def counted(*given, **named):
+        logits = whole(*given, **named)
+        taken.append(len(logits))
+        after(len(taken))
+        return logits
+
+    monkeypatch.setattr(loop, "backward", counted)
+    return taken
+
+
+def test_the_measuring_ends_at_a_stop(begun, monkeypatch):
+    session, classifier, opener = begun
+    taken = steps_of(monkeypatch, lambda count: count < 2 or (session.output / "stop").touch())
+    assert plan.make_plan(session, classifier, opener, 3600.0) is None
+    assert len(taken) == 2
+
+
+def test_the_measuring_keeps_within_its_share_of_the_time(begun, monkeypatch):
+    session, classifier, opener = begun
+    late = [0.0]
+    clock = time.monotonic
+    taken = steps_of(monkeypatch, lambda count: late.__setitem__(0, late[0] + 50.0))  # a very busy machine
+    monkeypatch.setattr(plan, "time", types.SimpleNamespace(
+        monotonic=lambda: clock() + late[0], perf_counter=time.perf_counter))  # fmt: skip
+    assert plan.make_plan(session, classifier, opener, 600.0) is None, "no epoch fits into ten minutes of that"
+    assert len(taken) <= 3, "two of 50 seconds, and one for the blocks that are left: not 26"
+    limited = plan.make_plan(session, classifier, opener, 36_000.0)
+    assert limited is not None and limited.seconds > 400
+
+
+def test_a_stop_while_measuring_is_why_there_is_no_fine_tuning(begun, monkeypatch):
+    session, classifier, opener = begun
+    steps_of(monkeypatch, lambda count: (session.output / "stop").touch())
+    assert finetune.finetune(session, classifier, opener, reserve=10.0).epoch == 0
+    told = [json.loads(line) for line in (session.output / "metrics.jsonl").read_text().splitlines()]
+    assert [record["code"] for record in told if record["event"] == "left out"] == ["stop_asked"]

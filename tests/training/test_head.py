@@ -140,3 +140,26 @@ def test_few_pictures_may_leave_out_the_early_blocks() -> None:
     assert chosen.validation_loss < head.fit_head(features, labels, *parts(60), 3).validation_loss
     features[:, :, late], features[:, :, 100:160] = features[:, :, 100:160].copy(), features[:, :, late].copy()
     assert head.fit_head(features, labels, *parts(60), 3, late=late).scale.all()
+
+
+def test_a_stop_ends_the_search_with_the_best_there_is() -> None:
+    features, labels = clouds(200, 300)
+    late = np.arange(300) >= 150
+    whole = head.fit_head(features, labels, *parts(200), 3, late=late)
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) >= 30)
+        return asked[-1]
+
+    fit = head.fit_head(features, labels, *parts(200), 3, late=late, stop=stop)
+    assert asked.count(True) <= 5, "asked at every step, and none was taken after it but to come home"
+    assert len(fit.penalties) < len(whole.penalties)
+    assert fit.validation_accuracy > 0.9 and np.isfinite(fit.weight).all()
+
+
+def test_a_stop_leaves_the_folds_whole() -> None:
+    features, labels = clouds(100, 50)
+    folds = np.arange(100) % 5
+    fit = head.fit_head(features, labels, *parts(100), 3, folds=folds, stop=lambda: True)
+    assert fit.out_of_fold is not None and (fit.out_of_fold.argmax(1) == labels).mean() > 0.8

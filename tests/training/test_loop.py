@@ -9,7 +9,7 @@ from torch import nn
 
 from mb_jupyter.training import failures, loop, memory, parallel
 from mb_jupyter.training.anatomy import Anatomy
-from mb_jupyter.training.errors import TrainingError
+from mb_jupyter.training.errors import StoppedError, TrainingError
 from mb_jupyter.training.network import Backbone, Classifier
 from mb_jupyter.training.tail import Tail
 
@@ -192,3 +192,24 @@ def test_a_gpu_that_others_have_filled_is_no_bug(said):
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match=r"size mismatch|must match"), memory.named(64, "cpu"):
         torch.ones(2) + torch.ones(3)
+
+
+def test_an_evaluation_ends_between_two_batches_when_it_is_stopped(classifier):
+    seen: list[int] = []
+    with pytest.raises(StoppedError):
+        loop.evaluate(
+            Tail(classifier, 0), batches(), precision=loop.Precision("cpu", "float32"), progress=seen.append,
+            stop=lambda: len(seen) == 3,
+        )  # fmt: skip
+    assert seen == [1, 2, 3]
+
+
+def test_an_epoch_ends_between_two_batches_when_it_is_stopped(classifier):
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    figures, _ = train(Tail(classifier, 0), batches(), stop=stop)
+    assert figures is None and len(asked) == 3

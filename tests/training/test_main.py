@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from mb_jupyter import load
+from mb_jupyter.prediction import Prediction
 from mb_jupyter.training.__main__ import main
 from mb_jupyter.training.calibrate import temperature
 
@@ -225,7 +226,7 @@ def test_the_choices_about_a_fine_tuned_model_are_made_on_validation_images(fini
         assert report["calibration"]["images"] == len(rows)
         model = load(finished.output / "bestModel.onnx")
         for row in rows[:3]:
-            told = model.predict(finished.data / row["ImageSource"]).scores
+            told = cast(Prediction, model.predict(finished.data / row["ImageSource"])).scores
             assert {name: float(row[f"Score.{name}"]) for name in told} == pytest.approx(told, abs=1e-3)
     for record in finished.of("epoch"):
         assert record["validation_loss_raw"] >= record["validation_loss"] - 1e-6  # one at 1, one at the best
@@ -242,7 +243,11 @@ def test_a_variant_in_int8_is_measured_beside_the_model(finished):
         assert (finished.output / variant["file"]).stat().st_size == variant["bytes"]
         assert variant["ms_first"] > 0 and variant["ms_per_picture"] > 0
     assert small["bytes"] < whole["bytes"] / 2 and 0 <= small["agreement"] <= 1
-    assert report["recommended_variant"] == "float32" and "95 %" in report["recommendation"]  # 15 pictures say little
+    choice, split = report["variant_choice"], table(finished.output / "split.csv")
+    validation = sum(row["Split"] == "validation" for row in split)
+    assert choice["source"] == "validation" and choice["images"] == validation < 20
+    assert choice["code"] == "too_few" and report["recommended_variant"] == "float32"  # so few images say little
+    assert choice["speed_low"] <= choice["speed"] <= choice["speed_high"]
     model = load(finished.output / small["file"])
     assert list(model.classes) == json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8"))
 

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from scipy.stats import binomtest
 
 from mb_jupyter import load
 from mb_jupyter.prediction import Predictions
@@ -95,35 +94,3 @@ def test_the_same_pictures_give_the_same_model(classifier, warm_cache, tmp_path:
     warm_cache()
     whole = (tmp_path / "bestModel.onnx").read_bytes()
     assert quantise.quantised(whole, samples, SIZE) == quantise.quantised(whole, samples, SIZE)
-
-
-def rights(count: int, wrong: int) -> np.ndarray:
-    found = np.ones(count, bool)
-    found[:wrong] = False
-    return found
-
-
-@pytest.mark.parametrize(
-    ("count", "lost", "speed", "choice"),
-    [
-        (400, 0, 1.5, "int8"),
-        (400, 0, 1.19, "float32"),  # not fast enough to be worth anything
-        (400, 8, 3.0, "float32"),  # 2 % lost, perhaps more
-        (40, 0, 3.0, "float32"),  # too few pictures to know
-        (0, 0, 3.0, "float32"),
-    ],
-)
-def test_the_rule(count: int, lost: int, speed: float, choice: str) -> None:
-    found, why = quantise.recommended(rights(count, 0), rights(count, lost), speed)
-    assert found == choice
-    assert f"{speed:.2f} times as fast" in why or not count
-
-
-def test_what_both_get_wrong_does_not_count_against_int8() -> None:
-    assert quantise.recommended(rights(400, 100), rights(400, 100), 2.0)[0] == "int8"
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 40), (3, 77), (40, 40)])
-def test_the_interval_is_wilsons(hits: int, count: int) -> None:
-    expected = binomtest(hits, count).proportion_ci(method="wilson").high
-    assert quantise._upper(hits, count) == pytest.approx(expected, abs=1e-9)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import types
 
 import pytest
 
-from mb_jupyter.training.errors import TrainingError
+from mb_jupyter.training.errors import StoppedError, TrainingError
 from mb_jupyter.training.record import Recorder
 
 
@@ -193,3 +194,113 @@ def test_a_download_shows_how_far_it_is(tmp_path):
     assert (said["done"], said["total"]) == (49, 98)
     recorder.downloaded(1_000_000, 0)  # a server that does not say how long the file is
     assert recorder.status["message"] == "Downloading the pretrained weights."
+
+
+def wait_for(what):
+    """Wait until a thread has done what it does by itself."""
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_the_clock_goes_on_while_nothing_is_told(tmp_path):
+    recorder = Recorder(tmp_path)
+    with recorder.clock.beating():
+        recorder.stage("export", message="One long call.")
+        first = status(tmp_path)
+        wait_for(lambda: status(tmp_path)["stage_seconds"] >= first["stage_seconds"] + 1)
+        now = status(tmp_path)
+        assert now["seconds"] > first["seconds"] and now["updated"] > first["updated"]
+
+
+def test_a_stop_is_answered_although_the_program_is_busy(tmp_path):
+    recorder = Recorder(tmp_path)
+    with recorder.clock.beating():
+        recorder.stage("export", message="One long call.")
+        assert status(tmp_path)["stopping"] is False
+        (tmp_path / "stop").touch()
+        wait_for(lambda: status(tmp_path)["stopping"])
+
+
+def test_the_heart_stops_with_the_run_and_changes_nothing_after_it(tmp_path):
+    recorder = Recorder(tmp_path)
+    with recorder.clock.beating():
+        recorder.stage("export")
+        (beat,) = (thread for thread in threading.enumerate() if thread.name == "mb-heartbeat")
+        assert beat.daemon, "whatever ends the program must not wait for it"
+        recorder.finish("completed")
+        written = (tmp_path / "status.json").read_bytes()
+        wait_for(lambda: not beat.is_alive())
+    assert (tmp_path / "status.json").read_bytes() == written
+    with recorder.clock.beating():
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "mb-heartbeat"]
+
+
+def test_losing_the_status_loses_nothing_else(tmp_path):
+    (tmp_path / "status.json").mkdir()  # nothing can take its place
+    recorder = Recorder(tmp_path)
+    recorder.stage("features", total=10)
+    recorder.progress(3)
+    recorder.message("Still here.")
+    recorder.finish("completed")
+    assert records(tmp_path)[0]["stage"] == "features"
+    (tmp_path / "status.json").rmdir()
+    recorder.clock.write()
+    assert status(tmp_path)["state"] == "completed"
+
+
+def test_a_record_that_cannot_be_written_stops_the_run(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(TrainingError, match="cannot be written"):
+        Recorder(tmp_path).stage("features")
+
+
+@pytest.mark.parametrize("name", ["status.json", "before.json"])
+def test_the_time_before_a_restart_counts(tmp_path, name):
+    told = {"state": "running", "seconds": 100.0}
+    (tmp_path / name).write_text(json.dumps(told))
+    recorder = Recorder(tmp_path)
+    recorder.stage("start")
+    assert 100 <= status(tmp_path)["seconds"] < 160
+    recorder.clock.count_from(70.0)  # what a checkpoint knows, which is less
+    assert recorder.clock.seconds >= 100
+    recorder.clock.count_from(300.0)
+    assert recorder.clock.seconds >= 300
+
+
+@pytest.mark.parametrize(
+    "content", ['{"state": "completed", "seconds": 100}', "[]", "", '{"state": "running", "seconds": "x"}',
+                '{"state": "running", "seconds": Infinity}', '{"state": "running"}'],
+)  # fmt: skip
+def test_a_clock_begins_anew_where_nothing_was_cut_short(tmp_path, content):
+    (tmp_path / "before.json").write_text(content)
+    assert Recorder(tmp_path).clock.seconds < 60
+
+
+def test_a_system_clock_that_is_set_back_moves_no_clock_of_the_run(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path)
+    recorder.stage("features")
+    before = status(tmp_path)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    recorder.stage("head")
+    now = status(tmp_path)
+    assert now["seconds"] >= before["seconds"]
+    assert 0 <= now["stages"][0]["seconds"] < 60
+
+
+def test_time_left_stays_within_the_limit(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.expect("epoch", 1906.0)
+    recorder.clock.limit(600)
+    recorder.stage("epoch")
+    assert 590 < status(tmp_path)["eta_seconds"] <= 600
+
+
+def test_what_a_run_can_do_without_ends_at_a_stop(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.heed()
+    recorder.terminate()
+    with pytest.raises(StoppedError):
+        recorder.heed()

@@ -60,7 +60,7 @@ class AzureBackend(LocalBackend):
         here, options = RunFolder(folder), dict(job.options)
         before = here.facts
         attempt = int(before.get("attempt", 0)) + 1 if before.get("submitted") else int(before.get("attempt", 1))
-        experiment = folder.parent.name
+        experiment = str(options.get("azure_name") or folder.parent.name)  # what Azure can take
         name = f"{experiment}-{folder.name}"[:200]
         for stale in ("status.json", "ended.json", "log.txt"):
             (folder / stale).unlink(missing_ok=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
+from mb_jupyter.naming import in_azure, is_name
 from mb_jupyter.records import read_object
 
 from .folder import FACTS, RunFolder, write_json
@@ -102,6 +104,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _experiment(record: bytes | None, there: str) -> str:
+    """Return the name that the experiment has on its own machine; ``there`` is what Azure could take of it."""
+    try:
+        name = str(json.loads(record or b"{}")["experiment"])
+    except (ValueError, LookupError, TypeError):
+        return there
+    return name if is_name(name) and in_azure(name) == there else there
+
+
 def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
     """Return a folder for a run that another machine has begun, made from what that machine has left in Azure."""
     from dataclasses import asdict
@@ -122,10 +133,11 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
             f"The job {job} of the workspace {workspace} was not begun by this program, or its files are gone.",
             "Look at it in the portal: " + found.url if found.url else "",
         )
-    folder = inside(root, f"{parts[-2]}/{parts[-1]}")
+    experiment = _experiment(kept["run.json"], parts[-2])
+    folder = inside(root, f"{experiment}/{parts[-1]}")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder.parent / "experiment.json").exists():
-        write_json(folder.parent / "experiment.json", {"name": parts[-2]})
+        write_json(folder.parent / "experiment.json", {"name": experiment})
     for name, content in kept.items():
         if content:
             (folder / name).write_bytes(content)

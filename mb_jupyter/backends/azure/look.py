@@ -44,6 +44,13 @@ WORDS: dict[str, tuple[RunState, str, str]] = {
 UNKNOWN = (RunState.STARTING, "queue", "Azure does not say how the job stands")
 
 
+#: what the program's own ``status.json`` tells of a run that goes on
+TOLD = (
+    "stage", "message", "done", "total", "fraction", "eta_seconds", "eta_at_most", "started", "seconds",
+    "stage_seconds", "planned", "stopping",
+)  # fmt: skip
+
+
 class Looker:
     """Looks at one run, and remembers what it has read so that a look costs only what is new."""
 
@@ -185,8 +192,7 @@ class Looker:
         state, stage, said = WORDS.get(self._facts.status, UNKNOWN)
         if state is RunState.RUNNING and self._program.get("stage"):
             ours = self.folder.close_stages()
-            keys = ("stage", "message", "done", "total", "fraction", "eta_seconds", "started")
-            values = {key: self._program.get(key) for key in keys}
+            values = {key: self._program.get(key) for key in TOLD}
         else:
             ours = self.folder.stage(stage) if stage else self.folder.close_stages()
             said = self._waiting(connection, said, ours) if stage == "queue" else said
@@ -245,7 +251,7 @@ class Looker:
             return
         if self._facts.status in ("Running", "Finalizing"):
             return
-        values = {key: self._program.get(key) for key in ("stage", "fraction", "started")}
+        values = {key: self._program.get(key) for key in ("stage", "fraction", "started", "seconds", "planned")}
         state, error = self.ended, None
         over = self.folder.facts.get("queue_over")
         if over is not None and state is RunState.CANCELED:
