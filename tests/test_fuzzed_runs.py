@@ -59,9 +59,11 @@ SHAPES = (
     ("config.json", "5"), ("bestModelMap.json", "5"),
 )  # fmt: skip
 #: key of run.json -> what it is replaced by
-OTHER_RUNS = (("backend", "nowhere"), ("backend", 5), ("config", None), ("config", []), ("handle", 5), ("handle", "x"),
-              ("experiment", None), ("id", 7), ("created", 5), ("classes", 5), ("counts", {"a": "x"}), ("azure", 5),
-              ("data", {}), ("root", 5), ("check_seconds", "x"), ("left_out", "many"), ("fingerprint", []))  # fmt: skip
+OTHER_RUNS: tuple[tuple[str, Any], ...] = (
+    ("backend", "nowhere"), ("backend", 5), ("config", None), ("config", []), ("handle", 5), ("handle", "x"),
+    ("experiment", None), ("id", 7), ("created", 5), ("classes", 5), ("counts", {"a": "x"}), ("azure", 5),
+    ("data", {}), ("root", 5), ("check_seconds", "x"), ("left_out", "many"), ("fingerprint", []),
+)  # fmt: skip
 
 
 @pytest.fixture

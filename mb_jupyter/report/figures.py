@@ -159,7 +159,7 @@ class Figures(files.InFolder):
 
         columns = ["Precision", "Recall", "F1"]
         figures = self.tested[columns].fillna(0.0)
-        rows = [figures.mean(), np.average(figures, axis=0, weights=self.tested["Support"])]
+        rows = [figures.mean().to_numpy(), np.average(figures.to_numpy(), axis=0, weights=self.tested["Support"])]
         return pd.DataFrame(rows, index=pd.Index(["macro", "weighted"], name="Average"), columns=columns)
 
     @cached_property
