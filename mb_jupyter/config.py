@@ -104,7 +104,8 @@ class TrainConfig(BaseModel):
     exclude: tuple[str, ...] | None = Field(None, description="a list of pictures to leave out, such as [rose/1.jpg]")
     labels: str | None = Field(None, description="the path of a labels.patch.csv: ImageSource,Label,NewLabel")
     group: str | None = Field(
-        None, description="a regular expression for the paths of images, folder, burst, or column: NAME (in quotes)"
+        None,
+        description="a regular expression for the paths of images, folder, burst, similar, or column: NAME (in quotes)",
     )
     processes: int | None = Field(None, ge=1, le=64, description="a whole number from 1 to 64")
     max_cost: float | None = Field(None, gt=0, description="a number above 0, in the currency of Azure's prices")

@@ -99,7 +99,9 @@ def headline(pictures: Sequence[Picture], findings: Sequence[Finding]) -> str:
     classes = len({picture.label for picture in pictures})
     # what is hidden was never meant as data
     out = len({name for f in findings if f.excluded and f.kind != "hidden" for name in f.files})
-    left = f"{count(out, 'file is', 'files are')} left out, named below." if out else "Nothing is left out."
+    unread = sum(len(f.files) for f in findings if f.kind == "unsupported")
+    which = f" ({unread:,} in a format that cannot be read here)" if unread else ""
+    left = f"{count(out, 'file is', 'files are')} left out{which}, named below." if out else "Nothing is left out."
     return f"{len(pictures):,} pictures in {classes:,} classes: {said}, {sizes} pixels. {left}"
 
 

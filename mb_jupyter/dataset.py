@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.errors import TrainingError
     from .training.manifest import Entry, Finding, Picture
 
-INDEX_VERSION = 4  # of what is remembered; raise it when Picture or what is found out changes
+INDEX_VERSION = 7  # of what is remembered; raise it when Picture or what is found out changes
 INDEX_DAYS = 90  # after which a folder nobody looked at is forgotten
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.2
@@ -38,7 +38,8 @@ class Dataset:
     Images of one group (one object, patient, session or video) are never divided between training and test.
     ``group`` says which belong together: a regular expression for the path as it is shown (``rose/1.jpg``), whose
     first capture group, or else the whole match, names the group; ``"folder"`` for folders inside the class
-    folders; ``"burst"`` for images that one camera took within seconds; ``"column: NAME"`` for another column.
+    folders; ``"burst"`` for images that one camera took within seconds; ``"similar"`` for images that resemble each
+    other; ``"column: NAME"`` for another column.
     The name alone counts: ``7`` in two classes is one group, unless the pattern captures the class too.
 
     Every picture is opened once; what was found out is remembered, so that looking again takes no time. A file
@@ -209,6 +210,14 @@ def _open(source: Any) -> tuple[Path, list[Entry] | None]:
 
 def _cell(value: Any) -> str:
     """Return a cell of a DataFrame as text; what pandas calls missing is empty."""
+    from .training.manifest import shown
+
+    many: Any = getattr(value, "shape", None)  # an array of NumPy's or torch's
+    if many or isinstance(value, list | tuple | set | frozenset | dict):
+        raise DataError(
+            f"A cell of the DataFrame holds a {type(value).__name__}: {shown(value)[:60]}.",
+            "Each row is one image with one Label; a classifier gives every image exactly one class.",
+        )
     missing = value is None or value != value or str(value) == "<NA>"  # noqa: PLR0124 - NaN
     return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
@@ -244,8 +253,10 @@ def _from_row(row: list[Any]) -> Picture:
 
 def _sound(picture: Picture) -> bool:
     texts = [picture.path, picture.label, picture.split, picture.sha256, picture.format, picture.group]
-    texts += [picture.user_group, picture.copies, picture.taken, *(text for pair in picture.slices for text in pair)]
-    numbers = (picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled)
+    texts += [picture.user_group, picture.copies, picture.taken, picture.thumbnail]
+    texts += [text for pair in picture.slices for text in pair]
+    numbers = [picture.width, picture.height, *picture.identity, picture.phash or 0, picture.settled]
+    numbers += [picture.bits, picture.spread]
     return all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
 
 

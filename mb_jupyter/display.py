@@ -264,6 +264,16 @@ def somebody_there() -> bool:
         return False
 
 
+def nobody_watches() -> bool:
+    """Tell whether a program runs the cells of this kernel: nbclient, nbconvert, papermill. A terminal has a person."""
+    from IPython import get_ipython
+
+    try:
+        return not get_ipython().get_parent()["content"]["allow_stdin"]
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
 def kernel_is_ending() -> bool:
     """Tell whether this kernel was asked to end or to restart.
 

@@ -30,6 +30,7 @@ class MBError(Exception):
     """
 
     latest: ClassVar[MBError | None] = None
+    whole = False  # every line is shown: for a log, where nobody can ask %mb_why
 
     def __init__(self, cause: str, fix: str = "", alternative: str = "", details: str = "") -> None:
         super().__init__(cause)
@@ -48,7 +49,7 @@ class MBError(Exception):
         shown += [f"  or:  {self.alternative}"] if self.alternative else []
         shown += ["  more: %mb_why"] if self.details else []
         lines = "\n".join(shown).splitlines()
-        if len(lines) > MAX_LINES:
+        if len(lines) > MAX_LINES and not self.whole:
             lines = [*lines[: MAX_LINES - 1], "  more: %mb_why"]
         return lines
 

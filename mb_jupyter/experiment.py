@@ -96,7 +96,7 @@ class Experiment:
                 return self._new(config, dataset, place, identity, time.monotonic() - begun)
             if found.state is RunState.FAILED and _submit(found, config, dataset, place):
                 found.notes.append(
-                    f"Found the identical run {found.handle}, which failed; resuming from its checkpoint."
+                    f"Found the identical run {found.handle}, which had failed; resumed from its checkpoint."
                 )
                 return found
             return _as_it_stands(found)
@@ -335,5 +335,6 @@ def _as_it_stands(run: Run) -> Run:
 def _found(run: Run, state: RunState) -> str:
     begun = when.minute(run.record.get("created"))
     if state.is_terminal:
-        return f"Found the identical run of {begun}, {state.word}: this is its result. --fresh trains anew."
-    return f"Found the identical run of {begun}, which goes on: this is how it stands."
+        return f"Found the identical run of {begun}, {state.word}: this is its result. --fresh trains again."
+    # true to the end of that run: the note stays under its view
+    return f"Found the identical run, begun {begun}: no second one was started."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -185,6 +186,9 @@ METHOD = "Parts were covered with the picture's mean colour, one at a time, and 
 
 def explain(model: Model, source: Any, *, label: str | None = None, urls: bool = False) -> Explanation:
     """Return which parts of one picture spoke for its class, and for ``label`` where that is another class."""
+    if label is not None:  # the name may come from a Mac
+        known = {unicodedata.normalize("NFC", name): name for name in model.classes}
+        label = known.get(unicodedata.normalize("NFC", label), label)
     if label is not None and label not in model.classes:
         near = difflib.get_close_matches(label, model.classes, n=1)
         raise PredictionError(

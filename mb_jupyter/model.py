@@ -41,7 +41,7 @@ from .prediction import (
 from .seen import Seen
 from .sources import Picture, at_home, content_of, count, expand, is_single
 from .standing import in_card, of_file
-from .written import Written
+from .written import Written, csv_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,10 +129,11 @@ class Model:
     ) -> Prediction | Predictions:
         """Return the answer for one picture, or the answers for several.
 
-        ``sources``: paths, globs, folders (with all folders in them), the bytes of a file, Pillow images,
-        arrays (uint8 or uint16: H x W, H x W x 3 or 4; a batch N x H x W x 3), :class:`ModelInput`, a
-        DataFrame with a column ``ImageSource``, or lists of these. Addresses (http, https) are fetched only
-        with ``urls=True``. ``progress`` is called with the pictures done and how many there are.
+        ``sources``: paths, globs, folders (with all folders in them), the bytes of a file, open binary files,
+        Pillow images, arrays (uint8, uint16 or bool: H x W, H x W x 3 or 4; a batch N x H x W x 3), tensors (those,
+        or channels first; decimal numbers from 0 to 1), :class:`ModelInput`, a DataFrame with a column
+        ``ImageSource``, or lists of these. Addresses (http, https) are fetched only with ``urls=True``.
+        ``progress`` is called with the images done and how many there are.
 
         One picture gives a :class:`Prediction`; if it cannot be read, ``PredictionError``. A folder, a glob,
         a list or several sources give :class:`Predictions`, in which a picture that cannot be read has a row
@@ -157,9 +158,9 @@ class Model:
         Columns: ``ImageSource, Prediction, Score.<class> ..., Error``, and of a model with a threshold
         ``Unsure`` (True, False); a picture that cannot be read has its reason in ``Error``. ``progress`` is called
         with the pictures done and how many there are (None when ``sources`` holds a generator). The file appears
-        when it is complete, in place of an older one.
+        when it is complete, in place of an older one. Its name ends in ``.csv``.
         """
-        path = at_home(csv_path)
+        path = csv_file(at_home(csv_path))
         total = count(sources, urls=urls)  # also says what is missing before anything is written
         aside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
         started = time.monotonic()

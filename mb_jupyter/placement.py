@@ -67,6 +67,11 @@ def check(config: TrainConfig, dataset: Dataset | None) -> None:
         raise ConfigError(
             f"The pictures of {config.data} are in Azure.", "Train there: --backend azure.", "Name a folder here."
         )
+    if config.is_in_azure and config.group is not None and config.group.casefold().startswith("column"):
+        raise ConfigError(
+            f"`group` names a column, but the images of {config.data} come from a folder, without a list.",
+            "Write a regular expression for their paths, folder or burst.",
+        )
     outside = [p.path for p in dataset.pictures if Path(p.path).is_absolute()] if dataset is not None else []
     if config.backend == "azure" and outside:
         raise DataError(

@@ -37,7 +37,7 @@ Records: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any]]"
 
 
 @contextmanager
-def _plain_style() -> Iterator[None]:
+def plain_style() -> Iterator[None]:
     """Draw in matplotlib's own style: the user's may be white on black, or send every name through LaTeX.
 
     The parameters belong to the whole process, so only those that differ are changed and put back, by one thread
@@ -59,14 +59,14 @@ def _plain_style() -> Iterator[None]:
 # -- curves ----------------------------------------------------------------------------------------------
 
 
-@_plain_style()
+@plain_style()
 def metric_curves(records: Records) -> bytes:
     """Return loss and accuracy over the epochs, training and validation, the best epoch marked.
 
     ``records``: the epochs of ``metrics.jsonl``, as dicts or as a DataFrame. Epoch 0 is the frozen features.
     """
     epochs = _epochs(records)
-    figure = _figure(6.6, 2.7)
+    figure = new_figure(6.6, 2.7)
     loss, accuracy = figure.subplots(1, 2)
     best = _best(epochs)
     for axes, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
@@ -78,7 +78,7 @@ def metric_curves(records: Records) -> bytes:
             axes.axvline(best["epoch"], color=BEST, linewidth=1, linestyle=":", label=f"best: epoch {best['epoch']:g}")
         _style_curve(axes, title, [record["epoch"] for record in epochs])
     accuracy.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")  # 97.5 is no 98
-    return _png(figure)
+    return to_png(figure)
 
 
 def metric_curves_alt(records: Records) -> str:
@@ -139,7 +139,7 @@ def _style_curve(axes: Axes, title: str, epochs: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.set_xlim(min(epochs, default=0) - 0.5, max(epochs, default=1) + 0.5)
     axes.grid(axis="y", color="#e3e5e8", linewidth=0.7)
-    _bare(axes)
+    bare(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)
 
@@ -147,14 +147,14 @@ def _style_curve(axes: Axes, title: str, epochs: Sequence[float]) -> None:
 # -- bars ------------------------------------------------------------------------------------------------
 
 
-@_plain_style()
+@plain_style()
 def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10, notes: Sequence[str] = ()) -> bytes:
     """Return horizontal bars, the highest above; of many classes the first ``most`` and the rest together.
 
     ``notes`` are lines below them, such as which run's model answered.
     """
     bars = _first(labels, scores, most)
-    figure = _figure(5.4, 0.45 + 0.27 * len(bars) + 0.17 * len(notes))
+    figure = new_figure(5.4, 0.45 + 0.27 * len(bars) + 0.17 * len(notes))
     axes = figure.add_subplot()
     places = range(len(bars))
     colours = [VALIDATION, *[TRAIN] * (len(bars) - 1)]
@@ -165,10 +165,11 @@ def score_bars(labels: Sequence[str], scores: Sequence[float], *, most: int = 10
     axes.set_xlim(0, 1.14)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xticks([])
-    _bare(axes)
+    bare(axes)
     axes.spines["bottom"].set_visible(False)
-    axes.set_xlabel("\n".join(elide(note, 100) for note in notes), fontsize=7, color=GREY, loc="left")
-    return _png(figure)
+    below = "\n".join(drawable(elide(note, 100)) for note in notes)
+    axes.set_xlabel(below, fontsize=7, color=GREY, loc="left", fontfamily=list(fonts()), parse_math=False)
+    return to_png(figure)
 
 
 def score_bars_alt(labels: Sequence[str], scores: Sequence[float], *, most: int = 10) -> str:
@@ -189,7 +190,7 @@ def _first(labels: Sequence[str], scores: Sequence[float], most: int) -> list[tu
 # -- confusion matrix ------------------------------------------------------------------------------------
 
 
-@_plain_style()
+@plain_style()
 def confusion_matrix(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> bytes:
     """Return the matrix (true class down, predicted class across) coloured by the share of each true class."""
     import numpy as np
@@ -197,9 +198,9 @@ def confusion_matrix(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> by
     counts = np.asarray(matrix)
     number = len(classes)
     side = min(3.2 + 0.24 * number, 7.0)
-    figure = _figure(side, side * 0.9)
+    figure = new_figure(side, side * 0.9)
     axes = figure.add_subplot()
-    _bare(axes)
+    bare(axes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if number <= MOST_FIGURES:
@@ -211,6 +212,10 @@ def confusion_matrix(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> by
         size = 8 if number <= MOST_FIGURES else 6.5
         _names(axes, "x", classes, range(number), rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         _names(axes, "y", classes, range(number), fontsize=size)
+    else:
+        places = range(0, number, 10)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(list(places), labels=[f"{place + 1}" for place in places], fontsize=6.5)
     by = "" if number <= MOST_NAMES else ", by number"
     axes.set_xlabel(f"predicted class{by}", fontsize=8, color=GREY)
     axes.set_ylabel(f"true class{by}", fontsize=8, color=GREY)
@@ -219,7 +224,7 @@ def confusion_matrix(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> by
     scale.ax.tick_params(labelsize=7, length=0)
     scale.set_label("share of the true class", fontsize=7, color=GREY)
     scale.outline.set_visible(False)
-    return _png(figure, bbox_inches="tight", pad_inches=0.12)  # a square leaves room above and below
+    return to_png(figure, bbox_inches="tight", pad_inches=0.12)  # a square leaves room above and below
 
 
 def confusion_matrix_alt(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> str:
@@ -240,14 +245,14 @@ def confusion_matrix_alt(matrix: np.ndarray[Any, Any], classes: Sequence[str]) -
 # -- calibration -----------------------------------------------------------------------------------------
 
 
-@_plain_style()
+@plain_style()
 def reliability_diagram(bins: pd.DataFrame, before: pd.DataFrame | None = None) -> bytes:
     """Return how often the model is right at each height of its score, and how many pictures have it.
 
     ``bins`` has Low, High, Pictures, Score, Accuracy, AccuracyLow and AccuracyHigh; ``before`` is the same
     before calibration.
     """
-    figure = _figure(4.4, 4.2)
+    figure = new_figure(4.4, 4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3.4, 1)})
     upper.plot([0, 1], [0, 1], color=TRAIN, linewidth=1, linestyle="--", label="right as often as the score says")
     if before is not None:
@@ -263,14 +268,14 @@ def reliability_diagram(bins: pd.DataFrame, before: pd.DataFrame | None = None) 
         axes.set_title(title, fontsize=9, loc="left")
         axes.grid(axis="y", color="#e3e5e8", linewidth=0.7)
         axes.set_axisbelow(True)
-        _bare(axes)
+        bare(axes)
     upper.set_ylim(-0.02, 1.02)
     upper.legend(fontsize=7, frameon=False, loc="upper left")
     lower.set_xlim(0, 1)
     lower.set_xlabel("score of the answer", fontsize=8, color=GREY)
     for axis in (upper.yaxis, lower.xaxis):
         axis.set_major_formatter(lambda value, _: f"{value * 100:.0f} %")
-    return _png(figure)
+    return to_png(figure)
 
 
 def reliability_diagram_alt(bins: pd.DataFrame) -> str:
@@ -284,7 +289,8 @@ def reliability_diagram_alt(bins: pd.DataFrame) -> str:
 # -- what they share -------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, white and outside pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -293,13 +299,15 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure, **cut: Any) -> bytes:
+def to_png(figure: Figure, **cut: Any) -> bytes:
+    """Return a figure as PNG; ``cut`` is passed to ``savefig``."""
     data = io.BytesIO()
     figure.savefig(data, format="png", facecolor="white", **cut)
     return data.getvalue()
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Leave of the frame only the line below."""
     axes.tick_params(labelsize=8, length=0, colors="#1f2328")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -307,19 +315,20 @@ def _bare(axes: Axes) -> None:
 
 
 def _names(axes: Axes, which: str, names: Sequence[str], places: Iterable[int], **style: Any) -> None:
-    drawn = [_drawable(elide(name, 24)) for name in names]
+    drawn = [drawable(elide(name, 24)) for name in names]
     axis = axes.xaxis if which == "x" else axes.yaxis
     # parse_math: a class may be called "$5 note"
-    axis.set_ticks(list(places), labels=drawn, parse_math=False, fontfamily=list(_fonts()), **style)
+    axis.set_ticks(list(places), labels=drawn, parse_math=False, fontfamily=list(fonts()), **style)
 
 
-def _drawable(name: str) -> str:
+def drawable(name: str) -> str:
     """Return the name with a box for every character that no font here can draw."""
     return "".join(c if ord(c) in _characters() or c.isspace() else "\N{WHITE SQUARE}" for c in name)
 
 
 @cache
-def _fonts() -> tuple[str, ...]:
+def fonts() -> tuple[str, ...]:
+    """Return the installed fonts that can draw names in the scripts of the world."""
     from matplotlib.font_manager import fontManager
 
     installed = set(fontManager.get_font_names())
@@ -331,4 +340,4 @@ def _characters() -> frozenset[int]:
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(code for name in _fonts() for code in FT2Font(findfont(name)).get_charmap())
+    return frozenset(code for name in fonts() for code in FT2Font(findfont(name)).get_charmap())

@@ -141,7 +141,7 @@ def _differences(folder: Path, found: dict[str, tuple[str, str]]) -> str:
         "of another label": {name for name in both if was[name][1] != found[name][1]},
     }
     said = [f"{len(names):,} {kind}, such as '{elide(min(names), 60)}'" for kind, names in kinds.items() if names]
-    return "; ".join(said) or "their given split changed"
+    return "; ".join(said) or "their given split or groups changed"
 
 
 def _surroundings(before: Path, now: Path) -> Iterator[str]:

@@ -63,9 +63,11 @@ def sentence(parts: Iterable[str | None], *, alone: bool = False) -> str:
         (part,) = counts
         return f"This image was in the {WORDS[part]} images of this run: its score flatters."
     number = counts.total()
-    where = " and ".join(f"{counts[part]:,} in the {WORDS[part]} images" for part in FLATTER if counts[part])
+    first, *others = [part for part in FLATTER if counts[part]]
     were, whose = ("was", "its score flatters") if number == 1 else ("were", "their scores flatter")
-    return f"Of these images {were} {where} of this run: {whose}."
+    where = f"{counts[first]:,} of these images {were} in the {WORDS[first]} images of this run"
+    where += "".join(f" and {counts[part]:,} in its {WORDS[part]} images" for part in others)
+    return f"{where}: {whose}."
 
 
 def notes(run: str, seen: Iterable[str | None], *, alone: bool = False) -> list[str]:

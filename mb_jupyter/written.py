@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .display import Shown, card, duration, escape
+from .errors import PredictionError
 from .prediction import summarise
 from .seen import notes
 
@@ -38,3 +39,13 @@ class Written:
         lines += ["The column Error of the file says why."] if self.failed else []
         page = "".join(f"<div>{escape(line)}</div>" for line in lines)
         return Shown("\n".join([said, *lines]), card(said, page))._repr_mimebundle_()
+
+
+def csv_file(path: Path) -> Path:
+    """Return the path of a table to write, or say that only CSV is written; a spreadsheet refuses it under its name."""
+    if path.suffix.casefold() == ".csv":
+        return path
+    raise PredictionError(
+        f"{path.name[:200] or 'An empty name'} is not the name of a CSV file, and only CSV is written.",
+        f"Call it {path.stem[:200] or 'answers'}.csv, which a spreadsheet opens too.",
+    )

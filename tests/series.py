@@ -1,6 +1,7 @@
 """Sets of series: every object photographed several times, as no hash can tell and every user knows.
 
-An object is a random texture; its shots differ in exposure, crop (3 to 10 % of each side) and angle (2 to 9 degrees).
+An object is a random texture; its shots differ in exposure, crop and angle (25 degrees from one to the next), more
+than near copies do.
 Objects of one class share a tint, so that a network can learn the classes, and learns the objects much better.
 """
 
@@ -35,14 +36,14 @@ class Shot(NamedTuple):
 def shots(seed: int, tint: int = 0, number: int = SHOTS, size: tuple[int, int] = SIZE) -> Iterator[Image.Image]:
     """Yield one object as often as asked for; ``tint`` is the colour channel (0 to 2) that its class prefers."""
     random = np.random.default_rng(seed)
-    width, height = size[0] * 4 // 3, size[1] * 4 // 3
+    width, height = size[0] * 2, size[1] * 2
     pixels = np.asarray(photo(seed, (width, height)), np.float32)
     pixels[..., tint % 3] += 25
     whole = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     for shot in range(number):
-        angle = random.uniform(2, 9) * random.choice((-1, 1))
+        angle = (shot - number / 2) * 25 + random.uniform(-4, 4)
         turned = whole.rotate(angle, Image.Resampling.BICUBIC)
-        left, top, right, bottom = random.uniform(0.08, 0.15, 4)  # the turn leaves black corners, which are cut off
+        left, top, right, bottom = random.uniform(0.22, 0.3, 4)  # the turn leaves black corners, which are cut off
         box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
         image = turned.resize(size, Image.Resampling.BICUBIC, box)
         yield ImageEnhance.Brightness(image).enhance(EXPOSURES[shot % len(EXPOSURES)])

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -105,9 +106,9 @@ def test_tables(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("nowhere", "There is no folder '{cwd}/nowhere'. Check the spelling; a relative path begins at"),
         ("nowhere.csv", "There is no file '{cwd}/nowhere.csv'. Check the path."),
-        ("flowers/rose/000.jpg", "is a file, not a folder of pictures. Give the folder that has one folder per class"),
+        ("flowers/rose/000.jpg", "is a file, not a folder of images. Give the folder that has one folder per class"),
         ("flowers.zip", "'{cwd}/flowers.zip' is an archive. Unpack it, and give the folder that comes out."),
-        ("flowers/rose", "but there is no class folder with pictures. Put the pictures into one folder per class"),
+        ("flowers/rose", "but there is no class folder with images. Put the images into one folder per class"),
         (5, "A int is not a set of pictures. Give a folder, a CSV file, or a DataFrame"),
         (pd.DataFrame({"path": ["a"]}), "The DataFrame has no column ImageSource and no column Label; it has 'path'."),
         (pd.DataFrame({"ImageSource": ["a"], "Label": [None]}), "The DataFrame has 1 row that cannot be used: row 1"),
@@ -267,3 +268,32 @@ def test_pictures_that_are_gone_since(flowers: Path) -> None:
     data = Dataset(flowers)
     shutil.rmtree(flowers)
     assert len(strips(page_of(data))) == 2
+
+
+def test_labels_that_are_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [str(put(tmp_path / f"{number}.jpg", photo(number)).name) for number in range(8)]
+    numbers = [float(number % 2) for number in range(8)]
+    assert Dataset(pd.DataFrame({"ImageSource": names, "Label": numbers})).classes == ["0", "1"]
+    halves = [number / 2 for number in numbers]
+    assert Dataset(pd.DataFrame({"ImageSource": names, "Label": halves})).classes == ["0.0", "0.5"]
+    pd.DataFrame({"ImageSource": names, "Label": numbers}).to_csv("list.csv", index=False)
+    assert Dataset("list.csv").classes == ["0", "1"]
+    for many in (["a", "b"], ("a",), {"a"}, {"a": 1}, np.array(["a", "b"])):
+        with pytest.raises(DataError, match="gives every image exactly one class"):
+            Dataset(pd.DataFrame({"ImageSource": names, "Label": [many] * 8}))
+    assert Dataset(pd.DataFrame({"ImageSource": names, "Label": np.array(["a", "b"] * 4)})).classes == ["a", "b"]
+
+
+ODD_CLASSES = [
+    "None", "nan", "NA", "true", "007", "10", "2", "$5 and $10_{x", "<b>R&D", "a,b", "Error", "Prediction", "꽃",
+]  # fmt: skip
+
+
+def test_odd_names_of_classes_stay_names(tmp_path: Path) -> None:
+    data = Dataset(folder_of(tmp_path / "odd", dict.fromkeys(ODD_CLASSES, 4)))
+    assert data.classes == sorted(ODD_CLASSES)
+    assert "<b>R&D" not in page_of(data) and "&lt;b&gt;R&amp;D" in page_of(data)
+    data.write_split(tmp_path / "split.csv", seed=0, validation_fraction=0.2, test_fraction=0.2)
+    kept = pd.read_csv(tmp_path / "split.csv", dtype=str, keep_default_na=False)
+    assert sorted(set(kept["Label"])) == sorted(ODD_CLASSES)

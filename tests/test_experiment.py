@@ -81,7 +81,7 @@ def test_the_same_again_finds_the_run(place):
     run = start().wait()
     again = start()
     assert again.handle == run.handle
-    assert "Found the identical run of" in again.notes[0] and "--fresh trains anew" in again.notes[0]
+    assert "Found the identical run of" in again.notes[0] and "--fresh trains again" in again.notes[0]
     # the data may have moved: its content counts
     (place / "trees").rename(place / "moved")
     assert start(data="moved").handle == run.handle
@@ -184,7 +184,7 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     )
     again = start()
     assert again.handle == run.handle
-    assert "resuming from its checkpoint" in again.notes[0]
+    assert "resumed from its checkpoint" in again.notes[0]
     assert again.wait(20).state is RunState.COMPLETED
     assert run.state is RunState.COMPLETED
     epochs = again.metrics
@@ -322,3 +322,15 @@ def test_another_program_is_another_version(monkeypatch, tmp_path):
     here = program_version()
     monkeypatch.setattr("mb_jupyter.experiment.PROGRAM", PROGRAM)
     assert program_version() != here
+
+
+def test_fit_belongs_to_a_run_only_where_it_is_not_the_default(place):
+    from mb_jupyter.experiment import _identity
+
+    dataset = Dataset("trees")
+    before = _identity(config(), dataset)  # with nothing of `fit` in it, as runs of before have it
+    assert _identity(config(fit="crop"), dataset) == before
+    assert len({before, _identity(config(fit="pad"), dataset), _identity(config(fit="stretch"), dataset)}) == 3
+    with pytest.raises(ConfigError, match="`fit` cannot be `zoom`; allowed is crop, pad or stretch"):
+        config(fit="zoom")
+    assert json.loads((start(fit="pad").wait().folder / "config.json").read_text())["fit"] == "pad"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,14 @@ def test_an_unsure_answer_is_explained_as_one(tmp_path: Path, corner: Path) -> N
     careful = mb_jupyter.load(write_model(tmp_path, unsure_below="0.9"))
     found = careful.explain(corner)
     assert found.output.unsure and found.output.outcome in found._repr_mimebundle_()["text/plain"]
+
+
+def test_a_class_is_found_in_any_unicode_form(tmp_path: Path, corner: Path) -> None:
+    """A Mac writes an accent as a character of its own."""
+    together, apart = unicodedata.normalize("NFC", "gänse"), unicodedata.normalize("NFD", "gänse")
+    for trained, asked in ((together, apart), (apart, together)):
+        model = mb_jupyter.load(write_zip(tmp_path / "MLModel.zip", classes=("red", trained, "blue")))
+        assert model.explain(corner, label=asked).labels == ("red", trained)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from mb_jupyter.export import names
         ("None", "NoneModel", "none_model"),
         ("2026 trees", "Pictures2026TreesModel", "pictures_2026_trees_model"),
         ("花", "PicturesModel", "pictures_model"),
+        ("꽃 사진", "GgocSajinModel", "ggoc_sajin_model"),
+        ("さくら", "SakuraModel", "sakura_model"),
         ("../../etc/passwd", "EtcPasswdModel", "etc_passwd_model"),
         ("my model", "MyModel", "my_model"),
         ('"; rm -rf / #', "RmRfModel", "rm_rf_model"),

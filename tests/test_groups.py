@@ -78,7 +78,7 @@ def test_another_grouping_is_another_run(series: tuple[Path, list[Shot]], tmp_pa
     ("body", "said"),
     [
         ("group: '(tile'", "line 3: `group` cannot be `(tile`; it is no regular expression (missing ), unterminated "
-         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, burst, or "),
+         "subpattern at position 0). allowed is a regular expression for the paths of images, folder, burst, "),
         ("group: ''", "line 3: `group` cannot be ``; allowed is"),
         ("group: column: patient", "line 3: is not YAML: mapping values are not allowed here; put a value with a colon "
          "into quotes."),
@@ -148,3 +148,11 @@ def test_the_program_itself_finds_the_groups(series: tuple[Path, list[Shot]], tm
     frame = Dataset(root, group=PATTERN).split()
     assert [row["Group"] for row in rows] == list(frame["Group"]) and len({row["Group"] for row in rows}) == 8
     assert [row["Split"] for row in rows] == list(frame["Split"])
+
+
+def test_data_in_azure_have_no_columns() -> None:
+    plan = resolve({"experiment": "x", "data": "azureml:land:1", "backend": "azure", "group": "column: site"})
+    with pytest.raises(
+        ConfigError, match="`group` names a column, but the images of azureml:land:1 come from a folder"
+    ):
+        Experiment.local("x").plan(plan)

@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
+from tests.finished_run import write_run
 from tests.series import write_series
 from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
@@ -297,6 +298,28 @@ def test_predict_takes_the_last_run_a_named_one_or_a_file(shell, trees, tmp_path
     assert len(run_value(shell, "%mb_predict 'two words'")) == 10
     run(shell, "%mb_predict trees --to out.csv")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "for f in [path, path]:\n    r = %mb_predict {{path}}",
+        "if True:\n    r = %mb_predict {{path}}",
+        "%%time\nr = %mb_predict {{path}}",
+        "%%capture kept\nr = %mb_predict {{path}}\nr",
+        "def ask():\n    return get_ipython().run_line_magic('mb_predict', '{{path}}')\nr = ask()",
+    ],
+    ids=["loop", "if", "time", "capture", "function"],
+)
+def test_a_command_within_other_code_gives_the_same_answer(shell, tmp_path, monkeypatch, cell):
+    monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "mb_workspace"))
+    made = write_run(tmp_path, each=2)
+    shell.user_ns["path"] = str(tmp_path / "colours/red/00.png")
+    said = run(shell, cell)
+    assert shell.user_ns["r"].Score == made.predict(shell.user_ns["path"]).Score
+    if "kept" in cell:
+        (output,) = shell.user_ns["kept"].outputs
+        assert "Model: hues" in output.data["text/plain"] and "Model: hues" not in said
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tests.finished_run import write_run
 from tests.standin import USE, Cell, write_pictures
 
 LOAD = f"{USE}\n%load_ext mb_jupyter"
@@ -96,9 +97,10 @@ def test_stop_keeps_the_best(execute, kernel):
     execute("import os; os.environ['STANDIN'] = 'slow'")
     cell = execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
     kernel.interrupt_kernel()
+    cell.read(lambda cell: "Stopping: the best model so far is evaluated and saved." in cell.text)
     cell.read()
     assert not cell.error
-    assert "trees: stopped" in cell.text and "Stopping: the batch is finished" in cell.text
+    assert "trees: stopped" in cell.text and "Stopping" not in cell.text, "nothing is stopping any more"
     assert "Next: %mb_evaluate" in cell.text
 
 
@@ -175,6 +177,16 @@ def test_stop_while_the_pictures_are_checked(execute, kernel, place):
     assert not (place / "mb_workspace").exists()
 
 
+def test_what_a_panel_shows_is_in_the_document_when_its_cell_has_ended(execute, place):
+    write_run(place, each=3)
+    cell = execute("%mb_evaluate")
+    summary, _ = (output["data"] for output in cell.outputs)
+    for kind in ("text/plain", "text/html"):
+        assert "Accuracy 77.8 %" in summary[kind] and "Next steps" in summary[kind], kind
+    whole = execute("%mb").outputs[0]["data"]["text/plain"]
+    assert "Local workspace mb_workspace" in whole and "hues: completed" in whole and "Next steps" in whole
+
+
 def test_a_run_survives_its_kernel(execute, started, place):
     # the last of those that share the kernel
     kernel, client = started
@@ -248,3 +260,22 @@ def test_papermill_fails_too(place, monkeypatch):
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "The weights of another network." in (place / "out.ipynb").read_text()
+
+
+@pytest.mark.usefixtures("place")
+def test_where_nobody_watches_a_mistake_is_in_the_log_with_its_cause(place):
+    mistakes = {
+        "%%mb_train\nepoch: 3\nseed: x\nbatch_size: no\ndata: trees\nrecipe: best\narchitecture: 5\npatience: y": [
+            "ConfigError", "did you mean `epochs`?", "`seed` cannot be `x`", "`batch_size`", "`recipe`", "`patience`",
+        ],
+        "%mb_train -d trees --epoch-count 3": ["ConfigError", "unrecognized arguments: --epoch-count"],
+        "%mb_data 'trees": ["ConfigError", "A quotation mark is not closed"],
+        "%mb_predict": ["ConfigError", "Say which"],
+        "%mb_export": ["ConfigError", "Say where the projects go"],
+    }  # fmt: skip
+    book = notebook(place, *mistakes)
+    NotebookClient(book, resources={"metadata": {"path": str(place)}}, allow_errors=True, timeout=60).execute()
+    for cell, words in zip(book.cells[1:], mistakes.values(), strict=True):
+        told = "\n".join("\n".join(output.get("traceback", [])) for output in cell.outputs)
+        for word in words:
+            assert word in told, (cell.source, told)

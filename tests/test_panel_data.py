@@ -59,6 +59,12 @@ def test_another_notebook_chooses_other_pictures(place):
     until(lambda: "20 pictures in 2 classes" in shown(step))
 
 
+def test_the_look_knows_the_groups(place):
+    step = looked_at(notebook(data="trees", settings={"group": "[0-4].png"}))
+    assert "15 images are in 5 groups, given by the pattern" in shown(step)
+    assert step.magic() == "%mb_data trees --group '[0-4].png'"
+
+
 def test_what_is_ticked_belongs_to_the_pictures_that_are_seen(place):
     one = notebook(data="trees")
     step = looked_at(one)

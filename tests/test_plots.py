@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -116,17 +117,44 @@ def test_the_users_own_plots_are_left_alone() -> None:
         assert dict(mpl.rcParams) == before
 
 
+MATRIX = np.array([[5, 3], [0, 8]])
+BINS = pd.DataFrame({"Low": [0.0], "High": [1.0], "Pictures": [4], "Score": [0.8], "Accuracy": [0.75],
+                     "AccuracyLow": [0.3], "AccuracyHigh": [0.95]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.metric_curves(epochs(3)),
+        lambda: plots.score_bars(["a", "b"], [0.75, 0.25], notes=["Model: $x_{y}$ 日本, 29 Nov 10:31, 96.0 %"]),
+        lambda: plots.confusion_matrix(MATRIX, ["a", "b"]),
+        lambda: plots.reliability_diagram(BINS),
+    ],
+    ids=["curves", "bars", "matrix", "reliability"],
+)
+def test_no_style_and_no_filter_of_the_user_reaches_a_plot(draw: Any) -> None:
+    import matplotlib as mpl
+
+    theirs: Any = {"text.usetex": True, "font.size": 40.0, "figure.facecolor": "black", "font.family": ["no such font"]}
+    with mpl.rc_context(theirs), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = dict(mpl.rcParams)
+        image = picture(draw())
+        assert max(image.size) < 1600, "not of their size"
+        assert dict(mpl.rcParams) == before
+
+
 def test_threads_that_draw_at_once_leave_the_users_style_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib as mpl
 
     plain = plots.score_bars(["a"], [1.0])
-    make, waits = plots._figure, iter((0.1, 0.5))
+    make, waits = plots.new_figure, iter((0.1, 0.5))
 
     def slowly(*size: float) -> Any:
         threading.Event().wait(next(waits))  # the second would begin during the first, and draw after it has ended
         return make(*size)
 
-    monkeypatch.setattr(plots, "_figure", slowly)
+    monkeypatch.setattr(plots, "new_figure", slowly)
     with mpl.rc_context({"axes.facecolor": "black", "text.color": "white", "axes.grid": True}):
         before = dict(mpl.rcParams)
         with ThreadPoolExecutor(2) as pool:

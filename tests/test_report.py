@@ -131,7 +131,7 @@ def test_two_classes_and_three_hundred(number: int) -> None:
     report = Report.from_frame(frame(pairs, names))
     bundle = report._repr_mimebundle_()
     assert len(bundle["text/html"]) < 700_000
-    assert len(bundle["text/plain"].splitlines()) < 150
+    assert len(bundle["text/plain"].splitlines()) < 170
     if number > 50:
         assert "50 weakest of 300 classes" in bundle["text/plain"]
 

@@ -39,7 +39,7 @@ def test_the_threshold_is_chosen_elsewhere_and_told_on_the_test_images(tmp_path:
     assert threshold is not None and 0.7 < threshold <= 0.85
     said = text(report)
     assert "On the test images 100.0 % (10 of 10) of the answers are right then" in said and "14 of 24 images" in said
-    assert f"took part neither in the training nor in any choice ({file} did)" in said
+    assert f"in any choice: what was chosen rests on training and validation images ({file})." in said
     assert "on the test images themselves" not in said
     told = json.loads(report.to_json(tmp_path / "told.json").read_text("utf-8"))
     assert (told["recommended_threshold"], told["choices_from"]) == (threshold, file)
@@ -76,6 +76,12 @@ def test_calibration_that_is_left_out(tmp_path: Path) -> None:
     said = text(report)
     assert "not calibrated: on 60 images of out_of_fold.csv it would not lower the log loss (0.400, " in said
     assert "before calibration" not in said and "made the log loss worse" not in said
+
+
+def test_calibration_that_could_not_be_tried(tmp_path: Path) -> None:
+    told = {**calibrated(False, 0.4, 0.4), "images": 0, "log_loss_before": None, "log_loss_after": None}
+    report = with_choices(tmp_path / "1", None, temperature=1.0, calibration=told)
+    assert "not calibrated: there were no images to set a temperature with" in text(report)
 
 
 def test_calibration_that_made_the_test_images_worse_is_said(tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
     write_split(folder, [*tested, ("a.png", "cat", "train", "other")])
     apart = Report.from_run(folder)
     assert apart.leaked == 0
-    assert "no copy or near copy of one, is in the training" in apart._repr_mimebundle_()["text/plain"]
+    assert "No test image is in a group with a training or validation image" in apart._repr_mimebundle_()["text/plain"]
     write_split(folder, [*tested, ("a.png", "cat", "train", "g3"), ("b.png", "cat", "validation", "g4")])
     leaking = Report.from_run(folder)
     assert leaking.leaked == 2

@@ -16,6 +16,7 @@ from mb_jupyter import Report
 from mb_jupyter.report import compare_reports
 from mb_jupyter.report.intervals import CONFIDENCE, difference, effective, images_for, quantile, share, wilson
 from mb_jupyter.report.paired import joined, paired, sign_flip
+from mb_jupyter.report.statistics import calibration_error_by_chance, tendency
 from tests.test_report_figures import table, write_run
 
 ALONE = np.arange(1000)
@@ -206,6 +207,15 @@ def test_runs_are_compared_by_group(tmp_path: Path) -> None:
     assert "fewer than 6 such groups never tell two runs apart" in found.summary
 
 
+def test_several_comparisons_at_once_are_as_many_chances(tmp_path: Path) -> None:
+    rows = [[("cat", "cat", 0.9)] * (20 + more) + [("cat", "dog", 0.9)] * (6 - more) for more in (0, 6, 6)]
+    reports = [Report.from_run(write_run(tmp_path / str(n), one)) for n, one in enumerate(rows)]
+    one, two = compare_reports(reports[:2]), compare_reports(reports)
+    assert one.test.p_value == pytest.approx(2 / 2**6) and not one.equal
+    assert two.test.p_value == pytest.approx(2 * 2 / 2**6) and two.equal
+    assert "times 2 for as many comparisons" in two.summary and "times" not in one.summary
+
+
 def test_a_run_compared_with_itself_is_the_same_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "1", ROWS)
     found = compare_reports([Report.from_run(folder), Report.from_run(folder)])
@@ -217,3 +227,13 @@ def test_a_run_compared_with_itself_is_the_same_run(tmp_path: Path) -> None:
 def test_a_column_group_of_a_table_counts_too() -> None:
     frame = table(ROWS).assign(Group=[f"{i // 5}" for i in range(60)])
     assert Report.from_frame(frame).interval.low < Report.from_frame(table(ROWS)).interval.low
+
+
+def test_what_is_said_of_the_scores_knows_the_groups() -> None:
+    # 100 scores of .9 and 84 right are too few by more than chance explains; 10 series of which one is missed are not
+    scores, right = np.full(100, 0.9), np.arange(100) >= 16
+    assert (tendency(scores, right, ALONE[:100]), tendency(scores, right, ALONE[:100] // 10)) == (1, 0)
+    alone, together = (calibration_error_by_chance(scores, ALONE[:100] // each) for each in (1, 10))
+    # one bin of 100: the error is |share right - .9|, whose deviation is .03 for images and .095 for ten series
+    assert alone[1] == pytest.approx(1.96 * 0.03, abs=0.012)
+    assert together[1] > 2.5 * alone[1]

@@ -103,8 +103,12 @@ def test_a_picture_twice_in_the_patch(place: Path) -> None:
 
 
 def test_excluding_what_is_not_there_is_a_mistake(place: Path) -> None:
-    with pytest.raises(DataError, match=r"`exclude` does not fit the pictures: 'rose/1\.jpg' is not there\."):
-        Dataset("flowers", exclude=["rose/1.jpg"])
+    with pytest.raises(DataError, match=r"`exclude` does not fit the pictures: 'rose/99\.jpg' is not there\."):
+        Dataset("flowers", exclude=["rose/99.jpg"])
+    with pytest.raises(
+        DataError, match=r"'rose/1\.jpg' is not there, 'rose/001\.jpg' is; 'ROSE/002\.PNG' is not there, "
+    ):
+        Dataset("flowers", exclude=["rose/1.jpg", "ROSE/002.PNG"])
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ def test_a_run_that_only_missed_its_accuracy_still_has_a_report(good):
 
 
 def test_the_first_model_of_a_run_that_goes_on_may_be_used_and_says_so(good):
+    (good.folder / "run.json").touch()  # it was submitted a moment ago
     (good.folder / "exit.json").unlink()
     with pytest.raises(ModelError, match="has no model: it is starting"):
         _ = good.model
@@ -255,7 +256,7 @@ def test_an_answer_says_that_its_image_was_trained_on(good):
     assert "This image was in the validation images of this run: its score flatters." in text
     assert "flatters" in model.explain(files[0])._repr_mimebundle_()["text/html"]
     table = model.predict("colours")
-    note = "Of these images were 2 in the training images and 1 in the validation images of this run: their scores"
+    note = "2 of these images were in the training images of this run and 1 in its validation images: their scores"
     assert all(note in text for text in table._repr_mimebundle_().values())
     assert table.seen[:5] == ["train", "train", "validation", "test", None] == table[:5].seen
     assert "flatter" not in str(table[3:]._repr_mimebundle_())

@@ -77,10 +77,10 @@ def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
 def _quality(report: Report | None) -> str:
     if report is None:
         return "It was not evaluated: the run had no predictions on held-out pictures when it was exported."
-    low, high = report.interval
+    (low, high), by_group = report.interval, " by group" if report.grouped else ""
     said = (
         f"**{percent(report.accuracy)}** of {counted(report.pictures, 'held-out picture')} "
-        f"{'is' if report.right == 1 else 'are'} right ({report.right:,}; 95 % interval {percent(low)} to "
+        f"{'is' if report.right == 1 else 'are'} right ({report.right:,}; 95 % interval{by_group} {percent(low)} to "
         f"{percent(high)}). They took no part in the training."
     )
     columns = ("Class", "Held out", "Precision", "Recall", "F1")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, line_magic, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, line_magic, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from mb_jupyter.backends import RunState
-from mb_jupyter.display import Durable, Shown, escape, somebody_there
+from mb_jupyter.display import Durable, Shown, escape, nobody_watches, somebody_there
 from mb_jupyter.errors import ConfigError
 
 from .words import meant_variable, split
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from mb_jupyter.run import Run
     from mb_jupyter.standing import Use
 
+Names: TypeAlias = Mapping[str, Any]
 RUN = argument("run", nargs="?", help="handle or id of a run, or name of an experiment; default: the latest")
 NO_WAIT = argument("--no-wait", action="store_true", help="return at once and show the run with live buttons")
 
@@ -50,20 +53,23 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
-        def magic(self: Commands, line: str, body: str | None = None) -> Any:
-            words = self.words(line)
-            if {"-h", "--help"} & set(words):
-                return print(parser().format_help())  # noqa: T201 - asked for
-            if panel and not words and not (body or "").strip() and somebody_there():
-                from mb_jupyter.panels.frame import show
+        def magic(self: Commands, line: str, body: str | None = None, local_ns: Names | None = None) -> Any:
+            with self.seeing(local_ns if body is None else _around_cell()):
+                return run(self, line, body)
 
-                return show(panel)
+        def run(self: Commands, line: str, body: str | None) -> Any:
             try:
+                words = self.words(line)
+                if {"-h", "--help"} & set(words):
+                    return print(parser().format_help())  # noqa: T201 - asked for
+                if panel and not words and not (body or "").strip() and somebody_there():
+                    from mb_jupyter.panels.frame import show
+
+                    return show(panel)
                 args = parser().parse_args(words)
                 found = method(self, args, body) if cell else method(self, args)
-            except ConfigError as error:
-                error.remember()
-                raise UsageError(f"{error.cause}\n{error.fix}") from None
+            except (ConfigError, UsageError) as error:
+                raise _usage(error) from None
             # IPython's own way reads the line, or the cell, as Python, which a path or YAML need not be
             return None if line.rstrip().endswith(";") else found
 
@@ -78,9 +84,33 @@ def command(*arguments: Any, cell: bool = False, panel: str = "") -> Callable[[C
         magic.__name__ = method.__name__
         magic.__doc__ = f"{method.__doc__}\n\n        Its options: %{method.__name__} --help"
         magic.options = parser  # type: ignore[attr-defined]
-        return line_cell_magic(no_var_expand(magic)) if cell else line_magic(no_var_expand(magic))
+        named = needs_local_scope(no_var_expand(magic))
+        return line_cell_magic(named) if cell else line_magic(named)
 
     return decorate
+
+
+def _around_cell() -> Names | None:
+    """Return the variables where ``run_cell_magic`` was called; IPython itself hands a cell the notebook's."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "run_cell_magic":
+        frame = frame.f_back
+    return frame.f_back.f_locals if frame is not None and frame.f_back is not None else None
+
+
+def _usage(error: ConfigError | UsageError) -> Exception:
+    """Return a mistake in a line or a body as it is to be raised.
+
+    IPython prints a UsageError beside the outputs and leaves nothing of it in them; so where a program runs the cells,
+    an error with every line of it is raised, which papermill logs.
+    """
+    found = error if isinstance(error, ConfigError) else ConfigError(str(error))
+    if isinstance(error, ConfigError):
+        error.remember()
+    if nobody_watches():
+        found.whole = True
+        return found
+    return UsageError(f"{found.cause}\n{found.fix}".rstrip())
 
 
 class Commands(Magics):
@@ -97,12 +127,38 @@ class Commands(Magics):
     def last(self, run: Run) -> None:
         assert self.shell is not None
         self.shell.meta["mb_last_run"] = run
+        data = str(run.config.get("data") or "")
+        there = data and Path(data).expanduser().exists()
+        about = {"data": data, "group": run.config.get("group")} if there else {}
+        self.note(training=run.handle, run=run.handle, **about)
+
+    def note(self, **used: Any) -> None:
+        """Let the panel know which data or run a command has used."""
+        from mb_jupyter.panels.state import State
+
+        State.note(**used)
+
+    _local: Names | None = None
+
+    @contextmanager
+    def seeing(self, local: Names | None) -> Iterator[None]:
+        """See these variables before those of the notebook: a magic may stand in a function."""
+        before, self._local = self._local, local
+        try:
+            yield
+        finally:
+            self._local = before
 
     @property
-    def names(self) -> dict[str, Any]:
-        """The variables of the notebook."""
+    def notebook(self) -> dict[str, Any]:
+        """The variables of the notebook, to bind a result."""
         assert self.shell is not None
         return self.shell.user_ns
+
+    @property
+    def names(self) -> Names:
+        """The variables that a command sees: those of the function that it stands in, then the notebook's."""
+        return {**self.notebook, **(self._local or {})}
 
     def words(self, line: str) -> list[str]:
         """Return the words of a line: quotes group, ``~`` is home, ``{{name}}`` is that variable's text."""
@@ -126,12 +182,20 @@ class Commands(Magics):
 
     def one(self, words: list[str]) -> Any:
         """Return the one thing that the words name: a path whose spaces were not quoted, or a variable."""
+        return self.thing(words[0]) if len(words) == 1 else " ".join(words)
+
+    def thing(self, word: str) -> Any:
+        """Return what one word names: the value of a variable, such as an image, if it is ``{{name}}``, else a path."""
         from mb_jupyter.config import VARIABLE
 
-        alone = VARIABLE.fullmatch(words[0]) if len(words) == 1 else None
-        if alone and alone[1] in self.names:
-            return self.names[alone[1]]
-        return " ".join(words)
+        alone = VARIABLE.fullmatch(word)
+        if alone is None:
+            return word
+        if alone[1] not in self.names:
+            inside = self._local is not None and self._local is not self.notebook
+            where = "in this function or in the notebook" if inside else "in this notebook"
+            raise UsageError(f"{word}: there is no variable `{alone[1]}` {where}.")
+        return self.names[alone[1]]
 
     def variable(self, name: str) -> str:
         """Return the name of a variable, checked."""
@@ -154,9 +218,10 @@ class Commands(Magics):
         """Return the named run, else this kernel's last if its model or report may be used, else the latest such."""
         from mb_jupyter.history import chosen
 
-        if name is None and self.last is not None and self.last.standing.offers(use):
-            return self.last
-        return chosen(name, use)
+        last = self.last
+        run = last if name is None and last is not None and last.standing.offers(use) else chosen(name, use)
+        self.note(run=run.handle)
+        return run
 
     def model(self, args: Any) -> Model:
         """Return the model that ``--model`` or ``--run`` names, else that of the run that is chosen without."""

@@ -37,4 +37,6 @@ class ExportMagics(Commands):
         if not args.to:
             raise UsageError("Say where the projects go: %mb_export --to FOLDER")
         run = self.chosen(args.run, "model")
-        return run.export(args.to, name=args.name, api="api" in args.extras)
+        made = run.export(args.to, name=args.name, api="api" in args.extras)
+        self.note(export=str(made.root))
+        return made

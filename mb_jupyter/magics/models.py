@@ -61,10 +61,11 @@ class ModelMagics(Commands):
                 return self._evaluate()
             raise UsageError("Say which pictures: %mb_predict PATH ...")
         model = self.model(args)
+        images = [self.thing(word) for word in args.path]
 
         def work(say: Callable[..., None]) -> Any:
             if args.to:
-                return model.predict_to(args.to, *args.path, progress=say, urls=args.urls)
-            return model.predict(*args.path, progress=say, urls=args.urls)
+                return model.predict_to(args.to, *images, progress=say, urls=args.urls)
+            return model.predict(*images, progress=say, urls=args.urls)
 
         return self.with_progress("scoring the pictures", work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from IPython.core.magic import magics_class
@@ -17,7 +18,9 @@ class ResourceMagics(Commands):
     @command(
         argument("path", nargs="+", help="folder with one subfolder per class, or a CSV file"),
         argument(
-            "-g", "--group", help="which images belong together: a regular expression, folder, burst, or column: NAME"
+            "-g",
+            "--group",
+            help="which images belong together: a regular expression, folder, burst, similar, or column: NAME",
         ),
         panel="data",
     )
@@ -28,9 +31,11 @@ class ResourceMagics(Commands):
         """
         from mb_jupyter.dataset import Dataset
 
-        return self.with_progress(
-            "looking at the pictures", lambda say: Dataset(self.one(args.path), group=args.group, progress=say)
-        )
+        path = self.one(args.path)
+        found = self.with_progress("looking at the images", lambda say: Dataset(path, group=args.group, progress=say))
+        if isinstance(path, str | Path):
+            self.note(data=str(path), group=args.group, dataset=found)
+        return found
 
     @command()
     def mb_doctor(self, args: Any) -> Any:

@@ -58,7 +58,7 @@ class MBMagics(Commands):
     def mb_train(self, args: Any, body: str | None) -> Any:
         """Train. The body is YAML, such as ``data: ./flowers``; it may be empty.
 
-        The same cell again shows the same run; --fresh trains anew. Without anything the panel's step Train opens.
+        The same cell again shows the same run; --fresh trains again. Without anything the panel's step Train opens.
         """
         from mb_jupyter.experiment import begin
         from mb_jupyter.live import Live
@@ -70,7 +70,7 @@ class MBMagics(Commands):
             return plan if body is None else self.display(plan)
         live = Live(config.experiment, quiet=args.quiet)
         self.last = run = begin(config, live, fresh=args.fresh)
-        self.names[args.out] = run
+        self.notebook[args.out] = run
         self.follow(run, live, args.no_wait)
         return run if body is None and not args.quiet else None
 
@@ -88,7 +88,7 @@ class MBMagics(Commands):
         from mb_jupyter.live import Live
 
         self.last = run = attach(args.run)
-        self.names[self.variable(args.out)] = run
+        self.notebook[self.variable(args.out)] = run
         self.follow(run, Live(run.experiment), args.no_wait)
         return run
 

@@ -14,6 +14,7 @@ from typing import Any
 from mb_jupyter.display import escape
 from mb_jupyter.errors import MBError
 from mb_jupyter.live import BY_BUTTONS, Live
+from mb_jupyter.liveclock import STOPPING
 from mb_jupyter.run import Run
 
 
@@ -54,13 +55,13 @@ def _row(run: Run) -> Any:
     wide = widgets.Layout(width="auto")
     stop = widgets.Button(
         description="Stop and keep",
-        tooltip="End the training early; the best is kept, evaluated and exported",
+        tooltip="End the training early and keep the best model",
         icon="stop",
         layout=wide,
     )
     cancel = widgets.Button(
         description="Cancel",
-        tooltip="Abandon the training now; no model is kept",
+        tooltip="Discard the run now; no command uses what it has left",
         icon="times",
         button_style="danger",
         layout=wide,
@@ -84,7 +85,7 @@ def _row(run: Run) -> Any:
         threading.Thread(target=act, daemon=True).start()
 
     def on_stop(_: Any) -> None:
-        ask(run.stop, "Stopping: the batch is finished, then the best is evaluated and exported.")
+        ask(run.stop, STOPPING)
         cancel.disabled = False  # whoever does not want to wait may still abandon
 
     stop.on_click(on_stop)

@@ -76,25 +76,32 @@ class Data(Step):
         if self.state.data and self.dataset is None and not self._asked:
             self.widget  # noqa: B018 - made when it is first asked for
             if not self._look.disabled:
-                self.look()
+                self._look_at(self.state.dataset)
 
     def magic(self) -> str:
         """Return the cell that repeats the look."""
-        return f"%mb_data {shlex.quote(self.state.data)}" if self.state.data else ""
+        group = self.state.settings.get("group")
+        option = f" --group {shlex.quote(str(group))}" if group else ""
+        return f"%mb_data {shlex.quote(self.state.data)}{option}" if self.state.data else ""
 
     def summary(self) -> Shown:
         """Return the report, or what is chosen."""
         out = list(self.state.exclude)
         left = f"Left out by choice: {', '.join(out)}." if out else ""
-        if self.dataset is None:
-            said = f"Chosen: {self.state.data}. {left}".strip() if self.state.data else "No pictures are chosen."
+        dataset = self.dataset or self.state.dataset
+        if dataset is None:
+            said = f"Chosen: {self.state.data}. {left}".strip() if self.state.data else "No images are chosen."
             return Shown(f"Data\n{said}", card("Data", escape(said)))
-        bundle = self.dataset._repr_mimebundle_()
+        bundle = dataset._repr_mimebundle_()
         page = bundle["text/html"] + (f"<div>{escape(left)}</div>" if left else "")
         return Shown(f"{bundle['text/plain']}\n{left}".rstrip(), page)
 
     def look(self) -> None:
-        """Look at the pictures, in a thread."""
+        """Look at the images, in a thread."""
+        self._look_at(None)
+
+    def _look_at(self, known: Dataset | None) -> None:
+        """Show what is in the images; ``known``: as a command has just seen them."""
         from mb_jupyter.dataset import Dataset
 
         path = self._asked = self.state.data
@@ -104,7 +111,7 @@ class Data(Step):
             self.progress.say(f"looking at the pictures of {path}:", done, total)
 
         def work() -> tuple[Dataset, str, list[tuple[str, str]]]:
-            dataset = Dataset(path, group=self.state.settings.get("group"), progress=progress)
+            dataset = known or Dataset(path, group=self.state.settings.get("group"), progress=progress)
             return dataset, dataset._repr_mimebundle_()["text/html"], self._suspects()
 
         def done(result: tuple[Dataset, str, list[tuple[str, str]]]) -> None:
@@ -152,6 +159,8 @@ class Data(Step):
         self._sheet.clear()
         self.problem.clear()
         self.changed()
+        if self.state.dataset is not None:
+            self._look_at(self.state.dataset)
 
     def _leave_out(self, names: list[str]) -> None:
         self.state.exclude = sorted(names)

@@ -36,15 +36,18 @@ class Evaluate(Step):
         self._turn: Callable[[], None] = lambda: None  # brings the tab of the state to the front
         self.report: Report | None = None
         self.run: Run | None = None
+        self._read: tuple[str, Report] | None = None  # the report that was read last, by the handle of its run
+        self._made: tuple[Report, Shown] | None = None
 
     def build(self) -> list[Any]:
-        """Return the choice of the run, its headline, and a tab for each way to look at it."""
-        self.headline = parts.html()
+        """Return the choice of the run, its headline and what to do next, tabs to look into it, the whole report."""
+        self.headline, self.whole = parts.html(), parts.html()
         self.tabs = parts.column()
+        self.tabs.add_class("mb-looks")
         self.choice = RunChoice(self, "report", self._show)
         self.state.observe(lambda change: self._turn(), "tab")
         self.choice.refresh()
-        return [self.choice.widget, self.headline, self.tabs]
+        return [self.choice.widget, self.headline, self.tabs, self.whole]
 
     def refresh(self) -> None:
         """List the runs again, and open the one that was chosen, else the latest."""
@@ -66,28 +69,49 @@ class Evaluate(Step):
             from mb_jupyter.history import latest_with
 
             try:
-                report = (opened(self.state.run, "report") or latest_with("report")).report
+                report = self._of(opened(self.state.run, "report") or latest_with("report"))
             except MBError:
                 return Shown(f"{self.title}: {NOTHING}", card(self.title, escape(NOTHING)))
-        bundle = report._repr_mimebundle_()
-        return Shown(bundle["text/plain"], bundle["text/html"])
+        return self._shown(report)
+
+    def _of(self, run: Run) -> Report:
+        """Return the report of a run, read once."""
+        if self._read is None or self._read[0] != run.handle:
+            self._read = (run.handle, run.report)
+        return self._read[1]
+
+    def _shown(self, report: Report) -> Shown:
+        """Return the whole report as ``%mb_evaluate RUN`` shows it, made once."""
+        made = self._made
+        if made is None or made[0] is not report:
+            bundle = report._repr_mimebundle_()
+            self._made = made = (report, Shown(bundle["text/plain"], bundle["text/html"]))
+        return made[1]
 
     def _show(self, run: Run | None) -> None:
         if run is None:
             self.run = self.report = None
-            self.headline.value = card(self.title, escape(NOTHING))
+            self.headline.value, self.whole.value = card(self.title, escape(NOTHING)), ""
             self._put()
             self.changed()
         elif self.run is None or run.handle != self.run.handle:
-            self.work(lambda: (run, run.report), lambda found: self._fill(*found), says="Reading the predictions")
 
-    def _fill(self, run: Run, report: Report) -> None:
+            def read() -> tuple[Run, Report, Shown]:
+                report = self._of(run)
+                return run, report, self._shown(report)
+
+            self.work(read, lambda found: self._fill(*found), says="Reading the report")
+
+    def _fill(self, run: Run, report: Report, whole: Shown) -> None:
         chosen = self.choice.run if self.choice is not None else None
         there = self.run is not None and self.run.handle == run.handle
         if there or chosen is None or chosen.handle != run.handle:  # another was chosen in the meantime
             return
         self.run, self.report = run, report
-        self.headline.value = card(report.summary, "")
+        from mb_jupyter.report.page import advice
+
+        self.headline.value = card(report.summary, advice(report))
+        self.whole.value = whole.html
         view, self._turn = tabs(self, run, report)
         self._put(view)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 import importlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -24,7 +25,7 @@ from .state import State
 from .step import Step
 from .style import PANEL, SUMMARY
 
-BETWEEN_SUMMARIES = 0.7  # seconds
+BETWEEN_SUMMARIES = 0.3  # seconds, of many changes in a row
 GONE = "The panel lives in a running notebook; the summary above is how it stood. %mb opens it again."
 CLOSED = "The panel is closed; %mb opens it again as it was."
 
@@ -125,10 +126,10 @@ class View:
         import ipywidgets as widgets
         from IPython.display import display
 
-        self._panel, self._names, self._known, self._stale = panel, names, dict[str, Shown](), set(names)
-        self._durable = Durable()
-        first = "Model Builder" if len(names) > 1 else f"Model Builder: {names[0]}"
-        self._durable.show(Shown(first, f'{SUMMARY}<div class="mb-summary">{card(first, "")}</div>'))
+        self._panel, self._names, self._stale = panel, names, set(names)
+        self._known = {name: Shown(name.capitalize(), card(name.capitalize(), "")) for name in names}
+        self._durable, self._last = Durable(), together(list(self._known.values()))
+        self._durable.show(self._last)
         close = button("Close", "Close this view; what was chosen is kept", icon="times")
         head = widgets.HTML(f"{PANEL}<b>Model Builder</b>")
         bar = widgets.HBox([head, close], layout=widgets.Layout(justify_content="space-between", align_items="center"))
@@ -143,8 +144,8 @@ class View:
             "text/html": f'<div style="opacity:.7">{escape(GONE)}</div>',
         }  # fmt: skip
         self._handle: Any = display(bundle, raw=True, display_id=True)
-        self._renewing = threading.Lock()
-        self._again = threading.Event()
+        self._next = 0.0  # when a change is written at once again
+        self._writing, self._later, self._again = threading.Lock(), threading.Lock(), threading.Event()
         self._told = {name: self._teller(name) for name in names}
         for name in names:
             panel.step(name).listeners.append(self._told[name])
@@ -158,25 +159,41 @@ class View:
         return tell
 
     def renew(self) -> None:
-        """Renew the summary soon, off the kernel's thread; many changes in a row are one."""
-        self._again.set()
-        if self._renewing.acquire(blocking=False):
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._renew,), daemon=True, name="mb summary").start()
+        """Renew the summary at once: a notebook that is saved now has in it what is shown.
 
-    def _renew(self) -> None:
+        Of many changes in a row (somebody types) the first is written at once, and soon after the last as it is then.
+        """
+        self._again.set()
+        if time.monotonic() >= self._next and self._writing.acquire(blocking=False):
+            try:
+                self._write()
+            finally:
+                self._writing.release()
+        if self._again.is_set() and self._later.acquire(blocking=False):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._write_later,), daemon=True, name="mb summary").start()
+
+    def _write_later(self) -> None:
         try:
-            while self._again.wait(BETWEEN_SUMMARIES):
-                self._again.clear()
-                for name in [name for name in self._names if name in self._stale]:
-                    self._stale.discard(name)  # before it is made: what changes meanwhile makes it stale again
-                    self._known[name] = self._panel.summary(name)
-                self._durable.show(together([self._known[name] for name in self._names]))
-                threading.Event().wait(BETWEEN_SUMMARIES)
+            while self._again.is_set():
+                time.sleep(max(0.0, self._next - time.monotonic()))
+                with self._writing:
+                    self._write()
         finally:
-            self._renewing.release()
+            self._later.release()
         if self._again.is_set():  # asked for after the last look
             self.renew()
+
+    def _write(self) -> None:
+        """Make again what is stale, and show it, each step as soon as it is made."""
+        self._again.clear()
+        for name in [name for name in self._names if name in self._stale]:
+            self._stale.discard(name)  # before it is made: what changes meanwhile makes it stale again
+            self._known[name] = self._panel.summary(name)
+            if (now := together([self._known[each] for each in self._names])) != self._last:
+                self._last = now
+                self._durable.show(now)
+        self._next = time.monotonic() + BETWEEN_SUMMARIES
 
     def close(self) -> None:
         """Take the widgets away; the summary stays, and no trace of a widget in the saved notebook."""

@@ -8,11 +8,14 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Dict, HasTraits, List, TraitError, Unicode
 
 from mb_jupyter.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mb_jupyter.dataset import Dataset
 
 VERSION = 1
 TOGETHER = ("data", "exclude")  # one without the other says something else
@@ -40,6 +43,7 @@ class State(HasTraits):
 
     def __init__(self, file: Path) -> None:
         super().__init__()
+        self._seen: tuple[str, Dataset] | None = None
         self._file = file
         self._lock = threading.RLock()
         self._known = b""  # the file, while it says the same as this object
@@ -51,9 +55,49 @@ class State(HasTraits):
     @classmethod
     def of(cls, workspace: Workspace | None = None) -> State:
         """Return the state of a workspace, the same object for everybody in this kernel."""
-        state = _of((workspace or Workspace.local()).root)
+        root = (workspace or Workspace.local()).root
+        state = _of(root)
         state.read()
+        if told := _noted.pop(root, None):
+            state._take(told)
         return state
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """What ``data`` names, as a command has seen it in this kernel; None where none has."""
+        return self._seen[1] if self._seen is not None and self._seen[0] == self.data else None
+
+    @classmethod
+    def note(cls, dataset: Dataset | None = None, **used: Any) -> None:
+        """Note what a command has used: the panel shows it, now or when it is opened.
+
+        It is written where there is a workspace already: a command alone makes none.
+        """
+        root = Workspace.local().root
+        told = {**used, **({"dataset": dataset} if dataset is not None else {})}
+        if root in _opened:
+            cls.of()._take(told)
+        else:
+            _noted.setdefault(root, {}).update(told)
+
+    def _take(self, told: dict[str, Any]) -> None:
+        """Take over what commands have used; what was left out by choice belongs to other images.
+
+        ``group`` comes with ``data``: how its images belong together is one of the settings.
+        """
+        dataset, group = told.pop("dataset", None), told.pop("group", None)
+        if told.get("data", self.data) != self.data:
+            told["exclude"] = []
+        if "data" in told and group != self.settings.get("group"):
+            others = {key: value for key, value in self.settings.items() if key != "group"}
+            told["settings"] = {**others, **({"group": group} if group else {})}
+        if dataset is not None:
+            self._seen = (told["data"], dataset)
+        self._reading = not self._file.parent.is_dir()
+        try:
+            self.choose(**told)
+        finally:
+            self._reading = False
 
     def choices(self) -> dict[str, Any]:
         """Return every choice, ready for JSON."""
@@ -112,6 +156,11 @@ class State(HasTraits):
             return self._known, {}
 
 
+_noted: dict[Path, dict[str, Any]] = {}  # by the root of a workspace: what commands used before there was a panel
+_opened: set[Path] = set()
+
+
 @cache
 def _of(root: Path) -> State:
+    _opened.add(root)
     return State(root / "panel.json")

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import FAINT, FONT, Durable, Shown, card, duration, escape
+from mb_jupyter.display import FAINT, FONT, Shown, card, duration, escape
 from mb_jupyter.errors import MBError
-from mb_jupyter.live import Live
 
+from .front import Front, Into
 from .parts import button, choice, folded, hide, html, row, tick
 from .settings import Settings, cell, configuration
 from .state import State
@@ -26,30 +26,6 @@ OFFERED = 50  # earlier runs
 HINT = "The buttons below end it; other cells can be run meanwhile, and it outlives the kernel."
 
 
-class Into(Durable):
-    """Shows what a :class:`~mb_jupyter.live.Live` shows in a widget of the step."""
-
-    def __init__(self, show: Callable[[Shown], None]) -> None:
-        super().__init__()
-        self._into = show
-
-    def show(self, shown: Shown) -> None:
-        """Show, or replace what was shown."""
-        self._into(shown)
-
-
-class Front(Live):
-    """Shows a run from its first check on; as long as nothing has begun, the start can be abandoned."""
-
-    abandoned = False
-
-    def say(self, message: str, done: int | None = None, total: int | None = None) -> None:
-        """Show what goes on before there is a run; raise when there shall be none."""
-        if self.abandoned:
-            raise MBError("The start was abandoned; nothing was started.")
-        super().say(message, done, total)
-
-
 class Train(Step):
     """Settings with their defaults, and the run they make."""
 
@@ -61,6 +37,7 @@ class Train(Step):
         super().__init__(state)
         self._watched: str = ""  # handle of the run that is followed
         self._shown: Shown | None = None
+        self._ended: dict[str, Shown] = {}
         self._said_at = 0.0
         self._goes_on = False
         self._current: Front | None = None  # what shows the run in front
@@ -71,8 +48,10 @@ class Train(Step):
         """Return settings, buttons, the run and the earlier runs."""
         self._start = button("Start", "Begin the training", icon="play", style="primary")
         self._check = button("Check", "Resolve everything and look at the data; change nothing", icon="list")
-        self._stop = button("Stop and keep", "End early; the best is kept, evaluated and exported", icon="stop")
-        self._cancel = button("Cancel", "Abandon the training now; no model is kept", icon="times", style="danger")
+        self._stop = button("Stop and keep", "End early and keep the best model", icon="stop")
+        self._cancel = button(
+            "Cancel", "Discard the run now; no command uses what it has left", icon="times", style="danger"
+        )
         self._fresh = tick("Train anew even if the identical run is there")
         self._place, self._estimate, self._plan = html(), html(), html()
         self._view, self._log = html(), html()
@@ -83,6 +62,7 @@ class Train(Step):
             self.on(pressed, ask)
         self.observe(self._fresh, lambda _: self.changed())
         self.state.observe(self._chosen, ["environment", "azure", "exclude", "data"])
+        self.state.observe(lambda _: self._trained_elsewhere(), "training")
         self._logs = folded("Log", self._log)
         self._build_runs()
         self._running(False)
@@ -111,13 +91,40 @@ class Train(Step):
         if self._shown is not None and (self._goes_on or self._watched == self.state.training):
             shown = self._shown
         elif self.state.training:
-            from mb_jupyter.history import attach
-
-            shown = Shown(**_named(attach(self.state.training)._repr_mimebundle_()))
+            shown = self._seen(self.state.training)
+        elif (latest := self._latest()) is not None:
+            shown = self._seen(latest)
         else:
             return Shown(f"Train\n{said}".rstrip(), card("Train", f"<pre>{escape(said)}</pre>" if said else "Not yet."))
         page = f'<pre style="background:{FAINT};padding:6px 8px">{escape(said)}</pre>{shown.html}'
         return Shown(f"{said}\n\n{shown.text}", page)
+
+    def _latest(self) -> str | None:
+        """Return the handle of the latest run, where there is one."""
+        from mb_jupyter.history import attach
+
+        try:
+            return attach().handle
+        except MBError:
+            return None
+
+    def _trained_elsewhere(self) -> None:
+        """Show the run that a command has begun or opened."""
+        if self.state.training and self.state.training != self._watched and not self._goes_on:
+            self._open(self.state.training)
+
+    def _seen(self, handle: str) -> Shown:
+        """Return the view of a run that is not followed here; of one that has ended it is made once."""
+        from mb_jupyter.history import attach
+
+        if handle not in self._ended:
+            run = attach(handle)
+            over = run.state.is_terminal  # asked before it is shown: what is kept is the end
+            shown = Shown(**_named(run._repr_mimebundle_()))
+            if not over:
+                return shown
+            self._ended = {handle: shown}
+        return self._ended[handle]
 
     # -- asking ----------------------------------------------------------------------------------------
 
@@ -182,7 +189,7 @@ class Train(Step):
         if self._abandon():
             return
         self._stop.disabled = True  # Cancel stays: whoever does not want to wait may still abandon
-        self._ask(self._run().stop, "stopping: the batch is finished, then the best is evaluated and exported")
+        self._ask(self._run().stop, "stopping: the best model so far is evaluated and saved")
 
     def cancel(self) -> None:
         """Abandon the run, or the start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import files, statistics
+from . import files, ranking, statistics
 from .figures import Figures
 from .statistics import BINS, THRESHOLDS
 
@@ -75,6 +75,22 @@ class Confidence(Figures):
     def log_loss_before(self) -> float | None:
         """The same before the temperature was set; None when it is not known."""
         return None if self.scores_before is None else statistics.log_loss(self.scores_before, self.true)
+
+    @cached_property
+    def roc(self) -> pd.DataFrame:
+        """The ROC curve of every class against the rest, and their mean (``macro``), at 101 false positive rates."""
+        return ranking.roc(self.scores, self.true, self.classes)
+
+    @cached_property
+    def precision_recall(self) -> pd.DataFrame:
+        """The precision-recall curve of every class against the rest, and their mean, at 101 recalls."""
+        return ranking.precision_recall(self.scores, self.true, self.classes)
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        """The areas under both curves of every class, ``AUC`` and ``AP``, the weakest first; NaN without a curve."""
+        frame = self.per_class[["Support", "AP"]].assign(AUC=ranking.auc(self.scores, self.true))
+        return frame[["Support", "AUC", "AP"]].sort_values(["AUC", "AP"], kind="stable")
 
     @cached_property
     def thresholds(self) -> pd.DataFrame:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import files, intervals, statistics
+from mb_jupyter.training.pictures import natural
+
+from . import files, intervals, slices, statistics
 from .intervals import Interval
 from .statistics import Confusion
 
@@ -78,6 +80,11 @@ class Figures(files.InFolder):
         return self.per_group * self.group_count / self.pictures
 
     @cached_property
+    def shown_classes(self) -> list[str]:
+        """The classes in the order in which people count them."""
+        return sorted(self.classes, key=natural)
+
+    @cached_property
     def true(self) -> np.ndarray[Any, Any]:
         """The true class of every image, by number."""
         return self._codes("Label")
@@ -132,16 +139,26 @@ class Figures(files.InFolder):
         middle = self.balanced_accuracy
         return Interval(max(0.0, middle - float(down)), min(1.0, middle + float(up)))
 
-    @cached_property
-    def balance_matters(self) -> bool:
-        """Whether the accuracy alone would mislead: the classes are unequal, or their recalls far apart.
+    @property
+    def unequal(self) -> bool:
+        """Whether the large classes make the accuracy."""
+        support = self.tested["Support"]
+        return len(support) > 1 and bool(support.max() >= UNEQUAL * support.min())
 
-        The accuracy of unequal classes is mostly that of the large ones; a mean of recalls that are far apart is that
-        of no class. Recalls of a handful of images are far apart by chance, so they do not count.
+    @cached_property
+    def recalls_apart(self) -> tuple[float, float] | None:
+        """The lowest and the highest recall, where their mean is that of no class.
+
+        Recalls of a handful of images are far apart by chance, so they do not count.
         """
-        support, recall = self.tested["Support"], self.tested["Recall"][self.tested["Groups"] >= FEWEST_GROUPS]
-        unequal = bool(support.max() >= UNEQUAL * support.min())
-        return len(self.tested) > 1 and (unequal or (len(recall) > 1 and bool(recall.max() - recall.min() >= APART)))
+        recall = self.tested["Recall"][self.tested["Groups"] >= FEWEST_GROUPS]
+        apart = len(recall) > 1 and bool(recall.max() - recall.min() > APART - 1e-9)
+        return (float(recall.min()), float(recall.max())) if apart else None
+
+    @property
+    def balance_matters(self) -> bool:
+        """Whether the accuracy alone would mislead: the classes are unequal, or their recalls far apart."""
+        return self.unequal or self.recalls_apart is not None
 
     @cached_property
     def too_few(self) -> pd.DataFrame:
@@ -180,6 +197,17 @@ class Figures(files.InFolder):
             for k in chosen
         ]
         return pd.DataFrame(rows, columns=columns)
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        """The accuracy by every further column of the list (site, device, day), the worst first; see ``slices.of``.
+
+        Column, Value, Images, Groups, Right, Accuracy, its interval Low and High, which holds for all slices at once,
+        and the accuracy of the Rest. Empty where the list had no further column.
+        """
+        names = [] if self.split is None else [str(name) for name in self.split.columns]
+        told = {name.removeprefix(slices.SLICE): self.told(name) for name in names if name.startswith(slices.SLICE)}
+        return slices.of(self.true == self.given, self.groups, {k: v for k, v in told.items() if v is not None})
 
     @cached_property
     def confusion(self) -> pd.DataFrame:

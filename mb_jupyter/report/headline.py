@@ -18,9 +18,9 @@ MOST_NAMES = 5
 def headline(report: Report) -> str:
     """Return accuracy, interval and balanced accuracy, and of which classes nothing can be said."""
     low, high = (f"{end * 100:.1f}" for end in report.interval)
-    right = f"{report.right:,} of {report.pictures:,} {_are(report)} right"
+    right = f"{report.right:,} of {report.pictures:,}{_groups(report)} {_are(report)} right"
     sentence = (
-        f"Accuracy {percent(report.accuracy)} on test images: {right}{_groups(report)} "
+        f"Accuracy {percent(report.accuracy)} on test images: {right} "
         f"({_interval(report)} {low} to {high} %){_balanced(report)}."
     )
     return " ".join(filter(None, [sentence, too_few(report)]))
@@ -42,8 +42,8 @@ def too_few(report: Report) -> str:
     few = report.too_few
     if few.empty:
         return ""
-    if len(few) == len(report.classes) and len(few) > MOST_NAMES:
-        return "Every class has too few test images to be judged alone."
+    if len(few) == len(report.classes) > 2:
+        return f"Every class has too few {'groups of ' if report.grouped else ''}test images to be judged alone."
     named = [f"{elide(str(row.Index), 40)} ({_has(row.Support, row.Groups)})" for row in rows_of(few[:MOST_NAMES])]
     more = f" and {len(few) - MOST_NAMES:,} more" if len(few) > MOST_NAMES else ""
     return f"Too few test images to judge {', '.join(named)}{more}."
@@ -66,7 +66,11 @@ def _groups(report: Report) -> str:
 
 
 def _balanced(report: Report) -> str:
-    return f", balanced accuracy {percent(report.balanced_accuracy)}" if report.balance_matters else ""
+    if not report.balance_matters:
+        return ""
+    found = report.recalls_apart
+    apart = f" (recalls {100 * found[0]:.1f} to {percent(found[1])})" if found else ""
+    return f", balanced accuracy {percent(report.balanced_accuracy)}{apart}"
 
 
 def _weakest(report: Report) -> str:

@@ -57,6 +57,19 @@ def wilson(right: float, number: float, confidence: float = CONFIDENCE) -> Inter
     )
 
 
+def exact(right: float, number: float, confidence: float = CONFIDENCE) -> Interval:
+    """Return the exact interval of a share (Clopper and Pearson 1934; of a number that is not whole, Korn and
+    Graubard 1998), for levels far above 95 %: there Wilson's misses too often when the share is near 0 or 1.
+    """
+    from scipy.special import betaincinv
+
+    if not number > 0:
+        return Interval(math.nan, math.nan)
+    wrong, tail = max(0.0, number - right), (1 - confidence) / 2
+    low = float(betaincinv(right, wrong + 1, tail)) if right > 0 else 0.0
+    return Interval(low, float(betaincinv(right + 1, wrong, 1 - tail)) if wrong > 0 else 1.0)
+
+
 def effective(values: Array, groups: Array) -> float:
     """Return how many independent images say as much about the mean of ``values`` (N,) as these do.
 
@@ -89,10 +102,17 @@ def effective(values: Array, groups: Array) -> float:
     return float(np.clip(number / effect / wider, least, number))
 
 
-def share(right: Array, groups: Array, confidence: float = CONFIDENCE) -> Interval:
+def share(right: Array, groups: Array) -> Interval:
     """Return the interval of the share of ``right`` (N,) that is true; NaN of nothing."""
     number = effective(right.astype(float), groups)
-    return wilson(float(right.mean()) * number, number, confidence) if number else Interval(math.nan, math.nan)
+    return wilson(float(right.mean()) * number, number) if number else Interval(math.nan, math.nan)
+
+
+def one_of_many(right: Array, groups: Array, many: int) -> Interval:
+    """Return the same for one of ``many`` shares whose intervals are to hold all at once (Bonferroni)."""
+    number = effective(right.astype(float), groups)
+    level = 1 - (1 - CONFIDENCE) / many
+    return exact(float(right.mean()) * number, number, level) if number else Interval(math.nan, math.nan)
 
 
 def difference(first: Array, second: Array, groups: Array, confidence: float = CONFIDENCE) -> Interval:

@@ -136,8 +136,8 @@ def _labels(report: Report) -> Iterator[Step]:
     gain = float(tested)
     if learned and looked is not None:
         rate = learned / len(looked)
-        gain += min(wrong, rate * report.pictures)
-        told.append(f"{learned:,} of {len(looked):,} for training and validation ({percent(rate)})")
+        gain += UNTRIED * min(wrong, rate * report.pictures)
+        told.append(f"{learned:,} of {len(looked):,} training and validation images ({percent(rate)})")
     if tested:
         told.append(f"{tested:,} of {report.pictures:,} test images, which count as mistakes now")
     yield Step(

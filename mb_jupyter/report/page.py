@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
 
-from . import facts, sections, trust
+from . import facts, parts, sections, trust
 from .files import rows_of
 from .pictures import Album
 from .sections import Section, Sheet, paragraphs
@@ -36,6 +36,11 @@ def shown(report: Report) -> Shown:
     text = "\n\n".join([head, *(f"{one.title}\n{one.text}" for one in made), *([kept] if kept else [])])
     parts = [_folded(one) for one in made]
     return Shown(text, card(report.summary, paragraphs(origin) + "".join(parts) + _lost(sheet) + paragraphs(kept)))
+
+
+def advice(report: Report) -> str:
+    """Return, as HTML, what to do next: where the rest of the report is further down."""
+    return _folded(_next(Sheet(report, Album(report, 0), whole=False)))
 
 
 def _kept(report: Report) -> str:
@@ -95,7 +100,9 @@ def _made(report: Report, *, whole: bool) -> tuple[list[Section], Sheet]:
 def _sections(sheet: Sheet) -> Iterator[Section]:
     """Yield the parts in reading order."""
     yield sections.classes(sheet)
+    yield from filter(None, [parts.slices(sheet)])
     yield sections.confusions(sheet)
+    yield parts.curves(sheet)
     yield sections.curves(sheet)
     yield sections.mistakes(sheet)
     yield trust.suspects(sheet)
@@ -111,10 +118,10 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
 def _next(sheet: Sheet) -> Section:
     steps = sheet.report.next_steps
     if not steps:
-        return sections.said("What to do next", "Nothing in these figures asks for more.", is_open=True)
+        return sections.said("Next steps", "Nothing in these figures asks for more.", is_open=True)
     items = "".join(f'<li style="margin:3px 0">{sections.prose(step)}</li>' for step in steps)
     text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    return Section("What to do next", text, f'<ol style="margin:2px 0">{items}</ol>', True)
+    return Section("Next steps", text, f'<ol style="margin:2px 0">{items}</ol>', True)
 
 
 def _lost(sheet: Sheet) -> str:

@@ -16,6 +16,7 @@ from mb_jupyter.records import read_object
 
 from .files import PATCH
 from .intervals import CONFIDENCE
+from .ranking import MACRO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,10 @@ def as_json(report: Report) -> str:
         "too_few": _rows(report.too_few.reset_index()),
         "averages": _rows(report.averages.reset_index()),
         "top_k": _rows(report.top_k),
+        "slices": _rows(report.slices),
+        "areas": _rows(report.areas.reset_index()),
+        "roc_macro": _macro(report.roc),
+        "precision_recall_macro": _macro(report.precision_recall),
         "confusions": [vars(one) for one in report.confusions],
         "curves": _rows(report.curves),
         "mistakes": _rows(report.mistakes.head(MOST)),
@@ -115,6 +120,11 @@ def made_from(report: Report) -> str:
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _macro(curves: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the mean curve; those of all classes are in the frame."""
+    return _rows(curves[curves["Class"] == MACRO].drop(columns="Class"))
 
 
 def _previous(report: Report) -> dict[str, Any] | None:

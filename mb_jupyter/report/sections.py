@@ -132,7 +132,7 @@ def how_to_read(report: Report) -> str:
 
 def _class_rows(report: Report, most: int) -> list[tuple[tuple[str, ...], float]]:
     """Return the cells and the F1 of every class, or of very many classes those of the weakest."""
-    frame = report.per_class
+    frame = report.per_class.loc[report.shown_classes]
     if len(frame) > most:
         frame = frame.sort_values("F1", kind="stable").head(most)
     return [
@@ -186,12 +186,16 @@ def _averages(report: Report) -> str:
 
 def confusions(sheet: Sheet) -> Section:
     """Return the confusion matrix as a plot and as a table whose cells open to their images."""
-    from mb_jupyter.plots import confusion_matrix, confusion_matrix_alt
+    from mb_jupyter.plots import MOST_NAMES, confusion_matrix, confusion_matrix_alt
 
     report = sheet.report
-    counts = report.confusion.to_numpy()
-    alt = confusion_matrix_alt(counts, report.classes)
-    picture = image(report.drawn("confusion", lambda: confusion_matrix(counts, report.classes)), alt, style=ROUND)
+    names = report.shown_classes
+    counts = report.confusion.loc[names, names].to_numpy()
+    alt = confusion_matrix_alt(counts, names)
+    picture = image(report.drawn("confusion", lambda: confusion_matrix(counts, names)), alt, style=ROUND)
+    if len(names) > MOST_NAMES:
+        numbered = ", ".join(f"{number}: {name}" for number, name in enumerate(names, 1))
+        picture += details("The classes of the plot by number", paragraphs(numbered))
     most = [str(pair) for pair in report.confusions[:MOST_CONFUSIONS]]
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in most)
     words = f'<div>Most frequent mistakes:<ul style="margin:2px 0">{items}</ul></div>' if most else ""
@@ -206,8 +210,8 @@ def confusions(sheet: Sheet) -> Section:
 
 def _matrix(sheet: Sheet) -> str:
     report = sheet.report
-    counts = report.confusion.to_numpy()
-    names = report.classes
+    names = report.shown_classes
+    counts = report.confusion.loc[names, names].to_numpy()
     # mistakes are what one opens first: they get their thumbnails before the right answers do
     order = sorted(zip(*counts.nonzero(), strict=True), key=lambda at: (at[0] == at[1], -counts[at]))
     cells = {at: _cell(sheet, names[at[0]], names[at[1]], int(counts[at]), int(counts[at[0]].sum())) for at in order}
@@ -277,12 +281,16 @@ UNLIKE = (
 
 def apart(report: Report) -> str:
     """Say in which choices of the run the test images took part."""
-    if report.choice_frame is not None:
-        return f"The test images took part neither in the training nor in any choice ({report.choices_from} did)."
-    by = ["the recommended threshold"]
-    if report.record.get("recommended_variant"):
+    by = ["the recommended threshold"] if report.choice_frame is None else []
+    if report.record.get("recommended_variant") and not report.record.get("variant_choice"):
         by.append("the choice between float32 and int8")
-    return f"The test images took no part in the training; {' and '.join(by)} rest on them."
+    if not by:
+        return (
+            "The test images took part neither in the training nor in any choice: what was chosen rests on training "
+            f"and validation images ({report.choices_from})."
+        )
+    rest = "rests" if len(by) == 1 else "rest"
+    return f"The test images took no part in the training; {' and '.join(by)} {rest} on them."
 
 
 def leaks(report: Report) -> str:
@@ -290,7 +298,10 @@ def leaks(report: Report) -> str:
     if report.leaked is None:
         return ""
     if not report.leaked:
-        return "None of them, and no copy or near copy of one, is in the training or validation part (split.csv)."
+        return (
+            "No test image is in a group with a training or validation image (the column Group of split.csv: copies "
+            "and near-duplicates that were found, and groups that were given)."
+        )
     are = "has a copy or near copy" if report.leaked == 1 else "have a copy or near copy"
     return (
         f"{report.leaked:,} of {counted(report.pictures, 'test image')} {are} in the training or validation "

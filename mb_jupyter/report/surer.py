@@ -85,7 +85,7 @@ def _too_few(report: Report) -> Iterator[Step]:
     # what is held out trains no longer: at most half of it is worth that
     spare = wanted - has <= there / 2
     what = "Hold out more images" if spare else "Add images"
-    only = f"; there are {there:,} more in all" if there and not spare else ""
+    only = f"; there are only {there:,} more in all" if there and not spare else ""
     yield _step(
         "interval_wide",
         f"{what} to know more: {counted(has, noun)} {'leaves' if has == 1 else 'leave'} the accuracy between "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
 
 from .confidence import TARGET
@@ -156,6 +158,8 @@ def _kept(report: Report) -> str:
     """Say whether the scores are calibrated, and what decided it."""
     told, heat = report.record.get("calibration"), report.record.get("temperature")
     if not isinstance(told, dict) or not all(is_figure(told.get(f"log_loss_{when}")) for when in ("before", "after")):
+        if isinstance(told, dict) and not told.get("kept"):
+            return "The scores are not calibrated: there were no images to set a temperature with."
         return f"The scores are divided by the temperature {heat:.2f} (calibration)." if is_figure(heat) else ""
     before, after = told["log_loss_before"], told["log_loss_after"]
     where = f"{counted(int(told['images']), 'image')} " if is_figure(told.get("images")) else ""
@@ -250,15 +254,21 @@ def _effect(report: Report, threshold: float) -> str:
 def baselines(sheet: Sheet) -> Section:
     """Return what simpler models do on the same images."""
     report = sheet.report
+    ahead = {row.Baseline: _ahead(row) for row in rows_of(report.lift)}
     rows = [
-        (elide(r.Model, 40), of(r.Right, r.Pictures), ends(r.AccuracyLow, r.AccuracyHigh))
+        (elide(r.Model, 40), of(r.Right, r.Pictures), ends(r.AccuracyLow, r.AccuracyHigh), ahead.get(r.Model, "–"))
         for r in rows_of(report.baselines)
     ]
-    columns = ("Model", "Right", "95 % interval")
+    columns = ("Model", "Right", "95 % interval", "This model is ahead by")
     sentences = [_beside_frozen(sheet), _beside_majority(sheet)]
     text = "\n".join([text_table(columns, rows), *sentences])
     gist = ", ".join(f"{row[0]} {row[1].partition(' (')[0]}" for row in rows[1:])
     return Section("Baselines", text, table(columns, rows) + paragraphs(*sentences), gist=gist)
+
+
+def _ahead(row: Any) -> str:
+    """Return a lift in points, with its interval."""
+    return f"{100 * row.Lift:+.1f} points ({100 * row.Low:+.1f} to {100 * row.High:+.1f})"
 
 
 def _beside_frozen(sheet: Sheet) -> str:

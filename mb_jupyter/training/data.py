@@ -53,7 +53,21 @@ class Step(NamedTuple):
 
 
 def decode(sample: Sample, size: int) -> Array:
-    """Return the picture as uint8 (size, size, 3); a ``TrainingError`` names a lost or changed file."""
+    """Return the image as uint8 (size, size, 3); a ``TrainingError`` names a lost or changed file."""
+    data = read(sample)
+    with _usable(sample):
+        return preprocess.load(data, size, preprocess.Preparation(sample.fit))
+
+
+def check(sample: Sample) -> None:
+    """Raise now what :func:`decode` would raise later of a file that is gone, was changed or cannot be read here."""
+    data = read(sample)
+    with _usable(sample):
+        preprocess.check_header(data)
+
+
+def read(sample: Sample) -> bytes:
+    """Return the bytes of the image's file, which are those that were checked."""
     try:
         data = sample.path.read_bytes()
     except OSError as error:
@@ -66,11 +80,16 @@ def decode(sample: Sample, size: int) -> Array:
             f"The image {sample.source} changed after the images were checked.",
             "Run the cell again: it reads every image again and makes a new split.",
         )
+    return data
+
+
+@contextlib.contextmanager
+def _usable(sample: Sample) -> Iterator[None]:
     try:
-        return preprocess.load(data, size, preprocess.Preparation(sample.fit))
+        yield
     except PictureError as error:
         raise TrainingError(
-            f"The picture {sample.source} cannot be used: {error}.",
+            f"The image {sample.source} cannot be used: {error}.",
             "Replace it or take it out, then start a new run.",
         ) from error
 

@@ -16,7 +16,7 @@ class TrainingError(Exception):
 class PictureError(ValueError):
     """One picture cannot be used; the text is the reason, without the file's name.
 
-    ``kind`` sorts the reasons: ``unreadable``, ``truncated`` or ``huge``.
+    ``kind`` sorts the reasons: ``unreadable``, ``truncated``, ``huge`` or ``unsupported``.
     """
 
     def __init__(self, reason: str, kind: str = "unreadable") -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .formats import NAMES
+from .imagery import UNSUPPORTED
 from .pictures import SPLITS, Finding, Picture, Severity, count, quoted, shown
 from .split import ROOM
 
@@ -47,14 +48,14 @@ _REMARKS = {
     ),
     "missing": _Remark(
         "warning",
-        "1 listed picture is not there and is left out: {files}.",
-        "{n} listed pictures are not there and are left out: {files}.",
-        "Correct the path; it is looked for beside the list.",
+        "1 listed image is not there and is left out: {files}.",
+        "{n} listed images are not there and are left out: {files}.",
+        "Correct the path in the list; a relative path begins at the folder of the list.",
     ),
     "conflicting rows": _Remark(
         "error",
-        "1 picture is listed with two labels and is left out: {files}.",
-        "{n} pictures are listed with two labels and are left out: {files}.",
+        "1 image is listed with two labels and is left out: {files}.",
+        "{n} images are listed with two labels and are left out: {files}.",
         "Keep the row with the right label.",
     ),
     "listed twice": _Remark(
@@ -68,19 +69,19 @@ _REMARKS = {
         "warning",
         "1 link leads out of the folder and is left out: {files}.",
         "{n} links lead out of the folder and are left out: {files}.",
-        "Put the pictures themselves in the place of links, or list them in a CSV file.",
+        "Replace links with the images themselves, or list the images in a CSV file.",
     ),
     "link to a folder": _Remark(
         "warning",
         "1 link to another folder of the same data is left out: {files}.",
         "{n} links to other folders of the same data are left out: {files}.",
-        "Delete such a link, or put the pictures themselves there.",
+        "Delete such a link, or replace it with the images themselves.",
     ),
     "loose": _Remark(
         "warning",
         "1 file lies beside the class folders, in no class, and is left out: {files}.",
         "{n} files lie beside the class folders, in no class, and are left out: {files}.",
-        "Move pictures into the folder of their class.",
+        "Move images into the folder of their class.",
     ),
     "not a picture": _Remark(
         "note",
@@ -90,9 +91,16 @@ _REMARKS = {
     ),
     "hidden": _Remark(
         "note",
-        "1 hidden file or folder is ignored: {files}.",
-        "{n} hidden files or folders are ignored: {files}.",
+        "1 file or folder that is hidden, or was left behind by a system or program, is ignored: {files}.",
+        "{n} files or folders that are hidden, or were left behind by a system or program, are ignored: {files}.",
         "Nothing needs to be done.",
+    ),
+    "no part": _Remark(
+        "note",
+        "1 folder beside the parts of the split holds no images and is ignored: {files}.",
+        "{n} folders beside the parts of the split hold no images and are ignored: {files}.",
+        "Nothing needs to be done.",
+        excluded=False,
     ),
 }
 
@@ -100,33 +108,20 @@ _REMARKS = {
 def of_files(remarks: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Yield a finding for every kind of file that is left out; ``remarks`` is kind -> name -> reason."""
     for kind, files in remarks.items():
-        remark = _REMARKS[kind]
-        limit = 3 if len(files) <= 3 else 1
-        named = [f"'{shown(name)}'" + (f" ({shown(why)})" if why else "") for name, why in list(files.items())[:limit]]
-        more = f" and {len(files) - limit:,} more" if len(files) > limit else ""
-        sentence = remark.one if len(files) == 1 else remark.many
-        message = sentence.format(n=f"{len(files):,}", files=", ".join(named) + more)
-        reasons = tuple(files.values()) if any(files.values()) else ()
-        yield Finding(kind, remark.severity, f"{message} {remark.fix}", tuple(files), remark.excluded, reasons)
+        if kind == UNSUPPORTED:  # told class by class
+            continue
+        about, reasons = _REMARKS[kind], tuple(files.values()) if any(files.values()) else ()
+        yield Finding(kind, about.severity, " ".join(remark(kind, files)), tuple(files), about.excluded, reasons)
 
 
-def of_extensions(pictures: Iterable[Picture], extensions: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """Yield a finding about pictures whose extension names another format than their content has."""
-    wrong = {
-        picture.path: f"it is a {picture.format}"
-        for picture in pictures
-        if not picture.path.casefold().endswith(tuple(extensions[picture.format]))
-    }
-    if wrong:
-        first = next(iter(wrong))
-        yield Finding(
-            "wrong extension",
-            "note",
-            f"{count(len(wrong), 'picture has', 'pictures have')} an extension that does not fit the content, such "
-            f"as '{shown(first)}': {wrong[first]}. The content decides; rename the file if other programs mind.",
-            tuple(wrong),
-            reasons=tuple(wrong.values()),
-        )
+def remark(kind: str, files: Mapping[str, str]) -> tuple[str, str]:
+    """Return what is said of files of a kind, name -> reason, and what to do about them."""
+    about = _REMARKS[kind]
+    limit = 3 if len(files) <= 3 else 1
+    named = [f"'{shown(name)}'" + (f" ({shown(why)})" if why else "") for name, why in list(files.items())[:limit]]
+    more = f" and {len(files) - limit:,} more" if len(files) > limit else ""
+    sentence = about.one if len(files) == 1 else about.many
+    return sentence.format(n=f"{len(files):,}", files=", ".join(named) + more), about.fix
 
 
 def of_copies(pictures: Sequence[Picture]) -> Iterator[Finding]:

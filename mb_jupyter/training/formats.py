@@ -44,6 +44,18 @@ MISSING = {  # what to install where a format cannot be read
     "WEBP": "pip install --upgrade Pillow",
 }
 
+# names, in small letters, that systems and programs give to what they leave in folders
+_LEFT_BEHIND = frozenset(
+    (
+        "__macosx", "icon\r", "network trash folder", "temporary items", "desktop db", "desktop df",  # macOS
+        "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler", "recycled",
+        "system volume information", "found.000",  # Windows
+        "lost+found", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",  # Linux, NAS
+        "picasa.ini", "__pycache__",
+    )
+)  # fmt: skip
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".filepart", ".aria2", ".tmp", "~")  # downloads, copies
+
 _BEGINNINGS = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG", "PNG"),
@@ -55,9 +67,20 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
 
+def is_left_behind(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or left behind by a system or program, and so never data."""
+    folded = name.casefold()
+    return name.startswith((".", "~$")) or folded in _LEFT_BEHIND or folded.endswith(_UNFINISHED)
+
+
 def has_image_name(name: str | PurePath) -> bool:
     """Tell whether a file's name ends as an image's does; capitals do not matter."""
     return str(name).casefold().endswith(SUFFIXES)
+
+
+def format_by_name(name: str | PurePath) -> str:
+    """Return the format that the extension of a file's name tells; empty when it tells of none."""
+    return next((each.name for each in TABLE if str(name).casefold().endswith(each.extensions)), "")
 
 
 def may_be_image(path: str | os.PathLike[str]) -> bool:
@@ -124,12 +147,13 @@ def named(extensions: Iterable[str] = SUFFIXES) -> str:
 def below(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Yield every file below a folder by name, and whether it is to be taken for an image.
 
-    Hidden files and folders and linked folders are left out; one folder is in memory at a time.
+    Hidden files and folders, what systems leave behind and linked folders are left out; one folder is in memory at a
+    time.
     """
     with os.scandir(folder) as entries:
         listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_folder in listed:
-        if name.startswith("."):
+        if is_left_behind(name):
             continue
         if is_folder:
             yield from below(folder / name)

@@ -12,13 +12,13 @@ from pathlib import PurePosixPath
 from .errors import TrainingError
 from .listing import Candidate, Listing
 from .pictures import SPLITS, Finding, Picture, count, natural, quoted, shown
-from .series import BURST, BURST_SECONDS, FOLDER, by_burst
+from .series import BURST, BURST_SECONDS, FOLDER, SIMILAR, by_burst, by_likeness
 
 OWN_COLUMN = "Group"
 MOST_OF_A_CLASS = 0.5  # a group that holds more of a class is named
 NAMED = 3
 _COLUMN = re.compile(r"column\s*:\s*(.*\S)\s*", re.DOTALL | re.IGNORECASE)
-_FIX = "`group` is a regular expression for the paths of images, folder, burst, or column: NAME."
+_FIX = "`group` is a regular expression for the paths of images, folder, burst, similar, or column: NAME."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Rule:
 
     column: str = ""
     folder: bool = False
-    burst: bool = False
+    contents: str = ""  # burst or similar
     pattern: re.Pattern[str] | None = None
 
     @property
@@ -38,7 +38,9 @@ class Rule:
     def __str__(self) -> str:
         if self.pattern is not None:
             return f"the pattern '{shown(self.pattern.pattern)}'"
-        if self.burst:
+        if self.contents == SIMILAR:
+            return "likeness: images whose perceptual hashes are rather near"
+        if self.contents == BURST:
             return f"bursts: one camera, at most {BURST_SECONDS} seconds between two images"
         return "the folders inside the class folders" if self.folder else f"the column '{shown(self.column)}'"
 
@@ -47,8 +49,10 @@ def read_rule(text: str | None) -> Rule:
     """Return what the setting ``group`` says; :class:`TrainingError` where it is no regular expression."""
     if text is None:
         return Rule()
-    if text.strip() in (FOLDER, BURST):
-        return Rule(folder=text.strip() == FOLDER, burst=text.strip() == BURST)
+    if text.strip() == FOLDER:
+        return Rule(folder=True)
+    if text.strip() in (BURST, SIMILAR):
+        return Rule(contents=text.strip())
     if named := _COLUMN.fullmatch(text.strip()):
         return Rule(column=named[1])
     if problem := problem_of(text):
@@ -78,7 +82,7 @@ def apply(listing: Listing, rule: Rule, *, is_list: bool) -> Rule:
     own = rule == Rule() or rule.column.casefold() == OWN_COLUMN.casefold()
     if own and any(candidate.user_group for candidate in candidates):
         return Rule(column=OWN_COLUMN)
-    if rule == Rule() or rule.burst:  # what the files hold is not known yet
+    if rule == Rule() or rule.contents:  # what the files hold is not known yet
         return rule
     if rule.column:
         names = _column(candidates, rule.column, is_list)
@@ -103,10 +107,12 @@ def apply(listing: Listing, rule: Rule, *, is_list: bool) -> Rule:
 
 def apply_to_contents(pictures: list[Picture], rule: Rule) -> list[Picture]:
     """Return the images that were read with the ``user_group`` that only their contents tell."""
-    if not rule.burst:
+    if not rule.contents:
         return pictures
-    grouped = by_burst(pictures)
+    grouped = by_burst(pictures) if rule.contents == BURST else by_likeness(pictures)
     if pictures and not any(picture.user_group for picture in grouped):
+        if rule.contents == SIMILAR:
+            raise TrainingError("`group: similar` finds no two images that resemble each other.", "Leave `group` out.")
         raise TrainingError(
             f"`group: burst` finds no two images that one camera took within {BURST_SECONDS} seconds of each other.",
             "It needs the time and the camera in the EXIF data of JPEG files. Leave `group` out, or say it otherwise.",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from .errors import PictureError
 from .formats import NAMES
@@ -22,6 +22,7 @@ GLOBALS: tuple[tuple[Any, str, Any], ...] = (
     (PngImagePlugin, "MAX_TEXT_CHUNK", 1024**2),
     (PngImagePlugin, "MAX_TEXT_MEMORY", 64 * 1024**2),
     (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_AFTER_FIRST),
+    (TiffImagePlugin, "READ_LIBTIFF", False),
 )
 
 

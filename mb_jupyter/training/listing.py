@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import TrainingError
+from .formats import has_image_name, is_left_behind
 from .identity import Stamp
+from .nearby import Finder, nfc
 from .pictures import count, quoted, shown
 
 SPLIT_NAMES = {
@@ -24,12 +27,11 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# what operating systems and tools leave behind; names that begin with a dot are hidden as well
-LEFT_BEHIND = frozenset({"__macosx", "__pycache__", "thumbs.db", "desktop.ini"})
 OURS = ("ImageSource", "Label", "Split", "Group")  # columns of a list; the others are carried to split.csv
 DERIVED = frozenset({"sha256"})  # columns of split.csv that say nothing new where it is given back as a list
 SLICE = "Slice."  # before the name of a further column in split.csv
-LAYOUT = "Put the pictures into one folder per class, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
+_WHOLE = re.compile(r"-?[0-9]+\.0+")
+LAYOUT = "Put the images into one folder per class, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
 
 
 class Entry(NamedTuple):
@@ -60,11 +62,15 @@ class Candidate:
 
 @dataclass(slots=True)
 class Listing:
-    """The candidates, and by kind the names of what is none, with reasons where they differ."""
+    """The candidates, and by kind the names of what is none, with reasons where they differ.
+
+    ``is_list`` tells that they come from a list, not from a folder.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     remarks: dict[str, dict[str, str]] = field(default_factory=dict)
+    is_list: bool = False
 
     def remark(self, kind: str, name: str, reason: str = "") -> None:
         """Note that ``name`` is left out because it is of this kind."""
@@ -82,32 +88,52 @@ def list_folder(root: Path, *, nested: bool = False) -> Listing:
     parts = _parts(walk, tops)
     for top in tops:
         if top not in parts:
-            walk.collect(top, label=top)
+            if parts:
+                found.remark("no part", top)
+            else:
+                walk.collect(top, label=top)
             continue
         folders, files = walk.look(top)
         loose += files
         for folder in folders:
             walk.collect(folder, label=Path(folder).name, split=parts[top])
     for file in loose:
-        found.remark("loose", file.path)
+        has_ending = "." in file.path.rpartition("/")[2]
+        found.remark("not a picture" if has_ending and not has_image_name(file.path) else "loose", file.path)
     if walk.nested:
         raise _nesting(root, tops, walk, nested)
     return found
 
 
 def _parts(walk: _Walk, tops: list[str]) -> dict[str, str]:
-    """Return which split each top folder stands for; nothing when the tops are the classes."""
-    parts = {top: SPLIT_NAMES.get(top.casefold(), "") for top in tops}
+    """Return which split each top folder stands for; nothing when the tops are the classes.
+
+    Folders beside the parts that hold no image are none of them and no class either.
+    """
+    parts = {top: part for top in tops if (part := SPLIT_NAMES.get(top.casefold(), ""))}
     trains = [top for top, part in parts.items() if part == "train"]
-    if not trains or not all(parts.values()) or not all(walk.holds_only_folders(top) for top in trains):
+    if not trains or not all(walk.is_part(top, alone=len(parts) == 1) for top in trains):
+        return {}
+    if any(walk.holds_images(top) for top in tops if top not in parts):
         return {}
     if set(parts.values()) == {"train"}:  # nothing to part: just a folder around the classes
-        return dict.fromkeys(tops, "")
+        return dict.fromkeys(parts, "")
     return parts
 
 
 def _nesting(root: Path, tops: list[str], walk: _Walk, nested: bool) -> TrainingError:
     names = quoted(walk.nested)
+    called = [top for top in tops if top.casefold() in SPLIT_NAMES]
+    parts = [top for top in called if walk.is_part(top, alone=len(called) == 1)]
+    others = [top for top in tops if top not in parts and walk.holds_images(top)]
+    if others and any(SPLIT_NAMES[part.casefold()] == "train" for part in parts):
+        is_one = len(others) == 1
+        return TrainingError(
+            f"Beside {quoted(parts)} in '{shown(root)}' there {'is' if is_one else 'are'} {quoted(others)}, "
+            f"{'which is' if is_one else 'which are'} no part of a split.",
+            f"Move {'it' if is_one else 'them'} elsewhere; a part is called train, validation or test, and holds one "
+            "folder per class.",
+        )
     if nested:
         return TrainingError(
             f"There are folders more than one level below class folders: {names} in '{shown(root)}'.",
@@ -139,6 +165,7 @@ class _Walk:
 
     def collect(self, folder: str, label: str, split: str = "") -> None:
         """Take the files of a class folder as candidates."""
+        label = nfc(label)  # a name from a Mac and one from elsewhere are the same class
         if label not in self.found.classes:
             self.found.classes.append(label)
         folders, files = self.look(folder)
@@ -157,6 +184,16 @@ class _Walk:
         folders, files = self.look(folder)
         return bool(folders) and not files
 
+    def is_part(self, folder: str, *, alone: bool) -> bool:
+        """Tell whether a folder called train or test holds classes; ``alone`` it could be a class itself."""
+        folders, files = self.look(folder)
+        return bool(folders) and not (alone and any(has_image_name(file.path) for file in files))
+
+    def holds_images(self, folder: str) -> bool:
+        """Tell whether a file somewhere inside has an image's name."""
+        folders, files = self.look(folder)
+        return any(has_image_name(file.path) for file in files) or any(map(self.holds_images, folders))
+
     def look(self, folder: str) -> tuple[list[str], list[Candidate]]:
         """Return the folders and the files directly inside, sorted by name, paths relative to the root."""
         folders: list[str] = []
@@ -169,7 +206,7 @@ class _Walk:
             return folders, files
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if is_hidden(entry.name):
+            if is_left_behind(entry.name):
                 self.found.remark("hidden", path)
             elif entry.is_symlink() and not self._may_follow(entry, path):
                 continue
@@ -207,20 +244,17 @@ class _Walk:
         return bool(files) or any(self._holds_files(inner) for inner in folders)
 
 
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is hidden or left behind by a tool, and so never data."""
-    return name.startswith(".") or name.casefold() in LEFT_BEHIND
-
-
 def list_entries(root: Path, entries: Iterable[tuple[Any, ...]]) -> Listing:
     """List rows, as in :class:`Entry`; relative paths are looked for under ``root``."""
-    found = Listing()
+    found = Listing(is_list=True)
     listed: dict[str, Candidate] = {}
+    finder = Finder(root)
     for row in entries:
         source, label, split, group, slices = Entry(*row)
-        path, facts = _locate(root, source)
+        label = nfc(label)
+        path, facts, near = _locate(root, source, finder)
         if facts is None:
-            found.remark("missing", path)
+            found.remark("missing", path, f"there is '{near}'" if near else "")
         elif path not in listed:
             listed[path] = Candidate(path, label, split, Stamp.of(facts), user_group=group, slices=slices)
         elif listed[path].label != label:
@@ -236,17 +270,28 @@ def list_entries(root: Path, entries: Iterable[tuple[Any, ...]]) -> Listing:
     return found
 
 
-def _locate(root: Path, source: str) -> tuple[str, os.stat_result | None]:
-    """Return the path of a row as a picture's path, and what the file system says of it, if anything."""
-    for name in dict.fromkeys((source, source.replace("\\", "/"))):  # the file may come from Windows
-        path = Path(os.path.normpath(root / name))
-        try:
-            facts = path.stat()
-        except (OSError, ValueError):
-            continue
-        if stat.S_ISREG(facts.st_mode):
-            return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), facts
-    return source, None
+def _locate(root: Path, source: str, finder: Finder) -> tuple[str, os.stat_result | None, str]:
+    """Return the path of a row as an image's path, and what the file system says of it, else the path that is near."""
+    names = [source, source.replace("\\", "/")]  # the list may come from Windows
+    for name in dict.fromkeys(names):
+        found = _regular(root, name)
+        if found is not None:
+            return (*found, "")
+    same, near = finder.find(source)
+    found = _regular(root, str(same)) if same is not None else None
+    return (*found, "") if found is not None else (source, None, near)
+
+
+def _regular(root: Path, name: str) -> tuple[str, os.stat_result] | None:
+    """Return the path of a file as an image's path, and what the file system says of it; None when it is none."""
+    path = Path(os.path.normpath(root / name))
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), facts
 
 
 def read_rows(path: Path) -> list[Entry]:
@@ -308,7 +353,9 @@ def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str)
             "Every row needs an ImageSource and a Label; a Split is train, validation, test or empty.",
         )
     if not entries:
-        raise TrainingError(f"{name} has no rows.", "List one picture per row: ImageSource,Label.")
+        raise TrainingError(f"{name} has no rows.", "List one image per row: ImageSource,Label.")
+    if all(_WHOLE.fullmatch(entry.label) for entry in entries):  # pandas made them decimal where one was missing
+        entries = [entry._replace(label=entry.label.partition(".")[0]) for entry in entries]
     return entries
 
 

@@ -6,6 +6,7 @@
     review     what a person left out or relabelled         split     train, validation, test
     groups     which images belong together                 findings  what to know about them, in sentences
     series     what may belong together, to propose it      identity, taken   what file system and EXIF say of a file
+    nearby     what a wrong name probably means             refusals  why nothing can be trained, by its culprit
 
 The front door is here: :func:`scan`, then :func:`split`. Runs without torch.
 """
@@ -18,16 +19,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import groups, review, series
+from . import groups, imagery, refusals, review, series
 from .errors import PictureError, TrainingError
-from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_extensions, of_files
-from .formats import EXTENSIONS, may_be_image
+from .findings import by_severity, conflicting_labels, leaking_copies, of_classes, of_copies, of_files
+from .formats import may_be_image
 from .identity import is_settled
-from .listing import LAYOUT, Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
+from .listing import Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
-from .similar import SMALL, group, perceptual_hash
+from .similar import SMALL, group, marks
 from .split import SplitRow, columns_of, fingerprint, read_split, rows_of, split, write_split
 from .taken import taken
 
@@ -76,13 +77,13 @@ def scan(
     taken; with ``recheck`` every file is in doubt. ``exclude`` names pictures to leave out, and the CSV file
     ``labels`` (ImageSource, Label, NewLabel) gives some another class. ``group_by`` says which images belong together:
     ``folder``, ``column: NAME``, or a regular expression for the path, whose first capture group, or whole match,
-    names the group; or ``burst``, images that one camera took within seconds. Without it the column Group of a list
-    decides.
+    names the group; or ``burst``, images that one camera took within seconds; or ``similar``, images that resemble
+    each other. Without it the column Group of a list decides.
 
     Files that cannot be used are left out, each of them named in a finding. Raises :class:`TrainingError` when
     nothing can be trained: no folder, nothing in it, folders within class folders, a single class.
     """
-    root = _checked(Path(root))
+    root = _checked(root)
     rule = groups.read_rule(group_by)
     listing = list_folder(root, nested=rule.nested) if entries is None else list_entries(root, entries)
     is_list = entries is not None
@@ -94,16 +95,18 @@ def scan(
     used, leaks = leaking_copies(consistent)
     if len(known) != len(used) or not all(p.group and _is_same(p, known.get(p.path)) for p in used):
         used = group(used)  # of an unchanged folder the groups are known as well
-    findings = [*reviewed, *of_files(listing.remarks), *contradictions, *leaks]
-    _check_trainable(root, listing, used, findings)
-    findings += [*of_classes(used, listing.classes), *of_copies(used), *of_extensions(used, EXTENSIONS)]
+    lost = imagery.unsupported(listing.candidates, listing.remarks.get(imagery.UNSUPPORTED, {}))
+    findings = [*reviewed, *lost, *of_files(listing.remarks), *contradictions, *leaks]
+    refusals.check_trainable(root, listing, used, findings)
+    findings += [*of_classes(used, listing.classes), *of_copies(used), *imagery.of_images(used)]
+    findings += imagery.wrong_extensions(used)
     findings += groups.findings(used, rule) if rule != groups.Rule() else series.findings(used, is_list=is_list)
     return Scan(root, used, by_severity(findings), sorted({picture.label for picture in used}))
 
 
-def _checked(root: Path) -> Path:
+def _checked(given: str | Path) -> Path:
     """Return the root as an absolute folder, or say why it is none."""
-    root = Path(root).expanduser().absolute()
+    root = Path(given).expanduser().absolute()
     try:
         if root.is_dir():
             return root
@@ -112,13 +115,10 @@ def _checked(root: Path) -> Path:
         raise TrainingError(f"The folder '{shown(root)}' cannot be opened ({error}).", "Check the path.") from None
     if is_file:
         raise TrainingError(
-            f"'{shown(root)}' is a file, not a folder of pictures.",
+            f"'{shown(root)}' is a file, not a folder of images.",
             "Give the folder that has one folder per class, or a CSV file whose name ends in .csv.",
         )
-    raise TrainingError(
-        f"There is no folder '{shown(root)}'.",
-        f"Check the spelling; a relative path begins at the current folder, {shown(Path.cwd())}.",
-    )
+    raise refusals.no_folder(given, root)
 
 
 def _read_all(
@@ -142,7 +142,7 @@ def _read_all(
             elif result is None:
                 listing.remark("not a picture", candidate.path)
             else:
-                listing.remark(result.kind, candidate.path, str(result))
+                listing.remark(imagery.kind_of(result.kind, candidate.path), candidate.path, str(result))
         done += len(batch)
         if progress:
             progress(done, total)
@@ -175,6 +175,7 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             same = replace(known, mtime_ns=mtime_ns, ctime_ns=ctime_ns, inode=inode, settled=settled)
             return _relabelled(same, candidate)
         opened = open_bytes(data, at_least=SMALL)
+        phash, thumbnail = marks(opened.image)
         return Picture(
             path=candidate.path,
             **_given(candidate),
@@ -182,13 +183,16 @@ def _read(root: Path, candidate: Candidate, known: Picture | None, recheck: bool
             width=opened.width,
             height=opened.height,
             format=opened.format,
-            phash=perceptual_hash(opened.image),
+            phash=phash,
             taken=taken(data),
             size=size,
             mtime_ns=mtime_ns,
             ctime_ns=ctime_ns,
             inode=inode,
             settled=settled,
+            bits=opened.bits,
+            spread=opened.spread,
+            thumbnail=thumbnail,
         )
     except PictureError as error:
         return error
@@ -198,36 +202,3 @@ def _relabelled(known: Picture, candidate: Candidate) -> Picture:
     """Return a known picture with the label, the part and the group that it is given now."""
     given = _given(candidate)
     return known if _given(known) == given else replace(known, **given, group="", copies="")
-
-
-def _check_trainable(root: Path, listing: Listing, used: list[Picture], findings: list[Finding]) -> None:
-    """Refuse data of which no model can be made."""
-    name = shown(root)
-    if not listing.candidates:
-        loose = len(listing.remarks.get("loose", ()))
-        cause = f"There are no pictures in '{name}'."
-        if loose:
-            there = count(loose, "file lies", "files lie")
-            cause = f"{there} directly in '{name}', but there is no class folder with pictures."
-        elif listing.remarks.get("missing"):
-            cause = f"None of the listed pictures is there: {quoted(listing.remarks['missing'])}."
-        raise TrainingError(cause, f"{LAYOUT}, and give the folder above them.")
-    if not used:
-        told = " ".join(finding.message for finding in findings if finding.excluded)
-        raise TrainingError(f"None of the {count(len(listing.candidates), 'file')} in '{name}' can be used.", told)
-    classes = sorted({picture.label for picture in used})
-    for label in classes:
-        try:
-            label.encode()
-        except UnicodeEncodeError:  # made on a system with another encoding: no record could hold it
-            raise TrainingError(
-                f"The name of the class '{shown(label)}' in '{name}' is not valid Unicode.",
-                "Rename its folder, then look at the pictures again.",
-            ) from None
-    if len(classes) < 2:
-        left_out = sum(len(finding.files) for finding in findings if finding.excluded and finding.kind != "hidden")
-        others = f" ({count(left_out, 'file')} could not be used)" if left_out else ""
-        raise TrainingError(
-            f"There is only one class with usable pictures in '{name}': '{shown(classes[0])}'{others}.",
-            "A classifier tells at least two classes apart: add a folder with pictures of another class.",
-        )

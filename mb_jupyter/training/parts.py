@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import manifest, processes
-from .data import Sample
+from . import manifest, parallel, processes
+from .data import Sample, check
 from .errors import TrainingError
 from .record import Recorder
 from .settings import Settings
@@ -52,6 +52,9 @@ def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> 
             f"The class {missing[0]!r} has no picture in the training part of the split.",
             "Add pictures of it, or leave the class out, then start a new run.",
         )
+    if processes.rank() == 0:  # they are decoded last of all: what is wrong with them is to be known now
+        for _ in parallel.in_order(check, parts.test):
+            pass
     return parts
 
 

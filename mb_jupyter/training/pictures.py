@@ -20,10 +20,12 @@ class Picture:
 
     ``path`` is relative to the scan's root, with forward slashes, or absolute where the file lies elsewhere.
     ``split`` is what the user gave, else empty, until :func:`~.split.split` fills it. ``phash`` is a perceptual
-    hash. ``size`` to ``inode`` are what the file system says of the file; ``settled``: the same will mean the same
-    content. ``user_group`` is the group that the user gave, else empty; ``copies`` is equal for copies, near copies and
-    copies of those. Images of one ``group`` are never parted: it joins both where they share an image. ``slices`` are
-    the cells of the list's further columns, as (column, cell), and ``taken`` is as in ``taken.py``.
+    hash and ``thumbnail`` a tiny copy, both to find near copies with. ``size`` to ``inode`` are what the file system
+    says of the file; ``settled``: the same will mean the same content. ``user_group`` is the group that the user gave,
+    else empty; ``copies`` is equal for copies, near copies and copies of those. Images of one ``group`` are never
+    parted: it joins both where they share an image. ``slices`` are the cells of the list's further columns, as (column,
+    cell), and ``taken`` is as in ``taken.py``. ``bits`` is how many bits the values use where the file stores more than
+    8, else 0; ``spread`` is by how much the pixels of one channel differ at the most.
     """
 
     path: str
@@ -42,7 +44,10 @@ class Picture:
     settled: bool = False
     user_group: str = ""
     copies: str = ""
+    thumbnail: str = ""
     taken: str = ""
+    bits: int = 0
+    spread: int = 255
     slices: tuple[tuple[str, str], ...] = ()
 
     @property

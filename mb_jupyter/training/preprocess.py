@@ -27,7 +27,7 @@ from .errors import PictureError
 from .guard import CUT_SHORT, MAX_PIXELS, guarded, reasons
 from .inputs import content_of, read_bytes
 
-__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "load", "open_bytes",
+__all__ = ["CUT_SHORT", "MAX_PIXELS", "Opened", "Preparation", "Source", "check_header", "load", "open_bytes",
            "open_picture", "pixels_of", "read_bytes", "squared"]  # fmt: skip
 
 Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray[Any, Any] | Any"
@@ -51,14 +51,20 @@ _images = threading.Lock()  # a Pillow image that is handed in twice must not be
 class Opened(NamedTuple):
     """A decoded image and what its file says: ``format`` as the table names it, full size as displayed.
 
-    ``bits`` is how many bits its values need where the file has 16, else 8.
+    ``bits`` is how many bits its values need where the file stores more than 8 for each, else 0.
     """
 
     image: Image.Image
     format: str
     width: int
     height: int
-    bits: int = 8
+    bits: int = 0
+
+    @property
+    def spread(self) -> int:
+        """By how much the pixels of one channel differ at the most: 0 where all are equal."""
+        pairs: Any = self.image.getextrema()
+        return int(max(high - low for low, high in pairs))
 
 
 def load(source: Source, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
@@ -85,6 +91,11 @@ def open_picture(source: Source, *, at_least: int | None = None, how: Preparatio
 
 def squared(image: Image.Image, size: int, how: Preparation = CURRENT) -> np.ndarray[Any, Any]:
     """Return an RGB image as the square that the network sees, uint8 (size, size, 3); ``described.py`` says how."""
+    with guarded():  # even cropping asks how many pixels are allowed
+        return _squared(image, size, how)
+
+
+def _squared(image: Image.Image, size: int, how: Preparation) -> np.ndarray[Any, Any]:
     width, height = image.size
     if how.fit == "stretch":
         return np.asarray(_resized(image, size, size))
@@ -132,6 +143,12 @@ def open_bytes(data: bytes, *, at_least: int | None = None, how: Preparation = C
             return Opened(upright, name, width, height, bits)
 
 
+def check_header(data: bytes) -> None:
+    """Raise a :class:`PictureError` for a file that cannot be read here, by its header; decodes nothing."""
+    with guarded(), reasons("", _CutShort(data)):
+        _check_pixels(*_opened(data)[0].size)
+
+
 def pixels_of(data: bytes) -> int | None:
     """Return how many pixels the header of a file tells of, before any is decoded; None where it cannot be read."""
     try:
@@ -148,7 +165,7 @@ def _opened(data: bytes) -> tuple[Image.Image, str]:
         raise PictureError("the file is empty")
     name = formats.format_of(data[: formats.FIRST_BYTES])
     if name not in formats.readable() and name:
-        raise PictureError(f"it is a {name} image, which cannot be read here; install it with: {formats.MISSING[name]}")
+        raise PictureError(f"it is a {name} image, and the reader is missing: {formats.MISSING[name]}", "unsupported")
     decoder = formats.heif() if name == "HEIC" else None
     if decoder is not None:
         return decoder(io.BytesIO(data)), name
@@ -183,7 +200,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image, how: Preparation) -> tuple[Image.Image, int]:
     """Return the image in mode RGB, whatever its own, and how many bits its values need."""
-    bits = 8
+    bits = 0
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, bits
     if image.mode.startswith("I"):
@@ -263,9 +280,11 @@ def _cut_short(data: bytes) -> bool:
 
 
 def _boxes(data: bytes) -> int:
-    """Return where the last box of an ISO base media file ends, by the lengths that the boxes tell."""
+    """Return where the last box of an ISO base media file ends, by the lengths that the boxes tell; 0 for nonsense."""
     at = 0
     while at + 8 <= len(data):
+        if not data[at + 4 : at + 8].isalnum():
+            return 0
         length = int.from_bytes(data[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(data[at + 8 : at + 16], "big")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,19 @@ MOST_PICTURES = 500  # of a part, that both are asked about
 QUANTISED = ["Conv", "Add", "Clip", "Relu", "ReduceMean", "ReduceMax", "MaxPool", "AveragePool", "GlobalAveragePool"]
 
 
-def quantised(model: bytes, samples: Sequence[Sample], size: int) -> bytes:
-    """Return the model in int8, calibrated on some of the samples; its metadata says so and is else the same."""
+def quantised(model: bytes, samples: Sequence[Sample], size: int, tick: Callable[[], None] = lambda: None) -> bytes:
+    """Return the model in int8, calibrated on some of the samples; its metadata says so and is else the same.
+
+    ``tick`` is called before each of them.
+    """
     import onnx
     from onnxruntime import quantization as ort
 
-    pixels = iter([{INPUT: decode(sample, size)[None]} for sample in spread(samples, CALIBRATING)])
+    pixels = ({INPUT: decode(sample, size)[None]} for sample in spread(samples, CALIBRATING))
 
     class Reader(ort.CalibrationDataReader):
         def get_next(self) -> dict[str, Array] | None:
+            tick()
             return next(pixels, None)
 
     source = onnx.load_model_from_string(model)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from .errors import TrainingError
 from .listing import Candidate, Listing, delimiter_of
+from .nearby import Names, nfc
 from .pictures import Finding, count, quoted, shown
 
 COLUMNS = ("ImageSource", "Label", "NewLabel")
@@ -67,22 +68,23 @@ def apply(listing: Listing, exclude: Sequence[str], patch: Sequence[Relabel]) ->
     Raises :class:`TrainingError` that names what is not there: a picture, a class, the label a row began with.
     """
     there = {candidate.path: candidate for candidate in listing.candidates}
-    problems = [f"'{shown(name)}' is not there" for name in exclude if _plain(name) not in there]
+    names = Names(there)
+    problems = [_not_there(name, names) for name in exclude if not names.same(_plain(name))]
     if problems:
-        raise _refused("exclude", problems, "Name pictures as %mb_data and the reports do: class/file.jpg.")
+        raise _refused("exclude", problems, "Name images as %mb_data and the reports do: class/file.jpg.")
     changes: dict[str, Candidate] = {}
     problems = []
     for row in patch:
-        candidate = there.get(_plain(row.source))
-        problem = _problem(row, candidate, changes, listing.classes)
+        candidate = there.get(names.same(_plain(row.source)))
+        problem = _problem(row, candidate, changes, listing.classes) if candidate else _not_there(row.source, names)
         if candidate is None or problem:
             problems.append(problem)
         else:
-            changes[candidate.path] = replace(candidate, label=row.new_label)
+            changes[candidate.path] = replace(candidate, label=nfc(row.new_label))
     if problems:
         classes = quoted(sorted(listing.classes), 12)
         raise _refused("labels", problems, f"Correct or delete these rows. The classes are {classes}.")
-    left_out = {_plain(name) for name in exclude}
+    left_out = {names.same(_plain(name)) for name in exclude}
     listing.candidates = [
         changes.get(candidate.path, candidate) for candidate in listing.candidates if candidate.path not in left_out
     ]
@@ -94,15 +96,18 @@ def _plain(name: str) -> str:
     return name.replace("\\", "/").removeprefix("./")
 
 
-def _problem(row: Relabel, candidate: Candidate | None, changes: Iterable[str], classes: Sequence[str]) -> str:
+def _not_there(name: str, names: Names) -> str:
+    near = names.near(_plain(name))
+    return f"'{shown(name)}' is not there" + (f", '{shown(near)}' is" if near else "")
+
+
+def _problem(row: Relabel, candidate: Candidate, changes: Iterable[str], classes: Sequence[str]) -> str:
     name = f"'{shown(row.source)}'"
-    if candidate is None:
-        return f"{name} is not there"
     if candidate.path in changes:
         return f"{name} is there twice"
-    if row.new_label not in classes:
+    if nfc(row.new_label) not in classes:
         return f"{name} gets the new label '{shown(row.new_label)}', which is no class"
-    if row.label and row.label != candidate.label:
+    if row.label and nfc(row.label) != candidate.label:
         return f"{name} is said to be '{shown(row.label)}' and is '{shown(candidate.label)}' now"
     return ""
 

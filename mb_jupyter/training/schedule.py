@@ -11,12 +11,11 @@ import math
 import platform
 from pathlib import Path
 
-from . import evidence, pace, parallel, processes
+from . import evidence, pace, parallel, processes, variants
 from .graph import user_cache
 from .head import PENALTIES
 from .network import Choice
 from .parts import Parts
-from .quantise import CALIBRATING, MOST_PICTURES
 from .session import Session
 
 USUAL = 224  # the image size that the seconds below are for
@@ -41,8 +40,7 @@ def plan(session: Session, choice: Choice, parts: Parts) -> None:
     recorder.plan("export", 1, 12 if tunes else 1)
     recorder.plan("verify", test, _proof(session), fixed=0.2)
     recorder.plan("baseline", test if tunes else 0, _proof(session), fixed=1)
-    asked = min(test, MOST_PICTURES) + min(validation, MOST_PICTURES)
-    recorder.plan("int8", 2 * asked + CALIBRATING, _proof(session), fixed=6)
+    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=6)
     if tunes:  # until it is planned: it takes what is left, or, without a limit, nobody knows
         spare = session.left() - reserve(session)
         recorder.expect("epoch", max(0.0, spare) if math.isfinite(spare) else 0.0, known=False)

@@ -169,7 +169,7 @@ _RULES: dict[str, tuple[str, Any]] = {
     ),
     "labels": ("the path of a file, or null", lambda v: v is None or (_is_text(v) and bool(v))),
     "group": (
-        "a regular expression for the paths of images, folder, burst, column: NAME, or null",
+        "a regular expression for the paths of images, folder, burst, similar, column: NAME, or null",
         lambda v: v is None or (_is_text(v) and not problem_of(v)),
     ),
 }

@@ -1,4 +1,9 @@
-"""Copies and near copies: a perceptual hash, and the groups of pictures that must not be parted."""
+"""Copies and near copies: what an image is recognised by, and the groups of images that must not be parted.
+
+Two ways find near copies. A perceptual hash finds those that were resized, recompressed or written on. What is
+turned, mirrored, cut, framed, brightened or made grey has another hash; thumbnails find it: a cheap look at all pairs
+(candidates.py), then an exact one at the few that may be (registration.py).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from . import candidates, registration, thumbnails
 from .parallel import in_order
 from .pictures import Picture, natural
 
@@ -18,7 +24,6 @@ HASH_BITS = HASH_SIZE**2
 COLOUR_BYTES = 8
 NEAR_BITS = 32  # bits that may differ between a picture and its resized, recompressed or trimmed copy
 NEAR_COLOUR = 12  # levels that the mean colour of a quarter may differ
-PLAIN = 2.0  # standard deviation of the grey levels below which a picture has nothing to compare
 SMALL = 64  # pixels the hash looks at, per side
 
 BLOCK = 16  # rows compared by one thread at a time
@@ -26,17 +31,22 @@ BLOCK = 16  # rows compared by one thread at a time
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
-def perceptual_hash(image: Image.Image) -> int | None:
-    """Return a number that resized or recompressed copies nearly share; None for a plain picture.
+def marks(image: Image.Image) -> tuple[int | None, str]:
+    """Return the perceptual hash and the thumbnail of an RGB image; None and "" of one without anything to compare."""
+    small = image.resize((SMALL, SMALL), Image.Resampling.LANCZOS)
+    return perceptual_hash(small), thumbnails.thumbnail(small)
+
+
+def perceptual_hash(small: Image.Image) -> int | None:
+    """Return a number that resized or recompressed copies nearly share; None for a plain image.
 
     256 bits of the discrete cosine transform of the grey levels (ImageHash's ``phash``) and, because that
-    cannot tell a red ball from a blue one, the mean Cb and Cr of each quarter in 64 more.
+    cannot tell a red ball from a blue one, the mean Cb and Cr of each quarter in 64 more. ``small`` is 64 x 64.
     """
     from imagehash import phash
 
-    small = image.resize((SMALL, SMALL), Image.Resampling.LANCZOS)
     grey = small.convert("L")
-    if np.asarray(grey).std() < PLAIN:
+    if np.asarray(grey).std() < thumbnails.PLAIN:
         return None
     structure = np.packbits(phash(grey, hash_size=HASH_SIZE).hash).tobytes()
     quarters = np.asarray(small.convert("YCbCr").resize((2, 2), Image.Resampling.BOX))[:, :, 1:]
@@ -50,12 +60,11 @@ def group(pictures: Sequence[Picture]) -> list[Picture]:
     it depends on nothing but the files. ``group`` joins these with the user's groups; its name is the first of the
     user's in it, in natural order, else that of the copies.
     """
-    hashes = {picture.sha256: picture.phash for picture in pictures}
-    order = sorted(hashes)
-    known = np.array([index for index, sha in enumerate(order) if hashes[sha] is not None], dtype=np.intp)
+    unique = {picture.sha256: picture for picture in pictures}
+    order = sorted(unique)
     leader = np.arange(len(order))
-    for first, others in _near([hashes[order[index]] or 0 for index in known]):
-        _join(leader, known[first], known[others])
+    for first, others in _pairs([unique[sha] for sha in order]):
+        _join(leader, first, others)
     copies = {sha: order[leader[index]][:16] for index, sha in enumerate(order)}
     for first, others in _same_user_group(pictures, order):
         _join(leader, first, others)
@@ -97,6 +106,22 @@ def _names(pictures: Sequence[Picture], leaders: dict[str, str]) -> dict[str, st
     return {sha: names[leader] for sha, leader in leaders.items()}
 
 
+def _pairs(images: Sequence[Picture]) -> Iterator[tuple[int, Array]]:
+    """Yield the index of an image and those of near copies of it, until every pair was yielded."""
+    shown = np.array([index for index, image in enumerate(images) if image.thumbnail], dtype=np.intp)
+    small = thumbnails.unpacked([images[index].thumbnail for index in shown])
+    place = np.full(len(images), -1)
+    place[shown] = np.arange(len(shown))
+    hashed = np.array([index for index, image in enumerate(images) if image.phash is not None], dtype=np.intp)
+    for first, others in _near([images[index].phash or 0 for index in hashed]):
+        one, near = hashed[first], hashed[others]
+        known = (place[near] >= 0) & (place[one] >= 0)
+        pairs = np.stack([np.full(int(known.sum()), place[one]), place[near[known]]], 1)
+        yield int(one), np.concatenate([near[~known], shown[registration.confirmed(small, pairs)[:, 1]]])
+    for first, second in registration.copies(small, candidates.candidates(small.grey)):
+        yield int(shown[first]), shown[[second]]
+
+
 def _near(hashes: list[int]) -> Iterator[tuple[int, Array]]:
     """Yield every number that has near ones among the later numbers, and those.
 
@@ -106,16 +131,17 @@ def _near(hashes: list[int]) -> Iterator[tuple[int, Array]]:
     table = np.frombuffer(raw, dtype=np.uint8).reshape(len(hashes), HASH_BITS // 8 + COLOUR_BYTES)
     words = np.ascontiguousarray(np.ascontiguousarray(table[:, : HASH_BITS // 8]).view(np.uint64).T)
     colours = table[:, HASH_BITS // 8 :].astype(np.int16)
+    grey = np.abs(colours - thumbnails.NEUTRAL).max(axis=1, initial=0) <= thumbnails.GREY
 
     def block(start: int) -> list[tuple[int, Array]]:
         rows = range(start, min(start + BLOCK, len(hashes)))
-        return [(row, others) for row in rows if len(others := _later(words, colours, row))]
+        return [(row, others) for row in rows if len(others := _later(words, colours, grey, row))]
 
     for found in in_order(block, range(0, len(hashes), BLOCK)):
         yield from found
 
 
-def _later(words: Array, colours: Array, row: int) -> Array:
+def _later(words: Array, colours: Array, grey: Array, row: int) -> Array:
     """Return the numbers after ``row`` whose hash is near its own."""
     later = words[:, row + 1 :]
     # half of the bits rules out nearly all
@@ -124,7 +150,7 @@ def _later(words: Array, colours: Array, row: int) -> Array:
     total = _bits(later[:, near] ^ words[:, row, None]).sum(axis=0, dtype=np.int64)
     near = near[total <= NEAR_BITS] + row + 1
     alike = np.abs(colours[near] - colours[row]).max(axis=1, initial=0) <= NEAR_COLOUR
-    return near[alike]
+    return near[alike | grey[near] ^ grey[row]]  # a copy without colour has the structure alone
 
 
 def _bits(numbers: Array) -> Array:

@@ -182,6 +182,8 @@ def _any_way_up(session: Session, classifier: Classifier, parts: Parts, fit: hea
     sums = np.zeros(4)
     for step in data.in_order(len(pictures), engine.batch):
         images, labels = pictures.__getitems__([(0, int(index)) for index in step.indices])
+        if session.recorder.stop_requested():
+            return False
         for turns in range(4):
             seen = engine.run(np.ascontiguousarray(np.rot90(images.numpy(), turns, (1, 2))))
             logits = torch.from_numpy((seen - fit.mean) * fit.scale @ fit.train_weight.T + fit.train_bias)

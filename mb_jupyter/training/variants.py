@@ -6,9 +6,11 @@ are judged with the head from before, which does not: the network below, all tha
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import numpy as np
 
 from . import evidence, export, processes
 from .data import Sample, decode
+from .errors import StoppedError
 from .graph import INPUT, OUTPUT, with_another_head, write_aside
 from .parts import Parts
-from .quantise import FILE, MOST_PICTURES, quantised, spread
+from .quantise import CALIBRATING, FILE, MOST_PICTURES, quantised, spread
 from .session import Session
 
 Array = np.ndarray[Any, Any]
@@ -28,6 +31,7 @@ TIMING_SECONDS = 4.0  # after which the fewest turns are enough
 FEWEST_IMAGES = 20  # to decide on
 FASTER = 1.2  # times as fast int8 has to be
 MOST_LOST = 0.02  # by which the score of the true class may fall on average, at the upper end of the 95 % interval
+STOPPED = "the run was stopped early"
 _Z = 1.959963984540054  # of the normal distribution, for 95 %
 
 
@@ -40,31 +44,64 @@ def variants(session: Session, parts: Parts) -> dict[str, Any]:
     wanted, stopping = session.affords("int8"), session.stopping()  # one answer for all processes
     if processes.rank():
         return {}
-    session.recorder.stage("int8", message="Measuring the model, and a variant in int8.")
-    size, some = session.settings.image_size, spread(parts.test, MOST_PICTURES)
-    labels = np.array([sample.label for sample in some], np.int64)
-    whole = _Variant("float32", session.output / export.MODEL, size)
-    answers = whole.answers(some)
+    recorder, done = session.recorder, itertools.count(1)
+    recorder.stage("int8", asked(parts), "Measuring the model, and a variant in int8.")
+
+    def tick(*, heed: bool = True) -> None:
+        recorder.progress(next(done))
+        if heed:
+            recorder.heed()
+
+    some = spread(parts.test, MOST_PICTURES)
+    whole = _Variant("float32", session.output / export.MODEL, session.settings.image_size)
+    answers = whole.answers(some, functools.partial(tick, heed=False))
     machine = {"measured_on": f"{evidence.processor()}, one thread"}
-    early = "the run was stopped early" if stopping else "the time allowed was over"
-    small = _in_int8(session, parts) if wanted else early
-    if isinstance(small, str):
-        (session.output / FILE).unlink(missing_ok=True)  # also that of an earlier attempt, which had another model
-        session.recorder.say(f"There is no int8 variant: {small}.")
-        absent = {"name": "int8", "file": FILE, "reason": f"{small}."}
-        alone = whole.facts(answers, labels) | {"ms_per_picture": _milliseconds(in_turns([whole.ask(parts.train[0])]))}
-        only = {"recommended_variant": "float32", "variant_choice": {"code": "only"}}
-        return {"variants": [alone, absent], **only, **machine}
-    in_int8 = small.answers(some)
+    early = STOPPED if stopping else "the time allowed was over"
+    small = _in_int8(session, parts, tick) if wanted else early
+    if not isinstance(small, str):
+        try:
+            return _compared(session, parts, (whole, small), answers, tick) | machine
+        except StoppedError:
+            small = STOPPED
+    (session.output / FILE).unlink(missing_ok=True)  # also that of an earlier attempt, which had another model
+    recorder.say(f"There is no int8 variant: {small}.")
+    absent = {"name": "int8", "file": FILE, "reason": f"{small}."}
+    took = in_turns([whole.ask(parts.train[0])])
+    alone = whole.facts(answers, _labels(some)) | {"ms_per_picture": _milliseconds(took)}
+    only = {"recommended_variant": "float32", "variant_choice": {"code": "only"}}
+    return {"variants": [alone, absent], **only, **machine}
+
+
+def asked(parts: Parts) -> int:
+    """Return how many images both variants are asked about, those included that the ranges are taken from."""
+    return 2 * (min(len(parts.test), MOST_PICTURES) + min(len(parts.validation), MOST_PICTURES)) + CALIBRATING
+
+
+def _compared(
+    session: Session, parts: Parts, both: tuple[_Variant, _Variant], answers: Array, tick: Callable[[], None]
+) -> dict[str, Any]:
+    """Return what the report says of both; ``answers`` are those in float32 on the test images."""
+    (whole, small), some = both, spread(parts.test, MOST_PICTURES)
+    labels, in_int8 = _labels(some), small.answers(some, tick)
     took = in_turns([whole.ask(parts.train[0]), small.ask(parts.train[0])])
     described = [
         variant.facts(given, labels, answers) | {"ms_per_picture": _milliseconds(took[:, [number]])}
         for number, (variant, given) in enumerate(((whole, answers), (small, in_int8)))
     ]
-    choice = _chosen(session, parts, took)
+    choice = _chosen(session, parts, took, tick)
     name = "int8" if choice["code"] == "int8" else "float32"
     session.recorder.say(f"The {name} model is recommended ({choice}).")
-    return {"variants": described, "recommended_variant": name, "variant_choice": choice, **machine}
+    return {"variants": described, "recommended_variant": name, "variant_choice": choice}
+
+
+def _labels(samples: Sequence[Sample]) -> Array:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def _ticking(answers: Iterable[Array], tick: Callable[[], None]) -> Iterator[Array]:
+    for answer in answers:
+        yield answer
+        tick()
 
 
 class _Variant:
@@ -77,9 +114,9 @@ class _Variant:
         self._session.run([OUTPUT], {INPUT: np.zeros((1, size, size, 3), np.uint8)})
         self._first = time.perf_counter() - begun
 
-    def answers(self, samples: Sequence[Sample]) -> Array:
-        """Return the class of each image."""
-        found = export.answers(str(self.path), samples, self.size)
+    def answers(self, samples: Sequence[Sample], tick: Callable[[], None]) -> Array:
+        """Return the class of each image; ``tick`` is called after each."""
+        found = _ticking(export.answers(str(self.path), samples, self.size), tick)
         return np.array([int(answer.argmax()) for answer in found], np.int64)
 
     def ask(self, sample: Sample) -> Callable[[], Any]:
@@ -104,12 +141,15 @@ class _Variant:
         }
 
 
-def _in_int8(session: Session, parts: Parts) -> _Variant | str:
+def _in_int8(session: Session, parts: Parts, tick: Callable[[], None]) -> _Variant | str:
     """Make the model in int8; return why there is none where onnxruntime cannot."""
     target, size = session.output / FILE, session.settings.image_size
     try:
-        write_aside(target, quantised((session.output / export.MODEL).read_bytes(), parts.train, size))
+        write_aside(target, quantised((session.output / export.MODEL).read_bytes(), parts.train, size, tick))
+        session.recorder.heed()
         return _Variant("int8", target, size)
+    except StoppedError:
+        return STOPPED
     except Exception as error:  # onnxruntime raises anything where a network has what it does not know
         return f"onnxruntime could not make it ({type(error).__name__}: {str(error)[:300]})"
 
@@ -117,11 +157,11 @@ def _in_int8(session: Session, parts: Parts) -> _Variant | str:
 # -- the choice --------------------------------------------------------------------------------------------
 
 
-def _chosen(session: Session, parts: Parts, took: Array) -> dict[str, Any]:
+def _chosen(session: Session, parts: Parts, took: Array, tick: Callable[[], None]) -> dict[str, Any]:
     some, size = spread(parts.validation, MOST_PICTURES), session.settings.image_size
-    labels = np.array([sample.label for sample in some], np.int64)
+    labels = _labels(some)
     models = [_unseeing(session, (session.output / name).read_bytes()) for name in (export.MODEL, FILE)]
-    scores = [list(export.answers(model, some, size)) for model in models]
+    scores = [list(_ticking(export.answers(model, some, size), tick)) for model in models]
     whole, small = (np.stack(given) if given else np.empty((0, len(parts.classes))) for given in scores)
     return choose(whole, small, labels, took)
 

@@ -27,7 +27,7 @@ def test_all_that_the_program_imports_is_brought_or_installed() -> None:
                 imported |= {alias.name.split(".")[0] for alias in found.names}
             elif isinstance(found, ast.ImportFrom) and not found.level:
                 imported.add((found.module or "").split(".")[0])
-    installed = {module for _, module in send.REQUIREMENTS}
+    installed = {module for _, module in (*send.REQUIREMENTS, send.HEIC_READER)}
     assert imported - set(sys.stdlib_module_names) - OPTIONAL - BROUGHT - installed == set()
     assert all("==" in pinned for pinned, _ in send.REQUIREMENTS)
 

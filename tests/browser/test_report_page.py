@@ -35,8 +35,8 @@ def test_a_cell_of_the_matrix_opens_to_its_pictures(browser: Browser, tmp_path: 
         page.keyboard.press("Enter")
         expect(picture).to_be_visible()
         assert picture.evaluate("image => image.naturalWidth") > 0
-        page.get_by_role("link", name="What to do next").click()
-        expect(page.get_by_role("heading", name="What to do next")).to_be_in_viewport()
+        page.get_by_role("link", name="Next steps").click()
+        expect(page.get_by_role("heading", name="Next steps")).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(22, 24, 28)") is (scheme == "dark")

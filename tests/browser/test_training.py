@@ -132,7 +132,7 @@ def test_the_stop_button_keeps_the_best(lab: Lab, place: Path) -> None:
     lab.start(1)
     shows(lab, 1, r"> epoch [2-9]/\d+")
     lab.interrupt()
-    shows(lab, 1, "Stopping: the batch is finished")
+    shows(lab, 1, "Stopping: the best model so far")
     shows(lab, 1, "trees: stopped")
     lab.idle()
     lab.no_errors()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mb_jupyter.training import data, preprocess
+from mb_jupyter.training import data, manifest, parts, preprocess
 from mb_jupyter.training.augment import Augmentation
 from mb_jupyter.training.errors import TrainingError
+from mb_jupyter.training.record import Recorder
+from mb_jupyter.training.settings import Settings
+from tests.picture_files import folder_of
 
 
 @pytest.fixture
@@ -162,3 +166,49 @@ def test_a_spawned_worker_has_no_rows_but_the_same_pictures(samples):
     pictures = data.Pictures(samples, 32)
     expected = pictures[0, 1].copy()
     assert np.array_equal(pickle.loads(pickle.dumps(pictures))[0, 1], expected)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_training_sees_an_image_fitted_as_prediction_does(samples, fit):
+    fitted = [dataclasses.replace(sample, fit=fit) for sample in samples]
+    expected = preprocess.load(samples[0].path, 32, preprocess.Preparation(fit))
+    assert np.array_equal(data.Pictures(fitted, 32)[0, 0], expected)
+    varied = data.Pictures(fitted, 32, Augmentation(32, 0))
+    assert varied[0, 0].shape == (32, 32, 3)
+    (differs,) = {np.array_equal(expected, preprocess.load(samples[0].path, 32))}
+    assert differs is (fit == "crop")
+
+
+@pytest.fixture
+def split_files(tmp_path):
+    """Return a folder of images, and a run's folder with their split."""
+    folder = folder_of(tmp_path / "set", {"a": 9, "b": 9})
+    (tmp_path / "run").mkdir()
+    manifest.write_split(
+        tmp_path / "run" / "split.csv",
+        manifest.split(manifest.scan(folder).pictures, seed=0, validation_fraction=0.2, test_fraction=0.3),
+    )
+    return folder, tmp_path / "run"
+
+
+def found(split_files, **settings):
+    folder, run = split_files
+    return parts.find(Settings.from_dict(settings), folder, run, Recorder(run))
+
+
+def test_every_sample_is_told_how_it_is_fitted(split_files):
+    there = found(split_files, fit="pad")
+    assert {sample.fit for part in (there.train, there.validation, there.test) for sample in part} == {"pad"}
+
+
+def test_what_is_wrong_with_a_test_image_is_known_before_the_training(split_files):
+    one, other = found(split_files).test[:2]
+    content = one.path.read_bytes()
+    one.path.unlink()
+    with pytest.raises(TrainingError, match=f"{one.source} can no longer be read"):
+        found(split_files)
+    one.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(TrainingError, match=f"{one.source} changed after"):
+        found(split_files)
+    one.path.write_bytes(content)
+    assert found(split_files).test[0].source == one.source

@@ -28,6 +28,7 @@ FACTS = {
     "metrics": {"test_accuracy": 0.9},
     "versions": {"torch": "9"},
     "fingerprint": "abc",
+    "tests": 12,
     "architecture": "squeezenet1_1",
     "run": "local://x/y",
 }
@@ -50,6 +51,7 @@ def test_the_model_says_all_about_itself(folder: Path) -> None:
     assert json.loads(said["metrics"]) == FACTS["metrics"]
     assert json.loads(said["versions"]) == FACTS["versions"]
     assert (said["fingerprint"], said["architecture"], said["run"]) == ("abc", "squeezenet1_1", "local://x/y")
+    assert said["tests"] == "12", "so that a file alone says how much its accuracy rests on"
 
 
 def test_a_threshold_stands_in_the_metadata_and_the_card(folder: Path, classifier, tmp_path_factory) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mb_jupyter.training import data, finetune, loop, network, parts, plan, stages
+from mb_jupyter.training import baseline, data, finetune, loop, network, parts, plan, stages
 from mb_jupyter.training.record import Recorder
 from mb_jupyter.training.session import Session
 from mb_jupyter.training.settings import Settings
@@ -127,3 +127,20 @@ def test_a_stop_while_measuring_is_why_there_is_no_fine_tuning(begun, monkeypatc
     assert finetune.finetune(session, classifier, opener, reserve=10.0).epoch == 0
     told = [json.loads(line) for line in (session.output / "metrics.jsonl").read_text().splitlines()]
     assert [record["code"] for record in told if record["event"] == "left out"] == ["stop_asked"]
+
+
+def test_the_comparison_with_the_frozen_features_ends_at_a_stop(begun, monkeypatch):
+    session, classifier, _opener = begun
+    choice = network.choose("efficientnet_lite0", None)
+    found = parts.find(session.settings, session.output.parent / "pictures", session.output, session.recorder)
+    session.state["head"] = classifier.head.state_dict()
+    scored = []
+
+    def progress(recorder, done):
+        scored.append(done)
+        (session.output / "stop").touch()
+
+    monkeypatch.setattr(Recorder, "progress", progress)
+    baseline.scored(session, choice, found, "finetune")
+    assert scored == [1] and len(found.test) > 1
+    assert not (session.output / baseline.FILE).exists()

@@ -168,7 +168,7 @@ def test_a_name_that_looks_like_one_of_ours_joins_nothing(flowers: Path) -> None
         ("(tile", "`group` is not a regular expression: missing ), unterminated subpattern at position 0 in '(tile'."),
         (
             "  ",
-            "`group` is empty. `group` is a regular expression for the paths of images, folder, burst, or column: ",
+            "`group` is empty. `group` is a regular expression for the paths of images, folder, burst, similar, ",
         ),
         ("patient", "`group` matches no image: 'patient' is found in no path, such as 'rose/000.jpg'."),
         ("ROSE", "capitals count."),

