@@ -117,7 +117,7 @@ class ReportShape(_Shape):
     architecture: str | None = None
     test_accuracy: Figure | None = None
     test_loss: Figure | None = None
-    temperature: Figure | None = None
+    temperature: Annotated[float, Field(gt=0, lt=1e6)] | None = None
     ece_before: Figure | None = None
     ece_after: Figure | None = None
     best_phase: str | None = None
