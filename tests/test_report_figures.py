@@ -187,6 +187,7 @@ def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = report._repr_mimebundle_()["text/plain"]
     assert "2 label issues in 41 training and validation images and 10 test images" in said
+    assert "The models agree with 97.6 % of the training and validation labels" in said, "40 of 41"
     assert "1 of 2 mistakes on test images is among them: where the label is wrong, the figures above count it" in said
     path = report.write_patch(tmp_path / "labels.patch.csv")
     patch = pd.read_csv(path, dtype=str, keep_default_na=False)
