@@ -70,10 +70,9 @@ class Runs(Sequence[Run]):
 
 def _row(run: Run) -> tuple[str, ...]:
     try:
-        record = run.record
-    except WorkspaceError:  # one that was damaged does not hide the others
+        record, state = run.record, run.state
+    except WorkspaceError:  # one that was damaged, or belongs to a backend that is not here, does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
-    state = run.state
     report = read_fields(run.folder, REPORT) if state is not RunState.CANCELED else {}
     accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (

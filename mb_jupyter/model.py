@@ -82,6 +82,8 @@ class Model:
     def __init__(self, contents: archive.Contents) -> None:
         self._contents = contents
         standing = of_file(contents.path)
+        if standing is not None and contents.card.get("run") not in (None, "", standing.record.get("handle")):
+            standing = None  # another run's model, that somebody has put here
         self.origin = standing.origin if standing is not None else in_card(contents.card)
         self._seen = Seen(standing.folder if standing is not None else None)
 

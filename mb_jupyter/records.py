@@ -91,9 +91,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(content, parse_constant=lambda _: None)  # NaN and infinities are no JSON
+        found = json.loads(content, parse_constant=lambda _: None)  # NaN and infinities are no JSON
+        if b"\\u" in content:  # a half of a surrogate pair can be shown nowhere; a byte of a file name can
+            json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except (ValueError, RecursionError):
         return None
+    return found
 
 
 def _fitting(shape: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class ReportShape(_Shape):
     architecture: str | None = None
     test_accuracy: Figure | None = None
     test_loss: Figure | None = None
-    temperature: Figure | None = None
+    temperature: Annotated[float, Field(gt=0, lt=1e6)] | None = None
     ece_before: Figure | None = None
     ece_after: Figure | None = None
     best_phase: str | None = None
@@ -134,6 +134,14 @@ class ReportShape(_Shape):
     neighbours: dict[str, Any] | None = None
 
 
+class HardwareShape(_Shape):
+    """What computed."""
+
+    processor: str | None = None
+    system: str | None = None
+    gpus: list[str] | None = None
+
+
 class ReproducibilityShape(_Shape):
     """``reproducibility.json``: what made the run."""
 
@@ -145,7 +153,7 @@ class ReproducibilityShape(_Shape):
     engine: str | None = None
     settings: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
-    hardware: dict[str, Any] | None = None
+    hardware: HardwareShape | None = None
     notes: list[str] | None = None
 
 

@@ -20,7 +20,6 @@ from .records import REPORT, RUN, read_fields
 
 Use = Literal["model", "report"]
 FILES: dict[Use, str] = {"model": "bestModel.onnx", "report": "predictions.csv"}
-MODEL_FILES = ("bestModel.onnx", "MLModel.zip")
 OTHERS = "%mb_runs lists the runs."
 ID = re.compile(r"(?:^|[/-])(\d{8}-\d{6})-[0-9a-f]{4}(?:-\d+)?$")  # at the end of a handle; the time is UTC
 
@@ -148,8 +147,8 @@ class Standing:
 
 
 def of_file(path: Path) -> Standing | None:
-    """Return how the run stands whose folder, or whose model file, this is; None where it is no run's."""
-    folder = path.parent if path.name in MODEL_FILES else path
+    """Return how the run stands whose folder this is, or one of whose files; None where it is no run's."""
+    folder = path if path.is_dir() else path.parent
     return Standing(folder) if (folder / "run.json").is_file() else None
 
 

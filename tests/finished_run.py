@@ -13,7 +13,7 @@ from PIL import Image
 from mb_jupyter import load
 from mb_jupyter.prediction import Predictions
 from mb_jupyter.run import Run
-from tests.tiny_model import COLOURS, members, write_zip
+from tests.tiny_model import COLOURS, members, network, write_zip
 
 ID = "20261123-101502-ab12"
 
@@ -28,10 +28,11 @@ def write_run(
     pictures = write_colours(place / data, classes, each)
     folder = place / "mb_workspace" / experiment / ID
     folder.mkdir(parents=True)
-    for name, content in members(classes).items():
-        (folder / name).write_bytes(content)
-    write_zip(folder / "MLModel.zip", members(classes))
     handle = f"local://{experiment}/{ID}"
+    model = {**members(classes), "bestModel.onnx": network(classes, changes={"run": handle}).SerializeToString()}
+    for name, content in model.items():
+        (folder / name).write_bytes(content)
+    write_zip(folder / "MLModel.zip", model)
     config = {"data": data, "experiment": experiment, "architecture": "auto", "epochs": 3, "backend": "local"}
     record = {"handle": handle, "experiment": experiment, "id": ID, "backend": "local", "config": config,
               "created": "2026-11-23T10:15:02+00:00", "data": data, "classes": list(classes)}  # fmt: skip

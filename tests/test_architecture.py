@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "installation": {"display", "errors", "training"},
     "workspace": {"naming", "azureml", "display", "errors"},
     "azureml": {"training", "errors"},
-    "cloud": {"naming", "azureml", "workspace", "run", "display", "errors"},
+    "cloud": {"naming", "azureml", "workspace", "run", "when", "display", "errors"},
     "records": {"errors"},
     "backends": {"errors"},
     "backends.local": {"backends", "records", "errors"},

@@ -121,7 +121,7 @@ def cut_off(kernel: Kernel, azure: Azure, where: str) -> Cell:
 
 def test_a_kernel_that_ends_during_the_upload(kernel, azure):
     cell = cut_off(kernel, azure, "*/data/packs/*")
-    assert "trees: completed" in cell.text and "which failed" in cell.text
+    assert "trees: completed" in cell.text and "which had failed" in cell.text
     assert len(azure.jobs) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import threading
@@ -223,6 +224,17 @@ def test_a_change_that_keeps_size_and_time_is_sent(store, folder, tmp_path):
     done = upload_folder(store, folder)
     assert done.sent == before.st_size
     assert rebuild(store, done, tmp_path) == contents(folder)
+
+
+def test_what_was_just_written_is_read_again(store, folder, tmp_path):
+    """Another change within the same tick of the clock would leave no trace."""
+    upload_folder(store, folder)
+    (memory,) = (tmp_path / "cache").rglob("uploads/*.jsonl")
+    rows = {row[0]: row for row in map(json.loads, memory.read_text().splitlines())}
+    one, other = rows["many/007.jpg"], rows["many/008.jpg"]
+    one[6:], other[6:] = other[6:], one[6:]
+    memory.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    assert rebuild(store, upload_folder(store, folder), tmp_path) == contents(folder)
 
 
 @pytest.mark.parametrize("name", ["many/007.jpg", "many/large.tif"])

@@ -261,6 +261,23 @@ def test_it_is_begun_again_in_its_folder(backend, begin):
     assert backend.log(folder) == "first\nsecond False"
 
 
+def test_the_clock_of_an_earlier_attempt_is_there_for_the_next(backend, begin):
+    folder = begin("tell(state='running', seconds=100.5); sys.exit(1)")
+    ended(backend, folder)
+    told = "tell(state='completed', said=json.loads((output / 'before.json').read_text()))"
+    begin(told, folder)
+    ended(backend, folder)
+    assert json.loads((folder / "status.json").read_text())["said"]["seconds"] == 100.5
+
+
+@pytest.mark.parametrize(("end", "seconds"), [(1002.0, 52.0), (990.0, 50.0), (9000.0, 110.0), (None, 50.0)])
+def test_the_clock_of_an_ended_run_goes_to_its_end_whatever_the_systems_clock_did(backend, tmp_path, end, seconds):
+    told = {"state": "running", "seconds": 50.0, "updated": 1000.0}
+    (tmp_path / "status.json").write_text(json.dumps(told))
+    (tmp_path / "exit.json").write_text(json.dumps({"returncode": -9} | ({} if end is None else {"ended": end})))
+    assert backend.status(tmp_path).seconds == seconds
+
+
 def test_a_torn_line_is_skipped(backend, tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n{"epoch": {"epoch": 2}\n[3]\n{"epoch": 3}\n{"epoch"')
     assert backend.metrics(tmp_path) == [{"epoch": 1}, {"epoch": 3}]

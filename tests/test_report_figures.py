@@ -187,6 +187,7 @@ def test_a_label_that_looks_wrong_is_found_and_reviewed(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = report._repr_mimebundle_()["text/plain"]
     assert "2 label issues in 41 training and validation images and 10 test images" in said
+    assert "The models agree with 97.6 % of the training and validation labels" in said, "40 of 41"
     assert "1 of 2 mistakes on test images is among them: where the label is wrong, the figures above count it" in said
     path = report.write_patch(tmp_path / "labels.patch.csv")
     patch = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -387,3 +388,14 @@ def test_the_record_for_programs_holds_every_part(tmp_path: Path) -> None:
     frames = (report.per_class, report.confusion, report.curves, report.mistakes, report.suspects, report.calibration,
               report.thresholds, report.baselines, report.variants)  # fmt: skip
     assert all(isinstance(frame, pd.DataFrame) for frame in frames)
+
+
+def test_macro_and_weighted_averages_by_hand() -> None:
+    # cats: 3 of 3 found, 3 of 4 answers right; dogs: 1 of 2 found, 1 of 1 right
+    rows = [("cat", "cat", 0.9)] * 3 + [("dog", "cat", 0.8), ("dog", "dog", 0.7)]
+    averages = Report.from_frame(table(rows)).averages
+    f1 = {"cat": 2 * 0.75 * 1 / 1.75, "dog": 2 * 1 * 0.5 / 1.5}
+    macro = [(0.75 + 1) / 2, (1 + 0.5) / 2, (f1["cat"] + f1["dog"]) / 2]
+    weighted = [(3 * 0.75 + 2 * 1) / 5, (3 * 1 + 2 * 0.5) / 5, (3 * f1["cat"] + 2 * f1["dog"]) / 5]
+    assert averages.loc["macro"].to_numpy() == pytest.approx(macro)
+    assert averages.loc["weighted"].to_numpy() == pytest.approx(weighted)

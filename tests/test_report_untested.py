@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mb_jupyter import Report
 from mb_jupyter.errors import MBError
 from mb_jupyter.run import Run
 from tests.finished_run import write_run
@@ -36,8 +37,12 @@ def test_nothing_held_out_is_said_with_what_to_add(tmp_path: Path, classes: dict
     run = without_test_images(tmp_path, classes)
     with pytest.raises(MBError) as caught:
         _ = run.report
+    (run.folder / "report.json").write_text('{"test_accuracy": null}')
+    with pytest.raises(MBError) as direct:
+        Report.from_run(run.folder)
     cell = run._repr_mimebundle_()["text/plain"]
-    for said in (str(caught.value.cause) + " " + str(caught.value.fix), cell):
+    errors = [f"{one.value.cause} {one.value.fix}" for one in (caught, direct)]
+    for said in (*errors, cell):
         assert f"no accuracy: all {sum(classes.values())} images were used for training" in said
         assert "at least 3 that are not copies of each other" in said
         for name, number in classes.items():

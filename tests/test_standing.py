@@ -65,6 +65,7 @@ def later(good: Run, end: str) -> Run:
     folder = good.folder.with_name(LATER)
     shutil.copytree(good.folder, folder)
     record = json.loads((folder / "run.json").read_text())
+    shutil.copy(folder / "bestModel.onnx", folder / "bestModel.int8.onnx")
     record |= {"id": LATER, "handle": f"local://hues/{LATER}", "created": "2026-11-24T09:00:00+00:00"}
     for name, value in {**ENDS[end], "run.json": record}.items():
         if value is None:
@@ -130,7 +131,8 @@ def test_nor_for_any_function(good, end):
     bad = later(good, end)
     for ask in (
         lambda: bad.model, lambda: bad.report, lambda: bad.predict("colours/red/00.png"), lambda: load(bad.folder),
-        lambda: load(bad.folder / "bestModel.onnx"), lambda: export(bad, "out"), lambda: compare(bad, good),
+        lambda: load(bad.folder / "bestModel.onnx"), lambda: load(bad.folder / "bestModel.int8.onnx"),
+        lambda: export(bad, "out"), lambda: compare(bad, good),
         lambda: begin_again(bad),
     ):  # fmt: skip
         with pytest.raises(ModelError, match="no command uses the files it has left"):
@@ -213,6 +215,11 @@ def test_a_file_without_its_folder_names_the_run_from_its_metadata(good, tmp_pat
     assert answer.seen is None
     assert load(write_model(tmp_path, tests="27")).origin.text == "colours, 23 Nov 11:15, 88.9 % (24 of 27 test images)"
     assert load(write_model(tmp_path, run="", metrics="{}")).predict("colours/red/00.png").run == ""
+
+
+def test_a_model_put_into_the_folder_of_another_run_is_not_given_its_name(good):
+    shutil.copy(write_model(good.folder.parent), good.folder / "other.onnx")
+    assert load(good.folder / "other.onnx").origin.text == "colours, 23 Nov 11:15, 88.9 %"
 
 
 @pytest.mark.parametrize(

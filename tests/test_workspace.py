@@ -57,6 +57,7 @@ def test_a_name_is_registered_once_and_joined_later(workspace):
         "a\\b",
         "a:b",
         "x.",
+        "\u3164",
         "x" * 129,
         "꽃" * 100,
         "a\nb",
@@ -105,6 +106,9 @@ def test_a_workspace_from_a_mac_is_read(workspace):
     assert [folder.name for folder in workspace.runs("Blümchen")] == ["20260101-000000-abcd"]
     workspace.delete("Blümchen")
     assert workspace.experiments() == []
+    for name in ("\u8c48", "\uf900"):  # the second is the first, in a form for an old code page
+        (workspace.root / name).mkdir()
+    assert workspace.folder("\uf900") == workspace.root / "\u8c48", "of two, the one with the name itself"
 
 
 @pytest.mark.parametrize(("there", "other"), [("Flowers", "flowers"), ("STRASSE", "straße"), ("Ärzte", "ärzte")])

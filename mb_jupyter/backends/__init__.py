@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from mb_jupyter.errors import WorkspaceError
+
 BACKENDS = {"local": "mb_jupyter.backends.local", "azure": "mb_jupyter.backends.azure"}
 """Name of a backend -> the module whose ``open()`` returns it; imported when it is chosen."""
 
@@ -143,6 +145,11 @@ class Backend(Protocol):
 
 
 def open_backend(name: str) -> Backend:
-    """Return the backend called ``name``; ``KeyError`` when there is none (the configuration checks)."""
+    """Return the backend called ``name``; raises ``WorkspaceError`` where this installation has none."""
+    if name not in BACKENDS:
+        raise WorkspaceError(
+            f"This installation has no backend {name!r}; it has {', '.join(BACKENDS)}.",
+            "Install the package that brings it, or open the run where it was trained.",
+        )
     opened: Backend = importlib.import_module(BACKENDS[name]).open_backend()
     return opened

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mb_jupyter import when
 from mb_jupyter.errors import AzureError
 from mb_jupyter.history import Runs, runs
 from mb_jupyter.naming import in_azure
@@ -99,12 +100,12 @@ def _remote(name: str, connection: Connection) -> Listing[FoundRun] | None:
         (
             f"azure://{workspace}/{run.id}",
             run.state,
-            f"{run.begun:%Y-%m-%d %H:%M}" if run.begun else "",
+            when.minute(run.begun.timestamp()) if run.begun else "",
             ", ".join(f"{key} {value:.3g}" for key, value in sorted(run.metrics.items())[:3]),
         )
         for run in found
     ]
-    columns = ("Handle", "State", "Begun (UTC)", "Latest metrics")
+    columns = ("Handle", "State", "Begun", "Latest metrics")
     return Listing("Runs in Azure", found, columns, rows, said=f"{len(found)} in {workspace}.")
 
 

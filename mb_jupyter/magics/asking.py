@@ -120,11 +120,12 @@ class AskingCommands(Commands):
 
 
 def _code(address: str, code: str, until: datetime) -> Shown:
-    text = f"To sign in, open {address} on any device and type the code {code} before {until:%H:%M} UTC."
+    before = f"{until.astimezone():%H:%M %Z}"
+    text = f"To sign in, open {address} on any device and type the code {code} before {before}."
     page = (
         f'<div>Open <a href="{escape(address)}" style="color:{TEXT[ACCENT]}" target="_blank" rel="noopener">'
         f"{escape(address)}</a> on any device and type the code</div>"
         f'<div style="font:600 22px/1.6 monospace;letter-spacing:2px">{escape(code)}</div>'
-        f"<div>before {until:%H:%M} UTC. This cell goes on by itself. Type it only if you have just asked for it.</div>"
+        f"<div>before {before}. This cell goes on by itself. Type it only if you have just asked for it.</div>"
     )
     return Shown(text, card("Sign in to Azure", page))

@@ -26,7 +26,7 @@ from .step import Step
 from .style import PANEL, SUMMARY
 
 BETWEEN_SUMMARIES = 0.3  # seconds, of many changes in a row
-GONE = "The panel lives in a running notebook; the summary above is how it stood. %mb opens it again."
+GONE = "Above is a saved snapshot of the panel. Run the cell again to reopen it."
 CLOSED = "The panel is closed; %mb opens it again as it was."
 
 

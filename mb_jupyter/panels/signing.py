@@ -73,7 +73,7 @@ class SignIn:
         link = f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(address)}</a>'
         shown = f'<code tabindex="0" style="font-size:18px;user-select:all;letter-spacing:1px">{escape(code)}</code>'
         told = f"<div>Open {link} on any device and type in the code</div><div>{shown}</div>"
-        told += f"<div>It holds until {until.astimezone():%H:%M}. This goes on by itself once you are signed in.</div>"
+        told += f"<div>Valid until {until.astimezone():%H:%M %Z}. This goes on by itself once you are signed in.</div>"
         self.said.value = f'<div role="status">{card("Your code", told)}</div>'
 
     def _show(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.errors import DataError, WorkspaceError
 from mb_jupyter.records import REPORT, read_fields
 
-from . import files, headline, intervals
+from . import files, headline, intervals, learning
 from .comparison import Comparison, compare_reports
 from .confidence import Confidence
 from .paired import paired
@@ -60,13 +60,17 @@ class Report(Confidence):
     @classmethod
     def from_run(cls, folder: str | Path) -> Report:
         """Return the report on the run in ``folder``; raises ``WorkspaceError`` before it has predictions."""
+        from .untested import untested
+
         folder = Path(folder)
+        record = read_fields(folder, REPORT)
         if not (folder / "predictions.csv").is_file():
+            if "test_accuracy" in record and record["test_accuracy"] is None:
+                raise WorkspaceError(*untested(folder))
             raise WorkspaceError(
                 f"{folder} has no predictions.csv: its training has not come as far as the evaluation.",
                 "Wait until it ends (%mb_attach), or see why it failed (%mb_why).",
             )
-        record = read_fields(folder, REPORT)
         return cls.from_frame(files.read_predictions(folder / "predictions.csv"), record, folder)
 
     # -- the whole ---------------------------------------------------------------------------------------
@@ -87,6 +91,31 @@ class Report(Confidence):
     def suspects(self) -> pd.DataFrame:
         """Images of every part whose label looks wrong to a model that never saw them: the label issues."""
         return find_all(self)
+
+    # -- more images -------------------------------------------------------------------------------------
+
+    @cached_property
+    def learning_curve(self) -> pd.DataFrame:
+        """A row for each part of the images that heads were fitted on: how many, and how right they are on others."""
+        return learning.curve(self._learning)
+
+    @cached_property
+    def more_images(self) -> learning.Gain | None:
+        """What twice as many images would bring; None where that cannot be told."""
+        return learning.gain(self._learning)
+
+    @cached_property
+    def more_images_of_a_class(self) -> dict[str, learning.Gain]:
+        """The same for the recall of each class of which it is known that it gains, the largest gain first.
+
+        None where all together are not known to gain: of several classes one seems to by chance.
+        """
+        together = self.more_images
+        return learning.gains(self._learning, self.classes) if together and together.code == "helps" else {}
+
+    @cached_property
+    def _learning(self) -> pd.DataFrame:
+        return learning.read(self.folder)
 
     # -- beside others -----------------------------------------------------------------------------------
 

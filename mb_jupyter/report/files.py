@@ -294,6 +294,7 @@ class InFolder:
         """Return a table of predictions of the run; None when it is not there or damaged."""
         path = self.folder / name if self.folder else None
         try:
-            return read_predictions(path) if path is not None and path.is_file() else None
+            frame = read_predictions(path) if path is not None and path.is_file() else None
         except DataError:
             return None
+        return frame if frame is not None and {"ImageSource", "Label", "Prediction"} <= {*frame.columns} else None

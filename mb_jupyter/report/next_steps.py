@@ -30,7 +30,7 @@ NAMED = 3
 def next_steps(report: Report) -> list[Step]:
     """Return what to do, the most urgent and then the largest gain first."""
     rules = (_never_found, _leaking, _beats_nothing, _confused, _labels, _sure_mistakes, _small_classes, _training,
-             _overfitted, *surer.RULES)  # fmt: skip
+             _overfitted, _more_images, *surer.RULES)  # fmt: skip
     steps = sorted((step for rule in rules for step in rule(report)), key=lambda step: (step.order, -step.gain))
     return steps[:MOST]
 
@@ -234,3 +234,22 @@ def _overfitted(report: Report) -> Iterator[Step]:
             f"images are right and {percent(new)} of {counts.get('validation', 0):,} validation images, so the "
             "model knows much of the training by heart.",
         )
+
+
+def _more_images(report: Report) -> Iterator[Step]:
+    """Advise to collect images where the curve says that it helps."""
+    gain = report.more_images
+    if gain is None or gain.code != "helps":
+        return
+    wrong, number = report.pictures - report.right, report.pictures
+    count, low, high = (min(wrong, round(share * number)) for share in (gain.gain, gain.low, gain.high))
+    if count < 1:
+        return
+    told = list(report.more_images_of_a_class.items())
+    first = f", of {elide(told[0][0], 40)} first" if told else ""
+    yield Step(
+        "more_images",
+        count,
+        f"Collect more images{first}: twice as many of every class would put about {count:,} more of "
+        f"{counted(number, 'test image')} right (95 % interval {low:,} to {high:,}; the learning curve).",
+    )

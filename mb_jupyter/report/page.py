@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mb_jupyter.display import FONT, Shown, card, escape, near, table, text_table
 
-from . import facts, parts, sections, trust
+from . import facts, learningview, parts, sections, trust
 from .files import rows_of
 from .pictures import Album
 from .sections import Section, Sheet, paragraphs
@@ -104,6 +104,7 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
     yield sections.confusions(sheet)
     yield parts.curves(sheet)
     yield sections.curves(sheet)
+    yield from filter(None, [learningview.learning(sheet)])
     yield sections.mistakes(sheet)
     yield trust.suspects(sheet)
     yield trust.calibration(sheet)

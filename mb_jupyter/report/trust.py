@@ -38,7 +38,7 @@ def suspects(sheet: Sheet) -> Section:
         "NewLabel change nothing, and no file is moved."
     )
     how += _earlier(report)
-    sentences = [sentence, _tested(report), _unexamined(report)]
+    sentences = [sentence, _agreed(report), _tested(report), _unexamined(report)]
     shown = frame.head(SUSPECTS[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -67,6 +67,18 @@ def _unexamined(report: Report) -> str:
     if report.out_of_fold is not None:
         return ""
     return "The run has no out_of_fold.csv, so the labels of its training and validation images were not examined."
+
+
+def _agreed(report: Report) -> str:
+    """Say how good the models are that doubt the labels of the training part."""
+    learned = report.out_of_fold
+    if learned is None or "Prediction" not in learned.columns:
+        return ""
+    share = float((learned["Label"] == learned["Prediction"]).mean())
+    return (
+        f"The models agree with {percent(share)} of the training and validation labels; the fewer that are, the more "
+        "correct labels they doubt."
+    )
 
 
 def _tested(report: Report) -> str:

@@ -26,7 +26,7 @@ from .errors import StoppedError
 Array = NDArray[Any]
 
 # from strong to weak; one unit is a penalty on weights over features of unit length, whatever their number
-PENALTIES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+PENALTIES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 _DEFAULT_PENALTY = 3e-5  # without validation pictures
 _WORSE_IN_A_ROW = 2  # then a weaker penalty will not do better
 _COLUMNS = 1024  # features worked on at a time
@@ -49,7 +49,8 @@ class Fit:
     the pictures as they are, without their mirror images; ``train_weight`` and ``train_bias`` are that earlier
     head, from which a fine-tuning starts that validation can still judge. ``penalties`` holds (penalty, validation
     loss) as tried. ``out_of_fold`` (train and validation, classes) are logits of heads that were fitted without
-    that picture's fold, if folds were given: what the temperature is set by.
+    that picture's fold, if folds were given: what the temperature is set by. ``points`` (rows, k) are then the
+    coordinates in which all this was computed: each image, followed by its mirror image where these count.
     """
 
     weight: Array
@@ -66,6 +67,7 @@ class Fit:
     validation_loss: float
     validation_accuracy: float
     out_of_fold: Array | None = None
+    points: Tensor | None = None
 
 
 def fit_head(
@@ -115,7 +117,7 @@ def fit_head(
     tell(steps - count, steps)
     if folds is not None:
         unseen = _out_of_fold(best, target, np.asarray(folds), classes, tell=functools.partial(heard, steps - count))
-        fit = dataclasses.replace(fit, out_of_fold=unseen)
+        fit = dataclasses.replace(fit, out_of_fold=unseen, points=best.space.points)
     return fit
 
 
@@ -189,10 +191,15 @@ def _out_of_fold(trial: _Trial, target: Tensor, folds: Array, classes: int, *, t
         if not bool(learned.any()):  # nothing else to learn from: all classes alike
             logits[unseen] = 0.0
             continue
-        found = _minimise(points[learned], target[learned], classes, trial.solution.penalty, None, iterations=_ENOUGH)
+        found = fitted(points[learned], target[learned], classes, trial.solution.penalty)
         logits[unseen] = found.logits(points[::sides][unseen])
         tell(done)
     return np.asarray(logits.cpu().numpy())
+
+
+def fitted(points: Tensor, target: Tensor, classes: int, penalty: float) -> _Solution:
+    """Return a head on points (rows, k), found as those of the folds are; its ``logits`` answer for other points."""
+    return _minimise(points, target, classes, penalty, None, iterations=_ENOUGH)
 
 
 class _Space:

@@ -46,14 +46,17 @@ class Outlook:
     found: dict[str, float] = field(default_factory=dict)  # this run's own factors, for later runs
     _stages: dict[str, Stage] = field(default_factory=dict)
     _now: str = ""
+    _begun: set[str] = field(default_factory=set)
+    _prepared: float = 0.0  # seconds of the stage before its work began
+    _there: float = 0.0  # share of the stage that was done before
     _place: int = 0  # of the first stage that is still to come
     _taken: list[tuple[float, float, float | None]] = field(default_factory=list)  # seconds, planned, expected
     _fraction: float = 0.0
 
     @property
     def planned(self) -> list[str]:
-        """The stages that the run will have, in their order."""
-        return [name for name, stage in self._stages.items() if stage.seconds > 0 or name == self._now]
+        """The stages that the run has had and will have, in their order."""
+        return [name for name, stage in self._stages.items() if stage.seconds > 0 or name in self._begun]
 
     def plan(self, name: str, units: float, each: float, fixed: float = 0.0) -> None:
         """Plan a stage, or plan it anew: so many units of so many seconds, and what it takes to begin."""
@@ -65,13 +68,21 @@ class Outlook:
 
     def begin(self, name: str) -> None:
         """Note which stage goes on; those planned before it are over."""
-        self._now = name
+        self._now, self._prepared, self._there = name, 0.0, 0.0
+        self._begun.add(name)
         if name in self._stages:
             self._place = list(self._stages).index(name) + 1
 
+    def prepared(self, spent: float, share: float = 0.0) -> None:
+        """Note that the stage's own work begins only now: what was made ready before says nothing of its pace.
+
+        A ``share`` of it was there already.
+        """
+        self._prepared, self._there = spent, min(share, 1.0)
+
     def end(self, seconds: float, *, whole: bool = True) -> None:
         """Note how long the stage took; one that was cut short or did nothing teaches no pace."""
-        stage = self._stages.get(self._now)
+        stage, seconds = self._stages.get(self._now), seconds - self._prepared
         if stage is None or stage.exact or not whole or stage.seconds <= 0 or seconds <= 0:
             return
         past = self._remembered(self._now)
@@ -111,10 +122,10 @@ class Outlook:
 
     def _here(self, spent: float, share: float | None) -> float:
         """Return what is left of the stage that goes on: by the plan at first, by its own pace more and more."""
-        whole = self.seconds_of(self._now)
-        if share is None or share <= 0:
+        whole, spent = self.seconds_of(self._now), spent - self._prepared
+        if share is None or share <= self._there:
             return max(0.0, whole - spent)
-        share = min(share, 1.0)
+        share = (min(share, 1.0) - self._there) / (1 - self._there)
         own = spent * (1 - share) / share
         trust = min(1.0, spent / ENOUGH, 2 * share)
         return trust * own + (1 - trust) * whole * (1 - share)

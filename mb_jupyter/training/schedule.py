@@ -11,7 +11,7 @@ import math
 import platform
 from pathlib import Path
 
-from . import evidence, pace, parallel, processes, variants
+from . import curve, evidence, folds, pace, parallel, processes, variants
 from .graph import user_cache
 from .head import PENALTIES
 from .network import Choice
@@ -33,23 +33,30 @@ def plan(session: Session, choice: Choice, parts: Parts) -> None:
     begun, tunes = "frozen" in session.state, settings.recipe != "features" and validation > 0
     size = (settings.image_size / USUAL) ** 2
     recorder.plan("features", 0 if begun else learned, FEATURES[kind] * size, fixed=2)
-    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=1)
+    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=3)
+    heads = 0 if begun else curve.plan(learned, len(parts.classes), range(folds.FOLDS)).heads
+    recorder.plan(curve.STAGE, heads, _curve_work(learned, len(parts.classes)))
     recorder.plan("epoch", 0, 0)
     recorder.plan("calibrate", validation if tunes else 0, EVALUATION[kind] * size)
-    recorder.plan("evaluate", test, EVALUATION[kind] * size)
+    recorder.plan("evaluate", test, EVALUATION[kind] * size, fixed=0.5)
     recorder.plan("export", 1, 12 if tunes else 1)
     recorder.plan("verify", test, _proof(session), fixed=0.2)
     recorder.plan("baseline", test if tunes else 0, _proof(session), fixed=1)
-    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=6)
+    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=8)
     if tunes:  # until it is planned: it takes what is left, or, without a limit, nobody knows
         spare = session.left() - reserve(session)
         recorder.expect("epoch", max(0.0, spare) if math.isfinite(spare) else 0.0, known=False)
 
 
 def features(session: Session, count: int) -> None:
-    """Plan the features anew, of which so many are not kept from an earlier run."""
+    """Plan the features anew, of which so many are not kept from an earlier run; the engine is ready now.
+
+    The first time on a machine several engines are tried out, which says nothing of the pace of what follows.
+    """
     size = (session.settings.image_size / USUAL) ** 2
-    session.recorder.plan("features", count * processes.world(), FEATURES[session.device.type] * size, fixed=2)
+    session.recorder.plan("features", count * processes.world(), FEATURES[session.device.type] * size)
+    clock, total = session.recorder.clock, session.recorder.status["total"] or 1
+    session.recorder.outlook.prepared(clock.stage_seconds, 1 - count * processes.world() / total)
 
 
 def settle(session: Session, best_epoch: int) -> None:
@@ -91,3 +98,9 @@ def _head_work(images: int, classes: int) -> float:
     """Return about the seconds of fitting all heads: one for each penalty, one for each fold, and the last."""
     rows = 2 * images
     return len(PENALTIES) * rows * min(rows, 4096) * (classes + 20) * 2e-9
+
+
+def _curve_work(images: int, classes: int) -> float:
+    """Return about the seconds of fitting one head on a part of the images, a fourth of them on average."""
+    rows = images / 2
+    return 0.03 + rows * min(2 * images, 4096) * (classes + 20) * 2e-9

@@ -86,9 +86,13 @@ class Session:
         """Return the seconds that the run took so far, those before the checkpoint included."""
         return self._before + time.monotonic() - self._began
 
+    def remaining(self) -> float:
+        """Return the seconds that are left of the time allowed, by this process's clock."""
+        return self._limit - self.used()
+
     def left(self) -> float:
         """Return the seconds that are left of the time allowed; the same in every process."""
-        return float(processes.tell(self._limit - self.used()))
+        return float(processes.tell(self.remaining()))
 
     def affords(self, stage: str) -> bool:
         """Return whether an optional stage fits into the time left, and nobody asked to stop; the same everywhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from . import (
     calibrate,
+    curve,
     data,
     engines,
     evidence,
@@ -124,9 +126,8 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)
         recorder.stage("head", message="Fitting the first classifier on these features.")
-        fit = processes.tell(
-            _fit(session, parts, samples, found, classifier.backbone.late) if processes.rank() == 0 else None
-        )
+        own = _fit(session, parts, samples, found, classifier.backbone.late) if processes.rank() == 0 else None
+        fit = processes.tell(own and dataclasses.replace(own, points=None))  # coordinates may be 1 GiB
         classifier.head.set(fit)
         labels = torch.tensor([sample.label for sample in parts.validation])
         loss, accuracy = finetune.calibrated(torch.from_numpy(fit.validation_logits), labels)
@@ -150,6 +151,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
             export.write_model(session.output, classifier, _facts(session, classifier, parts, metrics), published=True)
         recorder.event("model", phase="features", validation_accuracy=accuracy)
+        curve.measured(session, parts.classes, samples, _folds(session, samples), own)
         free = processes.tell(_any_way_up(session, classifier, parts, fit) if processes.rank() == 0 else None)
         session.save(
             # copies: the state goes into later checkpoints too, when the head has been trained on

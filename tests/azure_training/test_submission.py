@@ -70,7 +70,7 @@ def test_a_submission_that_is_refused_is_one_card_and_no_job(azure, shell, statu
     azure.faults.clear()
     before = the_run(shell).folder
     said = run(shell, cell())
-    assert "which failed" in said and the_run(shell).folder == before, "the same run, begun again"
+    assert "which had failed" in said and the_run(shell).folder == before, "the same run, begun again"
     assert only_job(azure).status == "Completed"
 
 

@@ -177,7 +177,7 @@ def test_a_device_code_is_shown(lab: Lab, in_azure: Callable[[], Locator], azure
     shown = panel.locator("code")
     expect(shown).to_have_text(re.compile(r"^[A-Z0-9-]{6,}$"))
     expect(panel.get_by_role("link")).to_have_attribute("href", re.compile("^https://"))
-    expect(panel.get_by_text("It holds until")).to_be_visible()
+    expect(panel.get_by_text("Valid until")).to_be_visible()
     lab.run(2)
     assert "42" in lab.output(2).inner_text()
     expect(panel.get_by_text("Signed in:")).to_be_visible()

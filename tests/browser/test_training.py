@@ -91,7 +91,7 @@ def test_the_whole_story(lab: Lab, place: Path) -> None:
 
     lab.start(2)
     shows(lab, 2, "check: looking at the pictures of trees|check 0 s")
-    shows(lab, 2, "Stop button ends it early and keeps the best")
+    shows(lab, 2, "Stop button ends the training early and keeps the best model")
     shows(lab, 2, r"check \d+ s > start.* > features.* > head.* > calibrate > evaluate > export > verify")
     shows(lab, 2, "trees: completed")
     lab.idle()

@@ -272,7 +272,7 @@ def test_without_int8_the_model_itself_is_measured_all_the_same(finished, code, 
 def test_the_records_tell_the_story_in_order(finished):
     stages = [record["stage"] for record in finished.of("stage")]
     assert list(dict.fromkeys(stages)) == [
-        "start", "features", "head", "epoch", "calibrate", "evaluate", "export", "verify",
+        "start", "features", "head", "learning curve", "epoch", "calibrate", "evaluate", "export", "verify",
         *(["baseline"] if finished.of("result")[0]["best_phase"] == "finetune" else []), "int8",
     ]  # fmt: skip
     (start,) = finished.of("start")

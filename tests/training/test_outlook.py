@@ -41,12 +41,40 @@ def test_a_stage_that_is_over_corrects_what_is_expected_of_the_later_ones():
     assert outlook.found == {"features": 3.0}
 
 
+def test_a_stage_that_is_taken_out_of_the_plan_is_gone_unless_it_was_begun():
+    outlook = planned()
+    outlook.begin("features")
+    for name in ("features", "evaluate"):
+        outlook.plan(name, 0, 0)
+    assert outlook.planned == ["features", "verify"]
+
+
 def test_a_first_run_knows_after_its_first_real_stage():
     outlook = planned()
     outlook.begin("features")
     outlook.end(40.0)
     outlook.begin("evaluate")
     assert as_status(outlook, 40.0, 0.0, None, 600)["eta_seconds"] == pytest.approx(2 * 30, rel=0.1)
+
+
+def test_what_was_made_ready_before_the_work_says_nothing_of_its_pace():
+    outlook = planned(features=[1.0], evaluate=[1.0], verify=[1.0])
+    outlook.begin("features")
+    outlook.prepared(300.0)  # engines were tried out
+    assert as_status(outlook, 310.0, 310.0, 0.5, 600)["eta_seconds"] == pytest.approx(10 + 30)
+    outlook.end(320.0)
+    assert outlook.found == {"features": 1.0}
+    outlook.begin("evaluate")
+    assert as_status(outlook, 320.0, 0.0, None, 600)["eta_seconds"] == pytest.approx(30)
+
+
+def test_what_was_kept_from_an_earlier_run_was_not_done_now():
+    outlook = planned(features=[1.0], evaluate=[1.0], verify=[1.0])
+    outlook.begin("features")
+    outlook.plan("features", 20, 0.2)
+    outlook.prepared(0.0, 0.8)
+    assert as_status(outlook, 0.0, 0.0, 0.8, 600)["eta_seconds"] == pytest.approx(4 + 30)
+    assert as_status(outlook, 20.0, 20.0, 0.9, 600)["eta_seconds"] == pytest.approx(20 + 30), "half of it in 20 seconds"
 
 
 def test_what_was_cut_short_or_not_done_teaches_nothing():

@@ -11,6 +11,7 @@ import pytest
 
 from mb_jupyter.training.formats import below, is_left_behind
 from mb_jupyter.training.manifest import Scan, read_rows, scan
+from mb_jupyter.training.nearby import MOST_SPELT
 from tests.picture_files import folder_of, photo, put
 from tests.training.scanned import of, refusal
 
@@ -196,3 +197,7 @@ def test_the_spelling_of_many_rows_is_not_compared(tmp_path: Path) -> None:
         (tmp_path / f"x{number}.jpg").write_bytes(b"")
     said = refusal(listed(tmp_path, [(f"y{number}.jpg", "rose") for number in range(300)]))
     assert "300 listed images are not there and are left out: 'y0.jpg' (there is 'x0.jpg') and 299 more" in said
+    folder_of(tmp_path, {"rose": 2, "tulip": 2})
+    rows = [(f"{label}/{number:03}.jpg", label) for label in ("rose", "tulip") for number in (0, 1)]
+    found = listed(tmp_path, [*rows, *((f"y{number}.jpg", "rose") for number in range(300))])()
+    assert sum(map(bool, of(found, "missing").reasons)) == MOST_SPELT
