@@ -106,7 +106,7 @@ def test_one_that_goes_on_is_found(place, monkeypatch):
     run = start()
     again = start()
     assert again.handle == run.handle
-    assert "goes on" in again.notes[0]
+    assert "no second one was started" in again.notes[0]
     assert again.stop() is again
     assert run.wait(20).state is RunState.STOPPED
     assert "stopped" in start().notes[0]

@@ -94,7 +94,7 @@ def _take(pool: list[Picture], fractions: dict[str, float], seed: int, held: Map
     totals = {label: sum(counts[name][label] for name in holders[label]) for label in sorted(roomy)}
     taken: dict[str, str] = {}
     for waiting, (part, fraction) in zip(range(len(fractions), 0, -1), fractions.items(), strict=True):
-        drawn = _Part(counts, _quotas(totals, fraction), fraction)
+        drawn = _Part(counts, totals, fraction)
         left = Counter(label for name, labels in counts.items() if name not in taken for label in labels)
         # the class with the fewest groups chooses first: groups of several classes may be all it has
         for label in sorted(roomy, key=lambda label: (len(holders[label]), label)):
@@ -107,9 +107,9 @@ def _take(pool: list[Picture], fractions: dict[str, float], seed: int, held: Map
 class _Part:
     """A part of the split as it is drawn: groups whose images stay within the quota of every class."""
 
-    def __init__(self, counts: Mapping[str, Counter[str]], quotas: dict[str, int], fraction: float) -> None:
-        self.counts, self.fraction = counts, fraction
-        self.room = Counter(quotas)  # images of each class that still fit
+    def __init__(self, counts: Mapping[str, Counter[str]], totals: dict[str, int], fraction: float) -> None:
+        self.counts, self.fraction, self.totals = counts, fraction, totals
+        self.room = Counter(_quotas(totals, fraction))  # images of each class that still fit
         self.chosen: dict[str, None] = {}
 
     def fill(self, label: str, names: Sequence[str], groups: int, left: Counter[str], keep: int) -> None:
@@ -131,7 +131,11 @@ class _Part:
                 have += 1
         possible = [name for name in names if may_go(name)]
         if not have and possible:
-            self._draw(min(possible, key=lambda name: self.counts[name].total()), left)
+            self._draw(min(possible, key=self._largest_share), left)
+
+    def _largest_share(self, name: str) -> float:
+        """Return how much of a class's images the group holds, of the class it holds most of."""
+        return max(number / self.totals[label] for label, number in self.counts[name].items())
 
     def _draw(self, name: str, left: Counter[str]) -> None:
         self.chosen[name] = None

@@ -17,6 +17,7 @@ import pytest
 from mb_jupyter.training import folds
 from mb_jupyter.training.data import Sample
 from mb_jupyter.training.manifest import Entry, Picture, Scan, fingerprint, read_rows, read_split, scan, write_split
+from mb_jupyter.training.parts import Parts
 from tests.picture_files import folder_of, photo, put
 from tests.series import Shot, write_list, write_series
 from tests.training.scanned import of, parted, refusal, sizes
@@ -397,6 +398,52 @@ def test_folds_never_part_a_group_and_stay_even() -> None:
         for label in range(3):
             own = np.bincount([f for s, f in zip(samples, found, strict=True) if s.label == label], minlength=5)
             assert own.max() - own.min() <= 12, (seed, own)
+
+
+def in_folds(groups: dict[str, dict[int, int]], seed: int = 0) -> tuple[list[Sample], list[int]]:
+    """Return images without files, by group and class, and their folds."""
+    samples = [
+        Sample(f"{group}-{label}-{row}", Path(), label, digest(group.removeprefix("renamed "), label, row), group)
+        for group, counts in groups.items()
+        for label, number in counts.items()
+        for row in range(number)
+    ]
+    return samples, folds.assign(samples, seed).tolist()
+
+
+def test_large_groups_come_first_so_that_small_ones_even_out() -> None:
+    groups = {f"g{i}": {0: 20 if i < 5 else 4} for i in range(30)}
+    for seed in range(5):
+        _, found = in_folds(groups, seed)
+        assert Counter(found) == dict.fromkeys(range(5), 40)
+
+
+def test_a_rare_class_within_groups_of_a_frequent_one_is_in_every_fold() -> None:
+    groups = {f"g{i}": {0: 5, 1: 1} if i < 10 else {0: 6} for i in range(50)}
+    for seed in range(5):
+        samples, found = in_folds(groups, seed)
+        rare = Counter(fold for sample, fold in zip(samples, found, strict=True) if sample.label == 1)
+        assert rare == dict.fromkeys(range(5), 2)
+
+
+def test_names_of_groups_do_not_count_in_folds() -> None:
+    groups = {f"g{i}": {i % 3: 3} for i in range(30)}
+    assert in_folds(groups)[1] == in_folds({f"renamed {name}": counts for name, counts in groups.items()})[1]
+
+
+def test_a_checkpoint_knows_the_groups() -> None:
+    """Folds depend on them: a run does not go on with the scores of another grouping."""
+    one, other = (
+        Parts(("a", "b"), [Sample("1.png", Path(), 0, "sha", group)], [], []).contents for group in ("p1", "p2")
+    )
+    assert one != other
+
+
+def test_the_group_that_takes_least_of_any_class_is_drawn_where_none_fits() -> None:
+    rare = {"x": {"rare": 4, "common": 1}, "y": {"rare": 1, "common": 30}, "z": {"rare": 1, "common": 30}}
+    groups = {**rare, "w": {"rare": 1, "common": 12}, **{f"c{i}": {"common": 6} for i in range(3)}}
+    for seed in range(10):
+        assert cut(groups, seed)["rare"]["train"] >= 4
 
 
 # the file of a run
