@@ -63,7 +63,7 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
     if code:
         session.recorder.expect("epoch", 0)
         session.recorder.event("left out", stage="epoch", code=code)
-        session.recorder.say(f"Fine-tuning is left out ({code}).")
+        session.recorder.say(f"Fine-tuning is left out: {code.replace('_', ' ')}.")
         return frozen
     plan = Plan(**session.state["finetune"]["plan"])
     at_once = memory.at_once(plan.batch, session.device.type)

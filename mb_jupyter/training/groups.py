@@ -6,69 +6,20 @@ import difflib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from .errors import TrainingError
 from .listing import Candidate, Listing
 from .pictures import SPLITS, Finding, Picture, count, natural, quoted, shown
-from .series import BURST, BURST_SECONDS, FOLDER, SIMILAR, by_burst, by_likeness
+from .rule import BURST, BURST_SECONDS, FIX, SIMILAR, Rule, read_rule
+from .series import by_burst, by_likeness
+
+__all__ = ["Rule", "apply", "apply_to_contents", "findings", "read_rule"]
 
 OWN_COLUMN = "Group"
 MOST_OF_A_CLASS = 0.5  # a group that holds more of a class is named
 NAMED = 3
-_COLUMN = re.compile(r"column\s*:\s*(.*\S)\s*", re.DOTALL | re.IGNORECASE)
-_FIX = "`group` is a regular expression for the paths of images, folder, burst, similar, or column: NAME."
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The setting ``group``; nothing of it is set where the column Group decides, if there is one."""
-
-    column: str = ""
-    folder: bool = False
-    contents: str = ""  # burst or similar
-    pattern: re.Pattern[str] | None = None
-
-    @property
-    def nested(self) -> bool:
-        """Whether class folders may hold folders."""
-        return self.folder or self.pattern is not None
-
-    def __str__(self) -> str:
-        if self.pattern is not None:
-            return f"the pattern '{shown(self.pattern.pattern)}'"
-        if self.contents == SIMILAR:
-            return "likeness: images whose perceptual hashes are rather near"
-        if self.contents == BURST:
-            return f"bursts: one camera, at most {BURST_SECONDS} seconds between two images"
-        return "the folders inside the class folders" if self.folder else f"the column '{shown(self.column)}'"
-
-
-def read_rule(text: str | None) -> Rule:
-    """Return what the setting ``group`` says; :class:`TrainingError` where it is no regular expression."""
-    if text is None:
-        return Rule()
-    if text.strip() == FOLDER:
-        return Rule(folder=True)
-    if text.strip() in (BURST, SIMILAR):
-        return Rule(contents=text.strip())
-    if named := _COLUMN.fullmatch(text.strip()):
-        return Rule(column=named[1])
-    if problem := problem_of(text):
-        raise TrainingError(problem, _FIX)
-    return Rule(pattern=re.compile(text))
-
-
-def problem_of(text: str) -> str:
-    """Return why a text is no setting ``group``, else nothing."""
-    if not text.strip():
-        return "`group` is empty."
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        return f"`group` is not a regular expression: {error} in '{shown(text)}'."
-    return ""
 
 
 def apply(listing: Listing, rule: Rule, *, is_list: bool) -> Rule:
@@ -138,7 +89,7 @@ def _column(candidates: Sequence[Candidate], wanted: str, is_list: bool) -> list
             f"`group` names the column '{shown(wanted)}', which the list does not have; {there}."
             if is_list
             else f"`group` names the column '{shown(wanted)}', but the images come from a folder, without a list.",
-            f"The nearest name is column: {shown(near[0])}." if near else _FIX,
+            f"The nearest name is column: {shown(near[0])}." if near else FIX,
         )
     return [dict(candidate.slices).get(alike[0], "") for candidate in candidates]
 

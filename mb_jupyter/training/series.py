@@ -16,9 +16,8 @@ from statistics import median
 import numpy as np
 
 from .pictures import Finding, Picture, count, natural, quoted
+from .rule import BURST, BURST_SECONDS, FOLDER, SIMILAR
 
-BURST, FOLDER, SIMILAR = "burst", "folder", "similar"  # the settings `group` that are no patterns
-BURST_SECONDS = 10  # between two images that one camera took of the same object
 SMALLEST_CLASS = 6  # images of a class whose names can show a pattern
 IN_SERIES = 0.6  # of a class's images, so that its names show series
 LARGEST_SERIES = 0.5  # of a class's images; more is the name of the class, with a number for each image

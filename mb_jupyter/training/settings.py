@@ -11,7 +11,7 @@ from typing import Any
 
 from .described import FITS
 from .errors import TrainingError
-from .groups import problem_of
+from .rule import problem_of
 
 RECIPES = ("auto", "features", "finetune")
 SMALLEST_PICTURE, LARGEST_PICTURE = 32, 1024
