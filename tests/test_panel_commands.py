@@ -85,6 +85,6 @@ def test_evaluate_shows_the_report_that_the_command_shows(tmp_path, monkeypatch)
     until(lambda: step.report is not None)
     whole = made.report._repr_mimebundle_()
     assert step.whole.value == whole["text/html"] and step.summary().text == whole["text/plain"]
-    for title in ("Next steps", "Beside the previous run", "To repeat it"):
+    for title in ("Next steps", "Compared with the previous run", "Reproduce this run"):
         assert title in step.whole.value
     assert "Next steps" in step.headline.value and "<li" in step.headline.value

@@ -137,7 +137,7 @@ def test_two_runs_that_differ_by_noise_are_equal(tmp_path: Path) -> None:
     assert compared.flips[["Before", "After"]].values.tolist() == [["dog", "cat"]]
     assert after.previous is not None and after.previous.name == "local://pets/1"
     assert before.previous is None
-    assert "Beside the previous run" in after._repr_mimebundle_()["text/plain"]
+    assert "Compared with the previous run" in after._repr_mimebundle_()["text/plain"]
 
 
 def test_runs_are_compared_on_what_both_held_out_with_the_same_label(tmp_path: Path) -> None:

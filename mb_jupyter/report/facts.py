@@ -21,7 +21,7 @@ MAIN = ("python", "torch", "onnxruntime")  # of the versions
 
 def previous(sheet: Sheet) -> Section:
     """Return this run beside the one before it in its experiment."""
-    title, before = "Beside the previous run", sheet.report.previous
+    title, before = "Compared with the previous run", sheet.report.previous
     if before is None:
         return said(title, "There is no earlier run of this experiment with an evaluation.")
     pair = Pair(before, sheet.report, ("the previous run", "this run"))
@@ -123,7 +123,7 @@ def export_proof(report: Report) -> str:
 
 def repeat(sheet: Sheet) -> Section:
     """Return what is needed to make the run again."""
-    title, report = "To repeat it", sheet.report
+    title, report = "Reproduce this run", sheet.report
     record = report.reproducibility
     if not record:
         return said(title, "The run has no reproducibility.json, so what made it is not recorded.")

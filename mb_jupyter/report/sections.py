@@ -319,7 +319,7 @@ def mistakes(sheet: Sheet) -> Section:
     """Return the wrong answers that were given most surely."""
     report, frame = sheet.report, sheet.report.mistakes
     if frame.empty:
-        return said("Worst mistakes", f"No answer on {counted(report.pictures, 'test image')} is wrong.")
+        return said("Most confident mistakes", f"No answer on {counted(report.pictures, 'test image')} is wrong.")
     shown = frame.head(MISTAKES[sheet.whole])
     found = sheet.album.take(list(shown["ImageSource"]))
     rows = [
@@ -334,4 +334,4 @@ def mistakes(sheet: Sheet) -> Section:
                  vertical="middle")  # fmt: skip
     text = text_table(MISTAKE_COLUMNS, rows[: MISTAKES[False]], right=(2, 3))
     gist = f"{len(frame):,} of {report.pictures:,} are wrong"
-    return Section("Worst mistakes", f"{sentence}\n{text}", paragraphs(sentence) + page, gist=gist)
+    return Section("Most confident mistakes", f"{sentence}\n{text}", paragraphs(sentence) + page, gist=gist)

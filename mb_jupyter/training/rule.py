@@ -10,9 +10,6 @@ from .pictures import shown
 
 BURST, FOLDER, SIMILAR = "burst", "folder", "similar"  # the settings that are no patterns
 BURST_SECONDS = 10  # between two images that one camera took of the same object
-_COLUMN = "Group"
-MOST_OF_A_CLASS = 0.5  # a group that holds more of a class is named
-NAMED = 3
 _COLUMN = re.compile(r"column\s*:\s*(.*\S)\s*", re.DOTALL | re.IGNORECASE)
 FIX = "`group` is a regular expression for the paths of images, folder, burst, similar, or column: NAME."
 

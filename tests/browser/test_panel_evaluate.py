@@ -48,7 +48,7 @@ def tab(panel: Locator, name: str) -> None:
 def test_headline_and_classes_that_sort(lab: Lab, panel: Locator) -> None:
     expect(panel).to_contain_text(re.compile(r"Accuracy 75\.0 %.*95 % interval 55\.1 to 88\.0 %"))
     # what to do next is seen at once, and the whole report stands below the tabs
-    for part in ("Next steps", "Beside the previous run", "To repeat it"):
+    for part in ("Next steps", "Compared with the previous run", "Reproduce this run"):
         expect(panel.get_by_text(part, exact=True).first).to_be_visible()
     table = panel.get_by_role("table", name="Every class")
     expect_rows(table, "blue", "red", "green")  # the weakest F1 first
