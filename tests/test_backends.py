@@ -12,6 +12,7 @@ import pytest
 
 from mb_jupyter.backends import BACKENDS, Backend, Job, RunState, Status, open_backend
 from mb_jupyter.backends.azure import follow
+from mb_jupyter.errors import WorkspaceError
 from tests.azure_shell import end_followers
 
 PREAMBLE = """
@@ -186,7 +187,7 @@ def test_every_backend_in_the_table_opens_and_keeps_the_protocol():
 
 
 def test_an_unknown_backend_is_no_backend():
-    with pytest.raises(KeyError):
+    with pytest.raises(WorkspaceError, match="no backend 'moon'; it has local, azure"):
         open_backend("moon")
 
 

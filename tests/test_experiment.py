@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -269,20 +271,51 @@ def test_train_shows_and_waits(place, capsys):
         mb_jupyter.train(config(), epochs=0)
 
 
-def test_stop_pressed_once_and_twice(place, monkeypatch, capsys):
+def pressing(times: int) -> threading.Thread:
+    """Press the notebook's Stop button once an epoch is over; the second time when the first one was answered."""
+
+    def until(there: Callable[[], object], seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while not there() and time.monotonic() < end:
+            time.sleep(0.02)
+        return bool(there())
+
+    def press() -> None:
+        assert until(lambda: mb_jupyter.runs() and len(mb_jupyter.runs()[0].metrics), 60)
+        folder = mb_jupyter.runs()[0].folder
+        for _ in range(3):
+            for answer in ("stop", "canceled")[:times]:
+                os.kill(os.getpid(), signal.SIGINT)
+                if not until((folder / answer).exists, 8):  # longer than two presses may be apart
+                    break
+            else:
+                return
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt be one, also where these tests are a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_stop_pressed_once_and_twice(place, monkeypatch, capsys, interruptible):
     monkeypatch.setenv("STANDIN", "slow")
-
-    def press(times: int) -> None:
-        for number in range(times):
-            threading.Timer(1.5 + 0.5 * number, os.kill, (os.getpid(), signal.SIGINT)).start()
-
-    press(1)
+    presser = pressing(1)
     assert mb_jupyter.train(data="trees").state is RunState.STOPPED
+    presser.join()
     assert "Stopping: the best model so far is evaluated and saved. Press Stop again" in capsys.readouterr().out
+    shutil.rmtree(mb_jupyter.runs()[0].folder)
     monkeypatch.setenv("STANDIN", "deaf")
-    press(2)
+    presser = pressing(2)
     with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
+    presser.join()
     assert "Discarded by a second Stop" in capsys.readouterr().out
 
 

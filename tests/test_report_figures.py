@@ -340,7 +340,7 @@ def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
     write_split(folder, [*tested, ("a.png", "cat", "train", "g3"), ("b.png", "cat", "validation", "g4")])
     leaking = Report.from_run(folder)
     assert leaking.leaked == 2
-    assert leaking.next_steps[0].startswith("Mend the split: 2 of 10 test images have copies")
+    assert leaking.next_steps[0].startswith("Mend the split: 2 of 10 test images have near copies")
     assert "so the accuracy is flattered" in leaking._repr_mimebundle_()["text/plain"]
 
 

@@ -75,7 +75,7 @@ def test_plain_pictures_are_not_near_copies(tmp_path: Path) -> None:
     for label, level in {"dark": 20, "light": 220}.items():
         for index in range(10):
             put(tmp_path / label / f"{index}.png", encoded(Image.new("L", (64, 64), level + index), "PNG"))
-    assert scan(tmp_path).findings == []
+    assert [finding.kind for finding in scan(tmp_path).findings] == ["empty image"]
 
 
 def test_the_same_file_with_two_labels_is_left_out(flowers: Path) -> None:

@@ -165,9 +165,9 @@ class AzureBackend(LocalBackend):
         with _lock:
             follower = _followers.get(folder)
             if follower is None or not follower.is_alive():
-                RunFolder(folder).tell(
-                    RunFolder(folder).status().state, error=None, updated=RunFolder(folder).status().updated
-                )
+                status = RunFolder(folder).status()
+                if not status.state.is_terminal:  # the follower before may just have said why the run failed
+                    RunFolder(folder).tell(status.state, error=None, updated=status.updated)
                 follower = _followers[folder] = Follower(folder)
                 follower.start()
         follower.asked = time.monotonic()
