@@ -2,9 +2,9 @@
 
     python benchmarks/calibration.py ../shared/data/flowers_small ../shared/data/trashnet ../shared/data/eurosat
 
-Log loss and calibration error (ECE, 15 bins) of the held-out pictures without a temperature, with one from the
+Log loss and calibration error (ECE, 15 bins) of the test images without a temperature, with one from the
 validation pictures (the peer: Guo et al. 2017), with one from out-of-fold scores (ours), and with the best there is,
-which looks at the held-out pictures themselves: what no method can beat.
+which looks at the test images themselves: what no method can beat.
 """
 
 from __future__ import annotations

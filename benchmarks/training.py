@@ -3,7 +3,7 @@
     python benchmarks/training.py ../shared/data/flowers_small ../shared/data/trashnet ../shared/data/eurosat
     python benchmarks/training.py ../shared/data/eurosat --recipe auto --minutes 10 --seeds 1
 
-The peer is the frozen features alone, on the same held-out pictures (`baselines.csv` of each run); with `--recipe
+The peer is the frozen features alone, on the same test images (`baselines.csv` of each run); with `--recipe
 features` it is the model itself. "Chosen" counts the seeds whose fine-tuned network was kept, and the epochs of each.
 """
 

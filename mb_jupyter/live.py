@@ -308,7 +308,7 @@ def _proof(moment: Moment) -> tuple[str, str]:
         return "", ""
     said = (
         f"Proof of the export: bestModel.onnx gives the same answer as torch for {_percent(result['agreement'])} of "
-        f"the held-out pictures; {largest_difference(result.get('largest_difference', float('nan')))}."
+        f"the test images; {largest_difference(result.get('largest_difference', float('nan')))}."
     )
     return said, f"<div>{escape(said)}</div>"
 

@@ -113,7 +113,7 @@ class Model:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The figures measured on the held-out pictures when the model was trained."""
+        """The figures measured on the test images when the model was trained."""
         return dict(self._contents.card.get("metrics") or {})
 
     @property

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION, BEST, GREY = "#8a8f98", "#1f5fbf", "#c2410c", "#5f6368"
 DPI = 110  # 640 pixels of figure are 5.8 inches: sharp in a notebook, small in its file
+PALETTE = 128  # colours of a plot's PNG
 MOST_NAMES = 40  # classes with their names on a confusion matrix
 MOST_FIGURES = 15  # classes with the counts written into its cells
 # looked for beside matplotlib's own font, for names in other scripts
@@ -301,9 +302,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_png(figure: Figure, **cut: Any) -> bytes:
     """Return a figure as PNG; ``cut`` is passed to ``savefig``."""
-    data = io.BytesIO()
+    from PIL import Image
+
+    data, small = io.BytesIO(), io.BytesIO()
     figure.savefig(data, format="png", facecolor="white", **cut)
-    return data.getvalue()
+    # a plot has few colours: a palette makes it half as large in the notebook, and looks the same
+    Image.open(data).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def bare(axes: Axes) -> None:

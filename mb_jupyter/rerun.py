@@ -40,7 +40,7 @@ class Rerun:
 
     @property
     def answers(self) -> list[tuple[str, str, str, str]]:
-        """The held-out pictures that both have answered: ImageSource, Label, before, now.
+        """The test images that both have answered: ImageSource, Label, before, now.
 
         They are known by their content where both runs kept it, so that a renamed file is the same picture.
         """
@@ -52,7 +52,7 @@ class Rerun:
 
     @property
     def flips(self) -> list[tuple[str, str, str, str]]:
-        """The held-out pictures that are answered otherwise now."""
+        """The test images that are answered otherwise now."""
         return [answer for answer in self.answers if answer[2] != answer[3]]
 
     @property
@@ -90,8 +90,8 @@ class Rerun:
     def _outcome(self) -> str:
         answers, flips = self.answers, len(self.flips)
         if not answers:
-            return "No held-out picture is in both runs, so no answers are compared."
-        of = f"of {counted(len(answers), 'held-out picture')} that both have"
+            return "No test image is in both runs, so no answers are compared."
+        of = f"of {counted(len(answers), 'test image')} that both have"
         if flips:
             return f"{counted(flips, 'answer differs', 'answers differ')}, {of}."
         if all(old == new for _, old, new in self.figures):

@@ -110,11 +110,11 @@ def test_the_recorded_answers_are_those_on_held_out_pictures(run: Run, export: E
 def test_the_card_says_what_the_report_says(run: Run, export: Export) -> None:
     card = (export.model / "MODEL_CARD.md").read_text("utf-8")
     report = run.report
-    assert f"of {report.pictures:,} held-out pictures are right ({report.right:,};" in card
+    assert f"of {report.pictures:,} test images are right ({report.right:,};" in card
     for name, row in report.per_class.iterrows():
         assert f"| {name} | {int(row['Support'])} | {row['Precision']:.3f} | {row['Recall']:.3f} |" in card
     assert run.handle in card
-    assert f"| {report.ece:.3f} over {report.pictures} held-out pictures, by chance alone up to " in card
+    assert f"| {report.ece:.3f} over {report.pictures} test images, by chance alone up to " in card
     assert f"- {report.confusions[-1]}" in card, "one picture was, two pictures were"
     assert hashlib.sha256((run.folder / "bestModel.onnx").read_bytes()).hexdigest() in card
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_had_is_said_and_not_invented(run: Run, tmp_path: Path) -
     for name in ("predictions.csv", "report.json", "MLModel.zip"):
         (bare.folder / name).unlink()
     made = bare.export(tmp_path / "out")
-    assert "No held-out picture could be read" in plain(made)
+    assert "No test image could be read" in plain(made)
     assert "drawn patterns" in (made.model / "README.md").read_text("utf-8")
     assert "It was not evaluated" in (made.model / "MODEL_CARD.md").read_text("utf-8")
     assert mb_jupyter.load(made.model / "MLModel.zip").classes == COLOURS
@@ -137,7 +137,7 @@ def test_a_picture_that_was_changed_since_is_not_recorded(tmp_path: Path, monkey
     first = tmp_path / "colours" / "red" / "00.png"
     shutil.copy(tmp_path / "colours" / "blue" / "00.png", first)
     made = run.export(tmp_path / "out")
-    assert "1 held-out picture gets another answer than in the run" in plain(made)
+    assert "1 test image gets another answer than in the run" in plain(made)
     assert len(json.loads((made.model / "tests" / "recorded.json").read_text("utf-8"))["pictures"]) == 5
 
 

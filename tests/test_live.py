@@ -85,7 +85,7 @@ def test_the_end_tells_the_proof_the_files_and_what_to_type(tmp_path):
     shown = render(moment(RunState.STOPPED, 2, folder=tmp_path, more=[result], headline="accuracy 90% (85 to 94)"))
     for said in (
         "accuracy 90% (85 to 94)",
-        "the same answer as torch for 99.5 % of the held-out pictures",
+        "the same answer as torch for 99.5 % of the test images",
         "largest difference of a probability is 2e-06",
         "bestModel.onnx (2.5 MB), report.json (1.5 kB)",
         "Next: %mb_evaluate   %mb_predict IMAGE",

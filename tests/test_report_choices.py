@@ -39,7 +39,7 @@ def test_the_threshold_is_chosen_elsewhere_and_told_on_the_test_images(tmp_path:
     assert threshold is not None and 0.7 < threshold <= 0.85
     said = text(report)
     assert "On the test images 100.0 % (10 of 10) of the answers are right then" in said and "14 of 24 images" in said
-    assert f"in any choice: what was chosen rests on training and validation images ({file})." in said
+    assert f"for any choice: what was chosen rests on training and validation images ({file})." in said
     assert "on the test images themselves" not in said
     told = json.loads(report.to_json(tmp_path / "told.json").read_text("utf-8"))
     assert (told["recommended_threshold"], told["choices_from"]) == (threshold, file)
@@ -52,7 +52,7 @@ def test_a_run_that_kept_no_such_scores_says_that_the_test_images_chose(tmp_path
     assert threshold is not None and 0.55 < threshold <= 0.62 and report.choice_frame is None
     said = text(report)
     assert "chosen on the test images themselves, so expect a little less on others" in said
-    assert "took no part in the training; the recommended threshold and the choice between float32 and int8" in said
+    assert "were not used for training; the recommended threshold and the choice between float32 and int8" in said
     assert "any choice" not in said
 
 

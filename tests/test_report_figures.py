@@ -341,7 +341,7 @@ def test_a_split_that_leaks_is_said_first(tmp_path: Path) -> None:
     leaking = Report.from_run(folder)
     assert leaking.leaked == 2
     assert leaking.next_steps[0].startswith("Mend the split: 2 of 10 test images have near copies")
-    assert "so the accuracy is flattered" in leaking._repr_mimebundle_()["text/plain"]
+    assert "so the accuracy looks better than it is" in leaking._repr_mimebundle_()["text/plain"]
 
 
 def test_curves_are_drawn_where_there_is_something_to_draw(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_report_answers_the_question(tmp_path: Path) -> None:
     found = report.more_images
     assert found is not None
     assert f"Twice as many images would bring about +{100 * found.gain:.1f} points of accuracy" in said["text/plain"]
-    assert "the test images took no part. The fine-tuned model may gain more or less." in said["text/plain"]
+    assert "the test images were not used. The fine-tuned model may gain more or less." in said["text/plain"]
     assert "With twice as many images of every class, the most would be gained by: " in said["text/plain"]
     assert "Learning curve, the share that is right with so many images to learn from: 500 images" in said["text/html"]
     (step,) = [one for one in report.steps if one.code == "more_images"]

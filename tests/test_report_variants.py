@@ -39,7 +39,7 @@ def test_the_choice_of_a_variant(changed: dict[str, Any], said: str) -> None:
     name = "int8" if choice["code"] == "int8" else "float32"
     shown = text(variants=[FLOAT32, INT8], recommended_variant=name, variant_choice=choice)
     assert said in shown and f"Recommended: {name}" in shown
-    assert "Of 10 test images, which took no part in this choice, int8 answers 2 wrongly" in shown
+    assert "Of 10 test images, which were not used for this choice, int8 answers 2 wrongly" in shown
     assert "timed in turns, 40 times" in shown
 
 

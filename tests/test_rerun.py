@@ -31,7 +31,7 @@ def test_the_same_again(before: Run) -> None:
     assert found.same_split and found.flips == []
     assert all(old == new for _, old, new in found.figures)
     for shown in found._repr_mimebundle_().values():
-        assert "Every figure and every answer is the same, of 6 held-out pictures that both have." in shown
+        assert "Every figure and every answer is the same, of 6 test images that both have." in shown
         assert before.handle in shown
 
 
@@ -43,14 +43,14 @@ def test_renamed_pictures_are_the_same_pictures(before: Run, tmp_path: Path) -> 
     path = found.again.folder / "predictions.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(",birch,birch,", ",birch,oak,"), encoding="utf-8")
     assert [(label, was, now) for _, label, was, now in found.flips] == [("birch", "birch", "oak")] * 2
-    assert "2 answers differ, of 6 held-out pictures that both have." in found._repr_mimebundle_()["text/plain"]
+    assert "2 answers differ, of 6 test images that both have." in found._repr_mimebundle_()["text/plain"]
 
 
 def test_runs_with_no_picture_in_common_are_not_said_to_answer_the_same(before: Run) -> None:
     found = rerun(before)
     (found.again.folder / "predictions.csv").write_text("ImageSource,Label,Prediction\n", encoding="utf-8")
     said = found._repr_mimebundle_()["text/plain"]
-    assert "No held-out picture is in both runs" in said and "answer is the same" not in said
+    assert "No test image is in both runs" in said and "answer is the same" not in said
 
 
 def test_a_repetition_that_goes_on_elsewhere_has_nothing_to_compare(
@@ -75,7 +75,7 @@ def test_a_flipped_answer_is_named(before: Run) -> None:
     path.write_text("\n".join([head, ",".join(cells), *rest]), encoding="utf-8")
     assert found.flips == [(cells[0], cells[1], was, "<b>elm</b>")]
     page = found._repr_mimebundle_()["text/html"]
-    assert "1 answer differs, of 6 held-out pictures" in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
+    assert "1 answer differs, of 6 test images" in page and "&lt;b&gt;elm" in page and "<b>elm" not in page
 
 
 def test_another_figure_with_the_same_answers_is_said(before: Run) -> None:

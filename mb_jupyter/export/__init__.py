@@ -88,7 +88,7 @@ def _values(run: Run, names: Names, contents: Contents, answers: Recorded, repor
     from mb_jupyter import __version__
 
     title = TITLE.sub(" ", "".join(c if c.isprintable() else " " for c in names.given)).strip()
-    accuracy = f", {report.right} of {report.pictures} held-out pictures right" if report else ""
+    accuracy = f", {report.right} of {report.pictures} test images right" if report else ""
     below = contents.unsure_below
     local = re.sub(r"[^a-z0-9]+", ".", run.id.lower()).strip(".")
     package = names.package(MODEL)
@@ -131,7 +131,7 @@ HELD_OUT = (
     "`tests/pictures/` are pictures of the data that the model was evaluated on, as small as the network sees them. "
     "They are\nnot installed with the package; whoever gives the whole folder away gives them away too."
 )
-DRAWN = "`tests/pictures/` are drawn patterns: no held-out picture could be read when the model was exported."
+DRAWN = "`tests/pictures/` are drawn patterns: no test image could be read when the model was exported."
 
 
 def _notes(run: Run, names: Names, answers: Recorded) -> list[str]:
@@ -140,11 +140,11 @@ def _notes(run: Run, names: Names, answers: Recorded) -> list[str]:
         notes.append("The training goes on; this is the best model so far.")
     if answers.changed:
         notes.append(
-            f"{answers.changed} held-out {'picture gets' if answers.changed == 1 else 'pictures get'} another answer "
+            f"{answers.changed} test {'image gets' if answers.changed == 1 else 'images get'} another answer "
             "than in the run, so they were changed since; they are not among the recorded ones."
         )
     if not answers.held_out:
-        notes.append("No held-out picture could be read; the recorded answers are on drawn patterns.")
+        notes.append("No test image could be read; the recorded answers are on drawn patterns.")
     return notes
 
 

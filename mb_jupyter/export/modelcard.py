@@ -76,12 +76,12 @@ def _model_facts(run: Run, contents: Contents) -> Iterator[tuple[str, object]]:
 
 def _quality(report: Report | None) -> str:
     if report is None:
-        return "It was not evaluated: the run had no predictions on held-out pictures when it was exported."
+        return "It was not evaluated: the run had no predictions on test images when it was exported."
     (low, high), by_group = report.interval, " by group" if report.grouped else ""
     said = (
-        f"**{percent(report.accuracy)}** of {counted(report.pictures, 'held-out picture')} "
+        f"**{percent(report.accuracy)}** of {counted(report.pictures, 'test image')} "
         f"{'is' if report.right == 1 else 'are'} right ({report.right:,}; 95 % interval{by_group} {percent(low)} to "
-        f"{percent(high)}). They took no part in the training."
+        f"{percent(high)}). They were not used for training."
     )
     columns = ("Class", "Held out", "Precision", "Recall", "F1")
     rows = [
@@ -101,9 +101,7 @@ def _share(value: float) -> str:
 
 def _calibration(told: dict[str, Any], contents: Contents, report: Report | None) -> Iterator[tuple[str, object]]:
     if report is not None:
-        over = (
-            f"over {counted(report.pictures, 'held-out picture')}, by chance alone up to {report.ece_by_chance[1]:.3f}"
-        )
+        over = f"over {counted(report.pictures, 'test image')}, by chance alone up to {report.ece_by_chance[1]:.3f}"
         yield "Expected calibration error (15 bins)", f"{report.ece:.3f} {over}"
         yield "Log loss", f"{report.log_loss:.3f}"
         if report.ece_before is not None:
@@ -121,7 +119,7 @@ def _files(told: dict[str, Any], contents: Contents) -> Iterator[tuple[str, obje
     if isinstance(proof, dict) and proof.get("pictures"):
         yield (
             "Compared with the trained network",
-            f"the same class for {percent(proof['agreement'])} of {counted(proof['pictures'], 'held-out picture')}; "
+            f"the same class for {percent(proof['agreement'])} of {counted(proof['pictures'], 'test image')}; "
             f"{largest_difference(proof['largest_difference'])}",
         )
 

@@ -38,7 +38,7 @@ class Recorded:
     files: dict[str, bytes]
     first: str
     held_out: bool
-    changed: int  # held-out pictures that are answered otherwise than in the run: they were changed since
+    changed: int  # test images that are answered otherwise than in the run: they were changed since
 
 
 def record(run: Run, model: Model) -> Recorded:

@@ -142,7 +142,8 @@ def tabs(step: Evaluate, run: Run, report: Report) -> tuple[Any, Callable[[], No
     def mistakes() -> Any:
         shown = gallery()
         worst = report.mistakes
-        shown.show(f"{len(worst):,} of {report.pictures:,} pictures are wrong; the surest mistakes come first", worst)
+        wrong = f"{len(worst):,} of {report.pictures:,} test images are answered wrongly"
+        shown.show(f"{wrong}; the most confident mistakes come first", worst)
         return shown.widget
 
     def threshold() -> Any:

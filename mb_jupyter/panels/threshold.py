@@ -67,16 +67,14 @@ class Threshold:
             self.slider.value = found
 
     def renew(self) -> None:
-        """Say what the threshold does to the held-out pictures."""
+        """Say what the threshold does to the test images."""
         value, report = float(self.slider.value), self._report
         frame = report.at(value)
         answered = int(frame["Answered"].sum())
         unsure = report.pictures - answered
-        first = f"Every one of the {report.pictures:,} held-out pictures is answered."
+        first = f"Every one of the {report.pictures:,} test images is answered."
         if unsure:
-            first = (
-                f"{unsure:,} of {report.pictures:,} held-out pictures would be called unsure, {answered:,} answered."
-            )
+            first = f"{unsure:,} of {report.pictures:,} test images would be called unsure, {answered:,} answered."
         scores = report.frame[[f"Score.{name}" for name in report.classes]].to_numpy().max(axis=1)
         right = int((report.frame["Label"] == report.frame["Prediction"])[scores >= value].sum())
         second = f"Of the answers {right:,} are right ({percent(right / answered)})." if answered else ""

@@ -349,7 +349,7 @@ class Train(Step):
     def _build_runs(self) -> None:
         self._table, self._compared = html(), html()
         self._one = choice("Run", [], hint="An earlier run of this experiment")
-        self._other = choice("Compare with", [], hint="Another run, on the same held-out pictures")
+        self._other = choice("Compare with", [], hint="Another run, on the same test images")
         self._reopens = button("Open", "Show this run above, and in Evaluate", icon="folder-open")
         self.on(self._reopens, self._reopen)
         compare = self.on(button("Compare", "What changed, and by how much", icon="exchange"), self._compare)

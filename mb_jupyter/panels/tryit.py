@@ -1,4 +1,4 @@
-"""Try it: a held-out picture, a path or an upload, and its score bars at once."""
+"""Try it: a test image, a path or an upload, and its score bars at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .step import Step
 
-OFFERED = 500  # held-out pictures of a class in the list
+OFFERED = 500  # test images of a class in the list
 
 
 class TryIt:
@@ -36,7 +36,7 @@ class TryIt:
         present = [name for name in report.classes if name in counts.index]
         self.true = parts.choice("True class", [(f"{name} ({counts[name]:,})", name) for name in present], None)
         self.held_out = parts.choice("Held-out picture", [], None)
-        self.another = parts.button("Another picture", "A held-out picture, drawn by lot", icon="random")
+        self.another = parts.button("Another picture", "A test image, drawn by lot", icon="random")
         self.path = parts.text("Path", step.state.picture, placeholder="a picture's path; press Enter")
         self.path.continuous_update = False
         self.upload = widgets.FileUpload(

@@ -65,6 +65,6 @@ def _tested(record: Record) -> str:
     if not (is_figure(lost) and is_figure(gained) and is_figure(number) and number):
         return ""
     return (
-        f"Of {counted(int(number), 'test image')}, which took no part in this choice, int8 answers {lost:,} wrongly "
+        f"Of {counted(int(number), 'test image')}, which were not used for this choice, int8 answers {lost:,} wrongly "
         f"that float32 answers rightly, and {gained:,} the other way round."
     )

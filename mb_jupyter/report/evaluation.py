@@ -149,7 +149,7 @@ class Report(Confidence):
 
     @cached_property
     def majority(self) -> tuple[str, int]:
-        """The most frequent class of the training images, and how many held-out ones it has right."""
+        """The most frequent class of the training images, and how many test images it has right."""
         split = self.split
         labels = self.frame["Label"] if split is None else split["Label"][split["Split"] == "train"]
         counts = (labels if len(labels) else self.frame["Label"]).value_counts()

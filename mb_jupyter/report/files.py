@@ -51,7 +51,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
 
 def checked(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the held-out rows of a table of predictions, and its classes; ``DataError`` when it is none."""
+    """Return the test rows of a table of predictions, and its classes; ``DataError`` when it is none."""
     classes = tuple(str(name).removeprefix(SCORE) for name in frame.columns if str(name).startswith(SCORE))
     missing = [name for name in ("ImageSource", "Label", "Prediction") if name not in frame.columns]
     missing += [] if classes else ["Score.<class>"]

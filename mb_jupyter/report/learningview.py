@@ -85,7 +85,7 @@ def how(report: Report) -> str:
     other = " The fine-tuned model may gain more or less." if tuned else ""
     return (
         "Measured with heads on frozen features, fitted on parts of the training and validation images and judged on "
-        f"others of them; the test images took no part.{other}"
+        f"others of them; the test images were not used.{other}"
     )
 
 

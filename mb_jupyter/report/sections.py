@@ -286,11 +286,11 @@ def apart(report: Report) -> str:
         by.append("the choice between float32 and int8")
     if not by:
         return (
-            "The test images took part neither in the training nor in any choice: what was chosen rests on training "
+            "The test images were not used for training or for any choice: what was chosen rests on training "
             f"and validation images ({report.choices_from})."
         )
     rest = "rests" if len(by) == 1 else "rest"
-    return f"The test images took no part in the training; {' and '.join(by)} {rest} on them."
+    return f"The test images were not used for training; {' and '.join(by)} {rest} on them."
 
 
 def leaks(report: Report) -> str:
@@ -327,7 +327,7 @@ def mistakes(sheet: Sheet) -> Section:
         for r in rows_of(shown)
     ]
     pictures = [framed(found.get(source), source) for source in shown["ImageSource"]]
-    rest = f" Shown are the {len(shown)} surest; report.mistakes has all." if len(frame) > len(shown) else ""
+    rest = f" The {len(shown)} most confident are shown; report.mistakes has all." if len(frame) > len(shown) else ""
     are = "is" if len(frame) == 1 else "are"
     sentence = f"{len(frame):,} of {counted(report.pictures, 'test image')} {are} answered wrongly.{rest}"
     page = table(("", *MISTAKE_COLUMNS), [(p, *r) for p, r in zip(pictures, rows, strict=True)], right=(3, 4),

@@ -1,4 +1,4 @@
-"""What the frozen features alone say of the held-out pictures: what the fine-tuning has to be better than."""
+"""What the frozen features alone say of the test images: what the fine-tuning has to be better than."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ def verify(answers: Array, trained: Array) -> dict[str, Any]:
     difference = float(np.abs(answers - trained).max())
     if agreement < 1 or not difference <= TOLERANCE:  # a NaN is no agreement
         raise TrainingError(
-            f"The exported model does not answer as the trained network: {agreement:.2%} of {len(answers)} held-out "
-            f"pictures get the same class, and a probability differs by up to {difference:.2g}.",
+            f"The exported model does not answer as the trained network: {agreement:.2%} of {len(answers)} test "
+            f"images get the same class, and a probability differs by up to {difference:.2g}.",
             "Do not use it. Upgrade torch, onnx, onnxscript and onnxruntime together, then train again.",
             "Please report it with the log of this run and the versions in reproducibility.json.",
         )
@@ -117,7 +117,7 @@ def verify(answers: Array, trained: Array) -> dict[str, Any]:
 
 
 def write_predictions(path: Path, samples: Sequence[Sample], classes: Sequence[str], answers: Array) -> None:
-    """Write ``ImageSource,Label,Prediction,Score.<class>...`` of the held-out pictures."""
+    """Write ``ImageSource,Label,Prediction,Score.<class>...`` of the test images."""
     write_table(path, samples, classes, answers, {})
 
 

@@ -254,8 +254,8 @@ def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: 
 
 
 def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, dict[str, Any]]:
-    """Return the scores of the held-out pictures, seen only now, and what they say."""
-    session.recorder.stage("evaluate", len(parts.test), "Scoring the held-out pictures.")
+    """Return the scores of the test images, seen only now, and what they say."""
+    session.recorder.stage("evaluate", len(parts.test), "Scoring the test images.")
     heat = float(classifier.temperature)
     if not parts.test:
         return None, {
@@ -287,8 +287,8 @@ def exported(session: Session, classifier: Classifier, parts: Parts, metrics: di
 
 
 def verified(session: Session, classifier: Classifier, parts: Parts, scores: Scores | None) -> dict[str, Any]:
-    """Compare the files with the trained network on the held-out pictures, and keep their answers."""
-    session.recorder.stage("verify", len(parts.test), "The exported model scores the held-out pictures again.")
+    """Compare the files with the trained network on the test images, and keep their answers."""
+    session.recorder.stage("verify", len(parts.test), "The exported model scores the test images again.")
     if processes.rank() or scores is None:
         return export.verify(np.empty((0, len(parts.classes))), np.empty((0, len(parts.classes))))
     found = []
@@ -298,7 +298,7 @@ def verified(session: Session, classifier: Classifier, parts: Parts, scores: Sco
     answers = np.stack(found)
     proof = export.verify(answers, (scores.logits / float(classifier.temperature)).softmax(1).numpy())
     session.recorder.say(
-        f"onnxruntime and torch agree on {proof['agreement']:.2%} of {proof['pictures']} held-out pictures; "
+        f"onnxruntime and torch agree on {proof['agreement']:.2%} of {proof['pictures']} test images; "
         f"the largest difference of a probability is {proof['largest_difference']:.1g}."
     )
     export.write_predictions(session.output / "predictions.csv", parts.test, parts.classes, answers)
@@ -340,9 +340,9 @@ def finished(
     reached = result["test_accuracy"]
     if wanted is not None and (reached is None or reached < wanted):
         raise TrainingError(
-            f"The accuracy on the held-out pictures is {reached:.3f}, below min_accuracy {wanted:g}."
+            f"The accuracy on the test images is {reached:.3f}, below min_accuracy {wanted:g}."
             if reached is not None
-            else "There are no held-out pictures to show that min_accuracy is reached.",
+            else "There are no test images to show that min_accuracy is reached.",
             "More images, more epochs or more minutes may help. %mb_evaluate RUN shows the report of this run.",
             "Lower min_accuracy to accept such a model.",
         )

@@ -93,7 +93,7 @@ def test_worst_mistakes_and_a_picture_that_is_gone(lab: Lab, panel: Locator, pla
 def test_the_threshold_by_slider_and_by_figure(lab: Lab, panel: Locator) -> None:
     tab(panel, "Threshold")
     panel = panel.locator(".mb-looks")
-    expect(panel.get_by_text("Every one of the 24 held-out pictures is answered.")).to_be_visible()
+    expect(panel.get_by_text("Every one of the 24 test images is answered.")).to_be_visible()
     table = panel.get_by_role("table", name=re.compile("at this threshold"))
     before = table.text_content() or ""
     panel.get_by_role("button", name="Use the recommended threshold").click()
@@ -104,10 +104,10 @@ def test_the_threshold_by_slider_and_by_figure(lab: Lab, panel: Locator) -> None
     handle = panel.get_by_role("slider")
     handle.focus()
     lab.page.keyboard.press("Home")
-    expect(panel.get_by_text("Every one of the 24 held-out pictures is answered.")).to_be_visible()
+    expect(panel.get_by_text("Every one of the 24 test images is answered.")).to_be_visible()
     field.fill("1")
     field.press("Tab")
-    expect(panel.get_by_text("24 of 24 held-out pictures would be called unsure")).to_be_visible()
+    expect(panel.get_by_text("24 of 24 test images would be called unsure")).to_be_visible()
     expect(panel.get_by_text("unsure_below")).to_have_count(0)  # of everything no model is unsure
     field.fill("0.57")
     field.press("Tab")

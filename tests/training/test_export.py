@@ -132,7 +132,7 @@ class TestVerify:
     scores = np.array([[0.7, 0.3], [0.2, 0.8]], np.float32)
 
     def test_another_class_fails_the_run(self) -> None:
-        with pytest.raises(TrainingError, match=r"50\.00% of 2 held-out pictures") as error:
+        with pytest.raises(TrainingError, match=r"50\.00% of 2 test images") as error:
             export.verify(self.scores[:, ::-1].copy() * [[0], [1]] + self.scores * [[1], [0]], self.scores)
         assert "Do not use it" in error.value.fix
 

@@ -440,7 +440,7 @@ def test_too_low_an_accuracy_fails_after_everything_is_written(code, pictures, t
     program = Program(code, whole, tmp_path / "run", recipe="features", min_accuracy=1.0)
     assert program.call(monkeypatch) == 2, program.log
     error = program.status["error"]
-    assert error["cause"].startswith("The accuracy on the held-out pictures is ")
+    assert error["cause"].startswith("The accuracy on the test images is ")
     assert error["cause"].endswith(", below min_accuracy 1.")
     assert (program.output / "report.json").exists() and (program.output / "MLModel.zip").exists()
 
