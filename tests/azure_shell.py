@@ -9,26 +9,21 @@ from typing import Any
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from traitlets.config import Config
 
 from mb_jupyter import cloud
 from mb_jupyter.backends import azure as backend
 from mb_jupyter.errors import MBError
+from tests.magic_shell import open_shell
 
 
 @pytest.fixture
 def azure_shell(azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "kept"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr(MBError, "latest", None)
     cloud.sign_out()
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    end_followers()
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
+        end_followers()
     cloud.sign_out()
 
 

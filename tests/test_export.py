@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import mb_jupyter
 from mb_jupyter.errors import ExportError, MBError
 from mb_jupyter.export import Export, place
 from mb_jupyter.run import Run
 from tests.finished_run import write_run
+from tests.magic_shell import open_shell
 from tests.tiny_model import COLOURS
 
 PACKAGE = Path(mb_jupyter.__file__).parent
@@ -327,12 +327,8 @@ def test_nothing_half_made_is_left_when_it_fails(run: Run, tmp_path: Path, monke
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MB_WORKSPACE", raising=False)
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
 
 
 def test_the_magic_exports_the_named_run_or_the_latest(shell: InteractiveShell, tmp_path: Path) -> None:

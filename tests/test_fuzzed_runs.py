@@ -19,11 +19,11 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from traitlets.config import Config
 
 from mb_jupyter.errors import MBError
 from mb_jupyter.run import Run
 from tests.finished_run import write_run
+from tests.magic_shell import open_shell
 from tests.standin import move_in
 
 CHUNKS = 10
@@ -70,13 +70,8 @@ OTHER_RUNS: tuple[tuple[str, Any], ...] = (
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     move_in(tmp_path, monkeypatch)
     monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "mb_workspace"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr(MBError, "latest", None)
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
 
 
 @pytest.fixture

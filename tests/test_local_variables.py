@@ -12,9 +12,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
-from traitlets.config import Config
 
 from tests.finished_run import write_run
+from tests.magic_shell import open_shell
 
 
 @pytest.fixture
@@ -22,14 +22,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interacti
     """Return a shell in a folder with a finished run and the image ``a b.png``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MB_WORKSPACE", str(tmp_path / "mb_workspace"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     write_run(tmp_path)
     Image.fromarray(np.full((40, 50, 3), (200, 20, 20), np.uint8)).save(tmp_path / "a b.png")
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
 
 
 def run(shell: InteractiveShell, cell: str) -> Any:

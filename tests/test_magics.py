@@ -15,11 +15,11 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from traitlets.config import Config
 
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
 from tests.finished_run import write_run
+from tests.magic_shell import open_shell
 from tests.series import write_series
 from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
@@ -28,13 +28,8 @@ from tests.tiny_model import COLOURS, members
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     move_in(tmp_path, monkeypatch)
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr(MBError, "latest", None)
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
 
 
 @pytest.fixture

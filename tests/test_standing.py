@@ -15,7 +15,6 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
-from traitlets.config import Config
 
 import mb_jupyter
 from mb_jupyter import compare, load, when
@@ -28,6 +27,7 @@ from mb_jupyter.rerun import begin_again
 from mb_jupyter.run import Run
 from mb_jupyter.standing import Origin, in_card
 from tests.finished_run import write_run
+from tests.magic_shell import open_shell
 from tests.tiny_model import write_model, write_zip
 
 LATER = "20261124-090000-cd34"
@@ -77,13 +77,8 @@ def later(good: Run, end: str) -> Run:
 
 @pytest.fixture
 def shell(good: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setattr(MBError, "latest", None)
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("load_ext", "mb_jupyter")
-    yield shell
-    shell.run_line_magic("unload_ext", "mb_jupyter")
-    InteractiveShell.clear_instance()
+    with open_shell(tmp_path, monkeypatch) as shell:
+        yield shell
 
 
 def said(shell: InteractiveShell, cell: str) -> str:
