@@ -28,7 +28,7 @@ class Evaluate(Step):
 
     name = "evaluate"
     title = "Evaluate"
-    about = "How good the model is, measured on pictures that were held out of the training."
+    about = "How good the model is, measured on test images (not used for training)."
 
     def __init__(self, state: Any) -> None:
         super().__init__(state)
