@@ -81,7 +81,7 @@ def test_a_cell_of_the_matrix_shows_its_pictures(lab: Lab, panel: Locator) -> No
 def test_worst_mistakes_and_a_picture_that_is_gone(lab: Lab, panel: Locator, place: Path) -> None:
     (place / "colours/green/02.png").unlink()
     tab(panel, "Mistakes")
-    expect(panel.get_by_text("6 of 24 test images are answered wrongly")).to_be_visible()
+    expect(panel.get_by_text("6 of 24 test images are answered wrongly; the most confident")).to_be_visible()
     cards = panel.get_by_text(re.compile(r"^taken for"))
     expect(cards).to_have_count(6)
     scores = [float(re.findall(r"([\d.]+)\s%", text)[0]) for text in cards.all_inner_texts()]
