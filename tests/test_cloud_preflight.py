@@ -140,11 +140,12 @@ def test_without_a_workspace_or_a_sign_in(azure, place, monkeypatch):
 
 
 def test_an_answer_that_does_not_come_holds_nothing_up(azure, place):
-    azure.fault("GET", "*/permissions", kind="stall", seconds=20)
+    stalled = 60
+    azure.fault("GET", "*/permissions", kind="stall", seconds=stalled)
     begun = time.monotonic()
-    flight = cloud.preflight(place, seconds=2)
+    flight = cloud.preflight(place, seconds=8)  # time enough for all the others on a busy machine
     assert line(flight, "role").ok is None and "not answered" in line(flight, "role").said
-    assert flight.seconds < 10 and time.monotonic() - begun < 15
+    assert time.monotonic() - begun < stalled, "it ends before that answer would have come"
     assert flight.ok, "what is unknown stops nothing"
 
 
