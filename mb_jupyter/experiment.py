@@ -80,9 +80,9 @@ class Experiment:
         """
         begun = time.monotonic()
         self.workspace.check(self.name)
-        dataset, identity = self._looked_at(config, say, fresh)
-        if not fresh and (found := self._standing(identity)) is not None:
-            return found
+        dataset, identity, found = self._looked_at(config, say, fresh)
+        if found is not None and found.state is not RunState.FAILED:
+            return _as_it_stands(found)
         says = ASKING if config.backend == "azure" else _looking(config)
         if say is not None:
             say(says)
@@ -101,20 +101,19 @@ class Experiment:
                 return found
             return _as_it_stands(found)
 
-    def _looked_at(self, config: TrainConfig, say: Say | None, fresh: bool) -> tuple[Dataset | None, str]:
-        """Return the data and the run's identity; after a failure, nothing that is remembered is believed."""
+    def _looked_at(self, config: TrainConfig, say: Say | None, fresh: bool) -> tuple[Dataset | None, str, Run | None]:
+        """Return the data, the run's identity and the identical run, none with ``fresh``.
+
+        After a failure, nothing that is remembered of the images is believed: one may have changed unseen.
+        """
         dataset = _check(config, say, recheck=fresh)
         identity = _identity(config, dataset)
-        found = None if fresh or dataset is None else self._identical(identity)
-        if found is not None and found.state is RunState.FAILED:  # perhaps because an image changed unseen
+        found = None if fresh else self._identical(identity)
+        if dataset is not None and found is not None and found.state is RunState.FAILED:
             dataset = _check(config, say, recheck=True)
             identity = _identity(config, dataset)
-        return dataset, identity
-
-    def _standing(self, identity: str) -> Run | None:
-        """Return the identical run that there is nothing to begin for: it goes on, or has ended with its result."""
-        found = self._identical(identity)
-        return None if found is None or found.state is RunState.FAILED else _as_it_stands(found)
+            found = self._identical(identity)
+        return dataset, identity, found
 
     def _identical(self, identity: str) -> Run | None:
         """Return the latest run with this identity that was not cancelled."""

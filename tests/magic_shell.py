@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from mb_jupyter.errors import MBError
@@ -23,3 +24,11 @@ def open_shell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intera
     yield shell
     shell.run_line_magic("unload_ext", "mb_jupyter")
     InteractiveShell.clear_instance()
+
+
+def run(shell: InteractiveShell, cell: str) -> str:
+    """Run a cell that must succeed, and return what it shows."""
+    with capture_output() as captured:
+        result = shell.run_cell(cell, store_history=True)
+    result.raise_error()
+    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)

@@ -19,7 +19,7 @@ from IPython.utils.capture import capture_output
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import MBError, WorkspaceError
 from tests.finished_run import write_run
-from tests.magic_shell import open_shell
+from tests.magic_shell import open_shell, run
 from tests.series import write_series
 from tests.standin import move_in, write_pictures
 from tests.tiny_model import COLOURS, members
@@ -35,14 +35,6 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interacti
 @pytest.fixture
 def trees(shell: InteractiveShell, tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "trees")
-
-
-def run(shell: InteractiveShell, cell: str) -> str:
-    """Run a cell that must succeed, and return what it shows."""
-    with capture_output() as captured:
-        result = shell.run_cell(cell, store_history=True)
-    result.raise_error()
-    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
 
 
 def usage(shell: InteractiveShell, cell: str) -> str:

@@ -12,9 +12,10 @@ from mb_jupyter.panels.evaluate import Evaluate
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.train import Train
 from tests.finished_run import write_run
+from tests.magic_shell import run
 from tests.panel_widgets import shown, until
 from tests.standin import write_pictures
-from tests.test_magics import run, shell, trees  # noqa: F401 - fixtures
+from tests.test_magics import shell, trees  # noqa: F401 - fixtures
 
 
 def test_the_panel_shows_what_commands_have_used(shell, trees, tmp_path, monkeypatch):  # noqa: F811

@@ -8,8 +8,9 @@ from typing import Any
 import mb_jupyter
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.train import Train
+from tests.magic_shell import run
 from tests.panel_widgets import named, press, shown, until
-from tests.test_magics import run, shell, trees  # noqa: F401 - fixtures
+from tests.test_magics import shell, trees  # noqa: F401 - fixtures
 
 
 def opened(**chosen: Any) -> Train:

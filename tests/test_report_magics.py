@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mb_jupyter.errors import DataError
-from tests.test_magics import run, shell, trees  # noqa: F401 - fixtures
+from tests.magic_shell import run
+from tests.test_magics import shell, trees  # noqa: F401 - fixtures
 
 
 def test_a_run_is_evaluated_and_compared_with_the_one_before(shell, trees):  # noqa: F811

@@ -28,6 +28,7 @@ from mb_jupyter.run import Run
 from mb_jupyter.standing import Origin, in_card
 from tests.finished_run import write_run
 from tests.magic_shell import open_shell
+from tests.magic_shell import run as said
 from tests.tiny_model import write_model, write_zip
 
 LATER = "20261124-090000-cd34"
@@ -79,13 +80,6 @@ def later(good: Run, end: str) -> Run:
 def shell(good: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     with open_shell(tmp_path, monkeypatch) as shell:
         yield shell
-
-
-def said(shell: InteractiveShell, cell: str) -> str:
-    with capture_output() as captured:
-        result = shell.run_cell(cell, store_history=True)
-    result.raise_error()
-    return captured.stdout + "".join(output.data.get("text/plain", "") for output in captured.outputs)
 
 
 def refused(shell: InteractiveShell, cell: str) -> str:

@@ -101,9 +101,9 @@ class LocalBackend:
 
     def status(self, folder: Path) -> Status:
         """Tell what the program says of itself, corrected by what its process says."""
-        alive = records.read_ended(folder) is None and locks.is_owned(folder)
-        # read after the process was looked at: it may have ended in between
         ended = records.read_ended(folder)
+        alive = ended is None and locks.is_owned(folder)
+        ended = ended or records.read_ended(folder)  # it may have ended while the lock was asked
         told = records.read_fields(folder, records.STATUS)
         if ended is None and alive:
             return _status(RunState.RUNNING if told else RunState.STARTING, told)
