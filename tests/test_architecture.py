@@ -31,7 +31,8 @@ MAY_IMPORT = {
         "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
-        "naming", "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "display", "errors",
+        "naming", "run", "records", "backends", "when", "dataset", "workspace", "config", "cloud", "training",
+        "display", "errors",
     },
     "run": {
         "naming", "backends", "records", "export", "model", "report", "standing", "display", "plots", "workspace",
@@ -60,12 +61,13 @@ MAY_IMPORT = {
 
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
-    "model": {"preprocess", "errors"},
+    "model": {"cells", "inputs", "preprocess", "errors"},
+    "experiment": {"cells"},
     "sources": {"formats", "inputs", "errors"},
     "archive": {"described"},
-    "export": {"preprocess", "formats", "described", "errors"},
+    "export": {"cells", "preprocess", "formats", "described", "errors"},
     "dataset": {"manifest", "errors", "preprocess"},
-    "report": {"preprocess", "errors", "review", "pictures"},
+    "report": {"cells", "preprocess", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
@@ -127,7 +129,7 @@ NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
     "datareport": "dataset", "live": "run", "liveclock": "run", "epochtable": "run", "history": "run",
     "recordshapes": "records",
-    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
+    "completion": "magics", "bulk": "model", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import math
 import os
 from collections import Counter, defaultdict
@@ -17,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .cells import from_csv, to_csv
 from .errors import TrainingError
 from .listing import SLICE
 from .pictures import SPLITS, Picture, shown
@@ -207,13 +207,10 @@ def rows_of(pictures: Sequence[Picture]) -> list[tuple[str, ...]]:
 
 def write_split(path: Path, pictures: Sequence[Picture]) -> None:
     """Write the split as CSV: ImageSource, Label, Split, Sha256, Group, Slice.<column>; aside first, then renamed."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns_of(pictures))
-    writer.writerows(rows_of(pictures))
+    text = to_csv([columns_of(pictures), *rows_of(pictures)])
     aside = path.with_name(path.name + ".part")
     # a name that is not UTF-8 has to survive the round trip
-    aside.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+    aside.write_bytes(text.encode("utf-8", "surrogateescape"))
     os.replace(aside, path)  # noqa: PTH105
 
 
@@ -221,7 +218,7 @@ def read_split(path: Path) -> list[SplitRow]:
     """Read what :func:`write_split` wrote, but no further columns; :class:`TrainingError` for another file."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        rows = from_csv(text)
     except (OSError, csv.Error) as error:
         raise TrainingError(f"The split '{shown(path)}' cannot be read ({error}).", "Start the run anew.") from None
     if not rows or tuple(rows[0][: len(COLUMNS)]) != COLUMNS:
