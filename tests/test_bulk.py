@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -295,7 +296,7 @@ def test_hostile_names_are_neutral_in_csv_and_exact_in_parquet(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path / "images")
         model.predict_to(tmp_path / "o.csv", images)
-        answers = model.predict(images)
+        answers: Any = model.predict(images)
         with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
             cells = {cell for line in file for cell in line.strip().split(",")}
             file.seek(0)
