@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -131,14 +132,14 @@ def open_panel(run: Run, image: Path) -> tuple[Callable[[], None], list[str]]:
         step = steps[name] = getattr(importlib.import_module(module), kind)(state)
         assert step.widget is not None
         step.refresh()
-        step.summary()
         wait_for(lambda: at_rest(steps))
     for tab in ("Confusions", "Mistakes", "Threshold", "Try it"):
         state.tab = tab
         wait_for(lambda: at_rest(steps))
     for step in steps.values():
         step.refresh()
-        step.summary().text.encode("utf-8", "surrogateescape")
+        with suppress(MBError):  # the frame shows it in the summary's place
+            step.summary().text.encode("utf-8", "surrogateescape")
     wait_for(lambda: at_rest(steps))
 
     def end() -> None:
