@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter import records
 from mb_jupyter.errors import WorkspaceError
+from mb_jupyter.training import disk
 
 from . import Job, RunState, Status, locks, supervise
 
@@ -75,14 +76,14 @@ class LocalBackend:
 
     def _start(self, job: Job, folder: Path) -> None:
         with contextlib.suppress(OSError):  # the clock of the attempts before this one
-            (folder / "status.json").replace(folder / "before.json")
+            disk.rename(folder / "status.json", folder / "before.json")
         for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
-            (folder / stale).unlink(missing_ok=True)
+            disk.remove(folder / stale)
         code = folder / "code"
         shutil.rmtree(code, ignore_errors=True)
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
         for name, text in job.files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            disk.swap(folder / name, text.encode())
         launcher = [sys.executable, "-I", "-S", supervise.__file__, "launch", str(folder)]
         started = subprocess.run(
             [*launcher, *_command(job, folder)],
