@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -175,6 +176,8 @@ def _environment(job: Job, code: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(code), os.environ.get("PYTHONPATH", "")) if part)
     # whatever the system's code page: a name in a log line must never end a training
     text = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    if platform.system() == "Windows":  # torch is built without libuv there, and torchrun asks for it
+        text["USE_LIBUV"] = "0"
     return {**os.environ, **text, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
 
 

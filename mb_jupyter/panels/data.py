@@ -178,9 +178,13 @@ class Data(Step):
         if not label or label in (".", "..") or "/" in label or "\\" in label:
             raise DataError(f"{label!r} cannot be a class." if label else "The class has no name.", "Name the class.")
         uploads = tuple(self._upload.value)
-        if not uploads:
-            raise DataError("No picture is chosen.", "Press Choose pictures first.")
         folder = at_home(self.state.data or OWN)
+        if not uploads:
+            raise DataError(
+                "No picture is chosen.",
+                "Press Choose pictures first.",
+                f"Where that has no effect, as in VS Code, copy the files into {folder / label} and press Look.",
+            )
         if folder.suffix.casefold() in TABLES:
             raise DataError("Pictures cannot be added to a list.", "Choose a folder in the field above.")
 
