@@ -236,7 +236,28 @@ def test_a_deleted_run_is_said_to_be_deleted(backend, begin):
     shutil.rmtree(folder)
     status = backend.status(folder)
     assert status.state is RunState.FAILED and status.error is not None and status.error["kind"] == "deleted"
+    assert f"The run's folder {folder} is missing" in status.error["cause"]
     backend.cancel(folder)
+
+
+@pytest.mark.parametrize("gone", ["kept", "kept/trees", "kept/trees/a run", "kept/trees/a run/owner.lock"])
+def test_what_was_deleted_under_a_living_program_is_named(backend, begin, tmp_path, gone):
+    folder = tmp_path / "kept" / "trees" / "a run"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    os.utime(folder / "run.json", (time.time() - 100,) * 2)
+    begin(FOREVER, folder)
+    until(backend, folder, lambda s: s.state is RunState.RUNNING and (folder / "process.json").exists())
+    program = program_of(folder)
+    try:
+        victim = tmp_path / gone
+        shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+        error = backend.status(folder).error
+        assert error is not None and error["kind"] == "deleted"
+        assert str(victim if victim.name != "owner.lock" else folder) in error["cause"]
+        assert "missing" in error["cause"] and "never started" not in error["cause"]
+    finally:
+        program.kill()
 
 
 def test_a_program_writes_what_its_code_page_cannot(backend, begin, monkeypatch):

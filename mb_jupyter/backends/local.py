@@ -50,11 +50,6 @@ NEVER_STARTED = {
     "cause": "The training was never started: the kernel ended before it could be.",
     "fix": "Run the cell again.",
 }
-DELETED = {
-    "kind": "deleted",
-    "cause": "The run's folder is missing: it was deleted or moved.",
-    "fix": "Restore the folder, or train again.",
-}
 
 
 def open_backend() -> LocalBackend:
@@ -221,16 +216,28 @@ def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
     """Return the status of a run without a living process that did not write how it ended."""
     if (folder / "canceled").exists():
         return _status(RunState.CANCELED, told)
+    if deleted := _deleted(folder):
+        return _status(RunState.FAILED, told, deleted)
     if (folder / "process.json").exists():
         return _status(RunState.FAILED, told, GONE)
-    if not folder.is_dir():
-        return _status(RunState.FAILED, told, DELETED)
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
         young = False
     begins = young or locks.is_starting(folder)
     return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
+
+
+def _deleted(folder: Path) -> dict[str, str]:
+    """Return what somebody has deleted under a run, as the error to show; empty when all is there."""
+    places = {"workspace": folder.parent.parent, "experiment's folder": folder.parent, "run's folder": folder}
+    gone = next((f"The {what} {place} is missing" for what, place in places.items() if not place.is_dir()), "")
+    if not gone and (folder / "process.json").exists() and not (folder / supervise.OWNER).exists():
+        gone = f"Files of the run in {folder} are missing"  # a supervisor makes the lock first and never removes it
+    if not gone:
+        return {}
+    cause = f"{gone}: {'they were' if gone.startswith('Files') else 'it was'} deleted or moved."
+    return {"kind": "deleted", "cause": cause, "fix": "Restore it from a backup or the trash, or train again."}
 
 
 def _until(told: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:
