@@ -159,9 +159,11 @@ class Experiment:
             self.workspace.record_run(folder, record)
             run = Run(folder)
             _submit(run, config, dataset, place)
-        except BaseException:  # an interrupt too: half a run is none
+        except BaseException as error:  # an interrupt too: half a run is none
             open_backend(config.backend).cancel(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise self.workspace.unwritable(error) from error
             raise
         return run
 

@@ -88,17 +88,17 @@ class Workspace:
             disk.rename(self.folder(name), aside)
             shutil.rmtree(aside)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
     def experiment(self, name: str) -> Path:
         """Return the folder of an experiment; its name is registered when it is used for the first time."""
         if naming.is_name(name):
             if reason := unreachable(self.root):
-                raise self._unwritable(reason)
+                raise self.unwritable(reason)
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
         self.check(name)
         name, folder = naming.clean(name), self.folder(name)
         record = folder / "experiment.json"
@@ -107,7 +107,7 @@ class Workspace:
             if not record.exists():
                 _write_json(record, {"name": name, "created": _now().isoformat(timespec="seconds")})
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         return folder
 
     def runs(self, experiment: str | None = None) -> list[Path]:
@@ -139,7 +139,7 @@ class Workspace:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
             return folder
 
     def record_run(self, folder: Path, record: dict[str, Any]) -> None:
@@ -147,9 +147,10 @@ class Workspace:
         try:
             _write_json(folder / "run.json", record)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _unwritable(self, error: OSError | str) -> WorkspaceError:
+    def unwritable(self, error: OSError | str) -> WorkspaceError:
+        """Return the error to raise when something cannot be written there."""
         reason = error if isinstance(error, str) else error.strerror or str(error)
         if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
             return WorkspaceError(f"The workspace {self.root} cannot be written to: {reason}.", disk.room(self.root))

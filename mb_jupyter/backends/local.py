@@ -33,6 +33,7 @@ BYTES_PER_LINE = 1_000  # of the log; where lines are longer, fewer are shown
 EXPECTED_REFUSAL = 2
 CANCEL_SECONDS = 5
 LAST_WORD = 60.0  # seconds between a program's last status and its end, at the most
+LEAST_BYTES = 4 * 2**20  # of the program and a run's records
 SUBMIT_SECONDS = 30  # between the run's record and its process there is nothing to see
 
 ENDED_BY_SYSTEM = {
@@ -67,7 +68,10 @@ class LocalBackend:
         with locks.starting(folder):
             if locks.is_owned(folder):
                 return False
-            self._start(job, folder)
+            try:
+                self._start(job, folder)
+            except OSError as error:
+                raise _unwritable(folder, error) from error
         return True
 
     def _start(self, job: Job, folder: Path) -> None:
@@ -155,6 +159,19 @@ class LocalBackend:
 
     def fetch(self, folder: Path) -> None:
         """Do nothing: the program has written its files here."""
+
+
+def _unwritable(folder: Path, error: OSError) -> WorkspaceError:
+    """Return why a run's folder cannot be prepared, with what to do about it."""
+    left = disk.free_space(folder)
+    if error.errno in disk.NO_ROOM or (left is not None and left < LEAST_BYTES):
+        return WorkspaceError(f"There is no room for a run in {folder}.", disk.room(folder), details=str(error))
+    reason = error.strerror or "the training program cannot be copied there"
+    return WorkspaceError(
+        f"The run's folder {folder} cannot be written to: {reason}.",
+        "Get the right to write there.",
+        details=str(error),
+    )
 
 
 def _command(job: Job, folder: Path) -> list[str]:

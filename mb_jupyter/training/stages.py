@@ -16,6 +16,7 @@ from . import (
     calibrate,
     curve,
     data,
+    disk,
     engines,
     evidence,
     export,
@@ -55,7 +56,9 @@ class Scores(NamedTuple):
 
 
 def begin(session: Session, choice: Choice, parts: Parts) -> None:
-    """Record what is trained on what."""
+    """Record what is trained on what; refuse a disk on which it can only fail."""
+    if not session.resumed and processes.rank() == 0:
+        disk.check_room(session.output, choice.file.stat().st_size, tuned=session.settings.recipe != "features")
     counts, where = parts.counts, session.device
     session.recorder.event(
         "start",

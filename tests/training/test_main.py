@@ -461,6 +461,18 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(code, pictures, t
     assert not list(kept.parent.glob(".*"))
 
 
+@pytest.mark.parametrize("recipe", ["features", "auto"])
+def test_a_disk_on_which_it_can_only_fail_is_refused_at_once(code, pictures, tmp_path, monkeypatch, recipe):
+    left = shutil.disk_usage("/")._replace(free=3 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
+    program = Program(code, pictures, tmp_path / "run", recipe=recipe)
+    assert program.call(monkeypatch) == 2, program.log
+    cause = program.status["error"]["cause"]
+    needed = {"features": "about 39 MiB", "auto": "about 155 MiB"}[recipe]
+    assert str(program.output) in cause and needed in cause and "3.0 MiB are left" in cause
+    assert not program.of("epoch")
+
+
 def test_wrong_settings_are_refused_at_once(code, pictures, tmp_path, monkeypatch):
     program = Program(code, pictures, tmp_path / "run", epochs=-1, banana=3)
     assert program.call(monkeypatch) == 2
