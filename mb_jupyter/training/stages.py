@@ -55,10 +55,11 @@ class Scores(NamedTuple):
     labels: torch.Tensor
 
 
-def begin(session: Session, choice: Choice, parts: Parts) -> None:
+def begin(session: Session, choice: Choice, classifier: Classifier, parts: Parts) -> None:
     """Record what is trained on what; refuse a disk on which it can only fail."""
     if not session.resumed and processes.rank() == 0:
-        disk.check_room(session.output, choice.file.stat().st_size, tuned=session.settings.recipe != "features")
+        size = sum(weight.numel() * weight.element_size() for weight in classifier.backbone.parameters())
+        disk.check_room(session.output, size, tuned=session.settings.recipe != "features")
     counts, where = parts.counts, session.device
     session.recorder.event(
         "start",

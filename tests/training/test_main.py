@@ -468,7 +468,7 @@ def test_a_disk_on_which_it_can_only_fail_is_refused_at_once(code, pictures, tmp
     program = Program(code, pictures, tmp_path / "run", recipe=recipe)
     assert program.call(monkeypatch) == 2, program.log
     cause = program.status["error"]["cause"]
-    needed = {"features": "about 39 MiB", "auto": "about 155 MiB"}[recipe]
+    needed = {"features": "about 39 MiB", "auto": "about 154 MiB"}[recipe]
     assert str(program.output) in cause and needed in cause and "3.0 MiB are left" in cause
     assert not program.of("epoch")
 
