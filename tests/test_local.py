@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mb_jupyter.backends import Job, RunState, Status
+from mb_jupyter.backends import Job, RunState, Status, supervise
 from mb_jupyter.backends.local import LocalBackend
 from mb_jupyter.errors import WorkspaceError
 
@@ -289,6 +289,23 @@ def test_the_clock_of_an_earlier_attempt_is_there_for_the_next(backend, begin):
     begin(told, folder)
     ended(backend, folder)
     assert json.loads((folder / "status.json").read_text())["said"]["seconds"] == 100.5
+
+
+def test_a_supervisor_that_is_about_to_end_is_waited_for(backend, begin, tmp_path):
+    """Whoever sees that a run has ended can start it again at once, however slowly its last process goes."""
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    leaving = supervise.own(folder)
+    assert leaving is not None
+    (folder / "exit.json").write_text('{"returncode": 1}')
+    assert backend.status(folder).state is RunState.FAILED
+    with ThreadPoolExecutor(1) as thread:
+        again = thread.submit(begin, "tell(state='completed')", folder)
+        while not (folder / "log.txt").exists() and not again.done():
+            time.sleep(0.02)
+        leaving.close()
+        again.result()
+    assert ended(backend, folder).state is RunState.COMPLETED
 
 
 @pytest.mark.parametrize(("end", "seconds"), [(1002.0, 52.0), (990.0, 50.0), (9000.0, 110.0), (None, 50.0)])

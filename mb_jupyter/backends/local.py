@@ -66,7 +66,8 @@ class LocalBackend:
     def submit(self, job: Job, folder: Path) -> bool:
         """Start the job in a session of its own, with its output in ``folder``; False where it runs already."""
         with locks.starting(folder):
-            if locks.is_owned(folder):
+            # a supervisor that has written exit.json is on its way out: the new one waits for its lock
+            if locks.is_owned(folder) and records.read_ended(folder) is None:
                 return False
             try:
                 self._start(job, folder)
