@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 from .errors import PredictionError
 from .prediction import is_unsure
 from .sources import URL, Picture
-from .training import inputs
+from .training import disk, inputs
 from .training.cells import neutral
+from .training.paths import brief, unreachable
 from .written import Written
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Columns:
 
 def check_name(path: Path) -> Path:
     """Return the path of a table to write; refuse a name that is of none, and Parquet where it cannot be written."""
+    if reason := unreachable(path):
+        raise PredictionError(f"{brief(path)} cannot be written: {reason}.", "Choose another place for the file.")
     suffix = path.suffix.casefold()
     if suffix not in WRITERS:
         stem = path.stem[:LONGEST_NAME] or "answers"
@@ -123,7 +126,7 @@ def write(call: Call, pictures: Iterable[Picture], ask: Callable[[Iterable[Pictu
             note = _answer_all(call, kept, pictures, ask)
             tally = Tally(call.columns, call.path)
             _replace(call.path, call.columns, map(tally.count, kept.answers()))
-        part.unlink(missing_ok=True)
+        disk.remove(part)
     except OSError as error:
         raise PredictionError(
             f"{call.path} cannot be written: {error.strerror or error}.",
@@ -331,14 +334,8 @@ class Tally:
 
 def _replace(path: Path, columns: Columns, answers: Iterator[Answer]) -> None:
     """Write the table aside, then put it in the place of an older one."""
-    aside = path.with_name(f".{path.name[:LONGEST_NAME]}.{os.getpid()}.tmp")
-    try:
+    with disk.staged(path, durable=True) as aside:  # what was kept is removed next
         WRITERS[path.suffix.casefold()](aside, columns, answers)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())  # what was kept is removed next
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, columns: Columns, answers: Iterator[Answer]) -> None:

@@ -40,8 +40,9 @@ from .prediction import (
     ordered,
 )
 from .seen import Seen
-from .sources import Picture, at_home, content_of, count, expand, is_single
+from .sources import Picture, content_of, count, expand, is_single
 from .standing import in_card, of_file
+from .training.paths import at_home, brief, unreachable
 from .written import Written
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def load(path: str | Path) -> Model:
     what a run has left that was cancelled or that failed.
     """
     place = at_home(path)
+    if reason := unreachable(place):
+        raise ModelError(f"{brief(place)} cannot be opened: {reason}.", "Check the path.")
     standing = of_file(place)
     if standing is not None:
         standing.require("model")

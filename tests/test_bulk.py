@@ -212,7 +212,8 @@ def test_images_in_memory_are_known_by_their_content(model, photos, tmp_path):
 
 def test_a_stop_before_the_first_answer_leaves_nothing(model, photos, tmp_path):
     def images() -> Iterator[Path]:
-        raise KeyboardInterrupt
+        if photos.is_dir():
+            raise KeyboardInterrupt
         yield photos
 
     with pytest.raises(KeyboardInterrupt):

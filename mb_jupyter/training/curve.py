@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from . import head
 from .cells import to_csv
 from .data import Sample
-from .graph import write_aside
+from .disk import swap
 from .session import Session
 
 Array = np.ndarray[Any, Any]
@@ -207,4 +207,4 @@ def write(path: Path, found: Sequence[Point], classes: Sequence[str]) -> None:
         rows.append([
             f"{one.fraction:g}", one.repeat, one.fold, one.images, one.groups, *counts, f"{one.log_loss:.6f}", *each,
         ])  # fmt: skip
-    write_aside(path, to_csv(rows).encode("utf-8", "surrogateescape"))
+    swap(path, to_csv(rows).encode("utf-8", "surrogateescape"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .cells import from_csv, to_csv
+from .disk import swap
 from .errors import TrainingError
 from .listing import SLICE
 from .pictures import SPLITS, Picture, shown
@@ -208,10 +208,8 @@ def rows_of(pictures: Sequence[Picture]) -> list[tuple[str, ...]]:
 def write_split(path: Path, pictures: Sequence[Picture]) -> None:
     """Write the split as CSV: ImageSource, Label, Split, Sha256, Group, Slice.<column>; aside first, then renamed."""
     text = to_csv([columns_of(pictures), *rows_of(pictures)])
-    aside = path.with_name(path.name + ".part")
     # a name that is not UTF-8 has to survive the round trip
-    aside.write_bytes(text.encode("utf-8", "surrogateescape"))
-    os.replace(aside, path)  # noqa: PTH105
+    swap(path, text.encode("utf-8", "surrogateescape"), durable=True)
 
 
 def read_split(path: Path) -> list[SplitRow]:
