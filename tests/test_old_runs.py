@@ -41,7 +41,8 @@ def test_its_report_is_made_and_written(shell):
     assert "6 of 6" in said and "100.0 %" in said
     report = mb_jupyter.attach(HANDLE).report
     assert report.classes == ("blue", "green", "red") and report.pictures == 6 and report.leaked == 0
-    assert len(report.split) == 30 and len(report.out_of_fold) == 24
+    assert report.split is not None and len(report.split) == 30
+    assert report.out_of_fold is not None and len(report.out_of_fold) == 24
     report.write()
     assert (mb_jupyter.attach(HANDLE).folder / "report.html").stat().st_size > 10_000
 
