@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "installation", "training", "display", "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "naming", "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
         "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "seen": set(),
     "standing": {"backends", "records", "display", "when", "errors"},
-    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
+    "model": {"naming", "archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"records", "training", "errors"},
     "sources": {"training", "errors"},
     "prediction": {"plots", "seen", "display"},
