@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "workspace": {"naming", "azureml", "training", "display", "errors"},
     "azureml": {"training", "errors"},
     "cloud": {"naming", "azureml", "workspace", "run", "when", "training", "display", "errors"},
-    "records": {"errors"},
+    "records": {"training", "errors"},
     "backends": {"training", "errors"},
     "backends.local": {"backends", "records", "training", "errors"},
     "backends.azure": {"naming", "backends", "records", "azureml", "training", "errors"},
@@ -76,6 +76,7 @@ OPEN_PROGRAM_MODULES = {
     "cloud": {"disk"},
     "workspace": {"disk", "paths"},
     "config": {"paths"},
+    "records": {"disk"},
     "magics": {"paths"},
     "experiment": {"paths"},
 }
