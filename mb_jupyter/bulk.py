@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 from .errors import PredictionError
+from .naming import is_reserved
 from .prediction import is_unsure
 from .sources import URL, Picture
 from .training import disk, inputs
@@ -79,8 +80,12 @@ class Columns:
 
 def check_name(path: Path) -> Path:
     """Return the path of a table to write; refuse a name that is of none, and Parquet where it cannot be written."""
-    if reason := unreachable(path):
+    reason = unreachable(path)
+    if reason and not os.path.islink(path):  # noqa: PTH114 - pathlib's raises; the table takes the place of a link
         raise PredictionError(f"{brief(path)} cannot be written: {reason}.", "Choose another place for the file.")
+    if is_reserved(path.name):
+        name = path.name
+        raise PredictionError(f"{name} is a reserved name on Windows.", f"Choose another, such as answers-{name}.")
     suffix = path.suffix.casefold()
     if suffix not in WRITERS:
         stem = path.stem[:LONGEST_NAME] or "answers"
