@@ -1,16 +1,22 @@
 """Runs whose files were edited, torn, written by another program or by another version.
 
-Every command has an answer or an error in plain words, and one such run never hides the others.
+Every command and every step of the panel has an answer or an error in plain words, and one such run never hides the
+others.
 """
 
 from __future__ import annotations
 
 import functools
+import html
+import importlib
 import json
 import os
 import shutil
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,13 +27,18 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from mb_jupyter.errors import MBError
+from mb_jupyter.panels import STEPS
+from mb_jupyter.panels.parts import close
+from mb_jupyter.panels.state import State
 from mb_jupyter.run import Run
 from tests.finished_run import write_run
 from tests.magic_shell import open_shell
 from tests.standin import move_in
 
 CHUNKS = 10
-ROUNDS = int(os.environ.get("MB_FUZZ_ROUNDS", "6"))  # of each; 30 make the 300 folders that are promised
+
+pytestmark = pytest.mark.timeout(900)  # what takes a minute takes ten where the machine has other work
+ROUNDS = int(os.environ.get("MB_FUZZ_ROUNDS", "3"))  # of each; 30 make the 300 folders that are promised
 FILES = ("run.json", "status.json", "exit.json", "process.json", "metrics.jsonl", "report.json", "reproducibility.json",
          "split.csv", "predictions.csv", "config.json", "bestModelMap.json", "failed.json")  # fmt: skip
 JUNK: tuple[Any, ...] = (None, 5, -1, 2**70, 1e308, float("nan"), True, "", "x", "\ud800", "=cmd()", [], {}, [[]])
@@ -93,7 +104,9 @@ def ask_everything(shell: InteractiveShell, run: Run, image: Path) -> None:
     handle = f"local://{run.folder.parent.name}/{run.folder.name}"
     commands = ("mb_runs", f"mb_why {handle}", f"mb_attach --no-wait {handle}", f"mb_evaluate {handle}",
                 f"mb_compare {handle} local://other/20261122-101502-ab12", f"mb_predict {image} --run {handle}",
-                f"mb_stop {handle}", f"mb_cancel {handle}", "mb_experiment")  # fmt: skip
+                f"mb_explain {image} --run {handle}", f"mb_predict {image} --run {handle} --to out/scores.csv",
+                f"mb_export {handle} --to out --with api", f"mb_stop {handle}", f"mb_cancel {handle}",
+                "mb_experiment")  # fmt: skip
     for line in commands:
         name, _, rest = line.partition(" ")
         with capture_output() as captured:
@@ -108,6 +121,54 @@ def ask_everything(shell: InteractiveShell, run: Run, image: Path) -> None:
             assert "other" in said and "completed" in said, "one damaged run hides the others"
 
 
+def open_panel(run: Run, image: Path) -> tuple[Callable[[], None], list[str]]:
+    """Open every step of the panel on a run, and every look into its report; return what closes it, and its bugs."""
+    handle = f"local://{run.folder.parent.name}/{run.folder.name}"
+    state = State(run.folder.parent.parent / "panel.json")
+    state.choose(run=handle, training=handle, data="colours", picture=str(image), tab="Classes")
+    steps: dict[str, Any] = {}
+    for name, where in STEPS.items():
+        module, _, kind = where.partition(":")
+        step = steps[name] = getattr(importlib.import_module(module), kind)(state)
+        assert step.widget is not None
+        step.refresh()
+        wait_for(lambda: at_rest(steps))
+    for tab in ("Confusions", "Mistakes", "Threshold", "Try it"):
+        state.tab = tab
+        wait_for(lambda: at_rest(steps))
+    for step in steps.values():
+        step.refresh()
+        with suppress(MBError):  # the frame shows it in the summary's place
+            step.summary().text.encode("utf-8", "surrogateescape")
+    wait_for(lambda: at_rest(steps))
+
+    def end() -> None:
+        wait_for(lambda: not working())
+        for step in steps.values():
+            close(step.widget)
+
+    lists = (steps["evaluate"].choice.widget, steps["train"]._one, steps["consume"].choice.widget)
+    assert all("local://other/" in str(each.options) for each in lists), "one damaged run hides the others"
+    pages = {name: html.unescape(step.problem._page.value) for name, step in steps.items()}
+    return end, [f"{name}: {page}" for name, page in pages.items() if "This is a bug" in page]
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    """Wait for as long as it takes; the test has its own time limit."""
+    while not true():
+        time.sleep(0.02)
+
+
+def working() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "mb panel"]
+
+
+def at_rest(steps: dict[str, Any]) -> bool:
+    """Tell whether the panel does nothing any more, or only follows a run that seems to go on, and its log."""
+    follows = "train" in steps and steps["train"]._goes_on
+    return len(working()) <= (2 if follows else 0)
+
+
 def restore(run: Run, whole: Path) -> None:
     shutil.rmtree(run.folder)
     shutil.copytree(whole, run.folder)
@@ -115,15 +176,20 @@ def restore(run: Run, whole: Path) -> None:
 
 def each_way(shell: InteractiveShell, run: Run, tmp_path: Path, ways: Ways) -> None:
     whole, image = tmp_path / "whole", next((tmp_path / "colours").rglob("*.png"))
-    failed = []
+    failed: list[str] = []
     for what, damage in ways:
         damage()
+        end: Callable[[], object] = failed.copy
+        bugs: list[str] = []
         try:
             ask_everything(shell, run, image)
+            end, bugs = open_panel(run, image)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             failed.append(f"{what}: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})")
+        failed += [f"{what}: the panel's step {bug}" for bug in bugs]
         restore(run, whole)
+        end()
     assert not failed, "\n".join(failed)
 
 
@@ -176,12 +242,13 @@ def test_folders_that_chance_has_damaged(shell, finished, tmp_path, seed):
     each_way(shell, finished, tmp_path, ways())
 
 
-def test_shapes_that_are_known(shell, finished, tmp_path):
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_shapes_that_are_known(shell, finished, tmp_path, chunk):
     record = json.loads((finished.folder / "run.json").read_text())
     others = [("run.json", json.dumps({**record, key: value})) for key, value in OTHER_RUNS]
 
     def ways() -> Ways:
-        for name, content in (*SHAPES, *others):
+        for name, content in (*SHAPES, *others)[chunk::CHUNKS]:
             yield f"{name} {content[:300]}", functools.partial((finished.folder / name).write_text, content)
 
     each_way(shell, finished, tmp_path, ways())

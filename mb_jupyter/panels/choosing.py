@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import MBError
@@ -34,11 +35,11 @@ class RunChoice:
 
         state = self._step.state
         try:
-            found = [run for run in runs()[:OFFERED] if run.standing.offers(self._use)]
+            found = runs()[:OFFERED]
         except MBError as error:
             self._step.show_error(error)
             return
-        options = [(_label(run), run.handle) for run in found]
+        options = offered(found, lambda run: _label(run) if run.standing.offers(self._use) else "")
         handles = [handle for _, handle in options]
         if state.run and state.run not in handles and opened(state.run, self._use) is not None:
             options.append((state.run, state.run))
@@ -68,9 +69,19 @@ def opened(handle: str | None, use: Use) -> Run | None:
 
     try:
         run = attach(handle) if handle else None
+        return run if run is not None and run.handle and run.standing.offers(use) else None
     except MBError:
         return None
-    return run if run is not None and run.standing.offers(use) else None
+
+
+def offered(found: Iterable[Run], label: Callable[[Run], str]) -> list[tuple[str, str]]:
+    """Return label and handle of the runs that have a label; one with a damaged record costs its row, not the list."""
+    options: list[tuple[str, str]] = []
+    for run in found:
+        with suppress(MBError):
+            if said := label(run):
+                options.append((said, run.handle))
+    return options
 
 
 def _label(run: Run) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.display import FAINT, FONT, Shown, card, duration, escape
 from mb_jupyter.errors import MBError
 
+from .choosing import OFFERED, offered
 from .front import Front, Into
 from .parts import button, choice, folded, hide, html, row, tick
 from .settings import Settings, cell, configuration
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 LINES = 14  # of the log
 BETWEEN_SUMMARIES = 5.0  # seconds, while a run goes on
-OFFERED = 50  # earlier runs
 HINT = "The buttons below end it; other cells can be run meanwhile, and it outlives the kernel."
 
 
@@ -366,7 +366,7 @@ class Train(Step):
         def done(result: tuple[Runs, str]) -> None:
             found, page = result
             self._table.value = page
-            options = [(f"{run.handle} ({run.state})", run.handle) for run in found[:OFFERED]]
+            options = offered(found[:OFFERED], lambda run: f"{run.handle} ({run.state})")
             for field, place in ((self._one, 0), (self._other, 1)):
                 before = field.value
                 field.options = options
