@@ -13,6 +13,7 @@ import pytest
 
 from tests.azure_emulator.fixtures import azure, azure_session  # noqa: F401
 from tests.azure_shell import azure_shell  # noqa: F401
+from tests.demand import missing
 
 # tests use onnxruntime without the program around it, which switches its reports off; and then a test of Azure
 # would find them at its proxy
@@ -46,9 +47,7 @@ def shared_data() -> Path:
     """Return the folder of real photo sets beside the project."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"{folder} is missing: in CI the tests on real photos must run")
-        pytest.skip("the real photo sets are not on this machine")
+        missing("the real photo sets are not on this machine")
     return folder
 
 

@@ -38,7 +38,7 @@ def alerted(step: Step) -> str:
 
 
 def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -140,13 +139,11 @@ def test_without_a_workspace_or_a_sign_in(azure, place, monkeypatch):
 
 
 def test_an_answer_that_does_not_come_holds_nothing_up(azure, place):
-    stalled = 60
-    azure.fault("GET", "*/permissions", kind="stall", seconds=stalled)
-    begun = time.monotonic()
-    flight = cloud.preflight(place, seconds=8)  # time enough for all the others on a busy machine
+    held = azure.fault("GET", "*/permissions", 99, kind="stall", seconds=600)  # longer than a test may take
+    flight = cloud.preflight(place, seconds=8)
     assert line(flight, "role").ok is None and "not answered" in line(flight, "role").said
-    assert time.monotonic() - begun < stalled, "it ends before that answer would have come"
     assert flight.ok, "what is unknown stops nothing"
+    held.release()
 
 
 def test_experiments_of_both_sides(azure, place):

@@ -79,7 +79,7 @@ class Job:
             self.execution.hurry = True
             self.execution.join(30)
 
-    def wait(self, status: str = "", seconds: float = 60) -> Job:
+    def wait(self, status: str = "", seconds: float = 120) -> Job:
         """Wait for a status that it has or had, or for the end."""
         end = time.monotonic() + seconds
         while not (status in self.history if status else self.done):

@@ -107,8 +107,8 @@ class Execution(threading.Thread):
         self._nodes(nodes)
         folder = azure.folder / "jobs" / job.name / str(job.attempts)
         self._mount(folder)
-        job.become("Running")
         self._start(folder, nodes)
+        job.become("Running")
         end = self._follow()
         self._store(final=True)
         if end == "preempted":
