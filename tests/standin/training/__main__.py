@@ -80,7 +80,8 @@ for epoch in range(epochs + 1):
     stage("epoch", done=epoch, total=epochs, fraction=0.5, eta_seconds=2.0)
     time.sleep(0.05)
     stopped = behaviour != "deaf" and (output / "stop").exists()
-    while behaviour == "held" and (stopped or epoch == epochs - 1) and not pathlib.Path(os.environ["STANDIN_GO"]).exists():
+    last = stopped or epoch == epochs - 1
+    while behaviour == "held" and last and not pathlib.Path(os.environ["STANDIN_GO"]).exists():
         tell()  # as the program's heart does
         time.sleep(0.5)
         stopped = stopped or (output / "stop").exists()
