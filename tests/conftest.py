@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.demand import missing
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 ROOT = Path(__file__).parent.parent
+#: groups of tests that run in one process each, from the longest
+LONGEST = ("browser", "training/test_main.py", "test_quickstart.py", "test_export_projects.py")
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2  # of linux/capability.h
 
 
@@ -51,10 +54,28 @@ def shared_data() -> Path:
     return folder
 
 
+def group_of(nodeid: str) -> str:
+    """Return what shares servers and trained models with a test, and so runs in one process: its file, or folder."""
+    file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+    return "browser" if file.startswith("browser/") else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # playwright leaves an event loop running in the main thread, where asyncio.run() then fails:
-    # the browser's tests come last
-    items.sort(key=lambda item: "browser" in item.path.parts)
+    # what takes longest begins first: several processes end together
+    items.sort(key=lambda item: [*LONGEST, group_of(item.nodeid)].index(group_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of ``pytest -n`` whole groups, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
 
 
 @pytest.fixture

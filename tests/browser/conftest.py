@@ -1,7 +1,8 @@
 """A real JupyterLab and a real headless Chromium.
 
-One server, one browser and one page serve the whole session; a test opens a notebook of its own in
-that page through JupyterLab's command registry. A test fails when the page logged an error, when
+One server, one browser and one page serve all tests of this folder and end with the last of them: while it runs,
+playwright keeps an event loop in the main thread, where ``asyncio.run`` then fails. A test opens a notebook of its own
+in that page through JupyterLab's command registry. A test fails when the page logged an error, when
 the server answered 5xx, or when the page asked any host but this one.
 """
 
@@ -317,14 +318,14 @@ class Lab:
         self.page.on("dialog", lambda dialog: dialog.accept())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start_server(tmp_path_factory.mktemp("lab"))
     yield running
     stop_server(running)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
@@ -336,7 +337,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_page(server: Server, browser: Browser) -> Iterator[Lab]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
