@@ -15,7 +15,8 @@ from jupyter_client.manager import KernelManager
 from tests.azure_emulator.emulator import Azure
 from tests.standin import USE, Cell, write_pictures
 
-LOAD = f"{USE}\nfrom mb_jupyter import cloud\n%load_ext mb_jupyter"
+OFTEN = "from mb_jupyter.backends.azure import follow; follow.OFTEN, follow.RARELY = 0.2, 0.5"  # looks at a job
+LOAD = f"{USE}\n{OFTEN}\nfrom mb_jupyter import cloud\n%load_ext mb_jupyter"
 TRAIN = "%%mb_train trees --backend azure\ndata: trees\nazure: {compute: gpu}"
 
 
@@ -31,7 +32,7 @@ class Kernel:
         self.manager.start_kernel(cwd=str(self.place), env=dict(os.environ))
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=300)
         assert not self.run(LOAD).error
 
     def run(self, code: str, until: Callable[[Cell], object] | None = None) -> Cell:

@@ -41,7 +41,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KernelMa
     manager.start_kernel(cwd=str(home), env=environment)
     client: BlockingKernelClient = manager.client()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
+    client.wait_for_ready(timeout=300)
     yield manager, client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -199,7 +199,7 @@ def test_a_run_survives_its_kernel(execute, started, place):
     execute("import os; os.environ['STANDIN'] = 'slow'\nimport mb_jupyter.run as home; home.RESTART_SHOWS = 60.0")
     execute("%%mb_train\ndata: trees", wait=False).read(lambda cell: "[epoch" in cell.text)
     kernel.restart_kernel(now=False)  # as JupyterLab does it: an interrupt goes before, which is no Stop
-    client.wait_for_ready(timeout=60)
+    client.wait_for_ready(timeout=300)
     Cell(client, f"import os; os.chdir({str(place)!r})\n{LOAD}", True).read()
     assert "running" in Cell(client, "%mb_runs", True).read().text
     cell = Cell(client, "%mb_attach", True).read(lambda cell: "[epoch" in cell.text)
@@ -223,7 +223,7 @@ def notebook(place: Path, *cells: str) -> nbformat.NotebookNode:
 
 def perform(book: nbformat.NotebookNode, place: Path) -> None:
     NotebookClient(
-        book, kernel_name="python3", resources={"metadata": {"path": str(place)}}, timeout=100, coalesce_streams=True
+        book, kernel_name="python3", resources={"metadata": {"path": str(place)}}, timeout=800, coalesce_streams=True
     ).execute()
 
 
@@ -263,7 +263,7 @@ def test_papermill_fails_too(place, monkeypatch):
     book = notebook(place, "%%mb_train --epochs 1\ndata: trees")
     nbformat.write(book, place / "in.ipynb")
     command = [sys.executable, "-m", "papermill", "-k", "python3", "in.ipynb", "out.ipynb"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert done.returncode != 0
     assert "The weights of another network." in (place / "out.ipynb").read_text()
 
@@ -280,7 +280,7 @@ def test_where_nobody_watches_a_mistake_is_in_the_log_with_its_cause(place):
         "%mb_export": ["ConfigError", "Say where the projects go"],
     }  # fmt: skip
     book = notebook(place, *mistakes)
-    NotebookClient(book, resources={"metadata": {"path": str(place)}}, allow_errors=True, timeout=60).execute()
+    NotebookClient(book, resources={"metadata": {"path": str(place)}}, allow_errors=True, timeout=800).execute()
     for cell, words in zip(book.cells[1:], mistakes.values(), strict=True):
         told = "\n".join("\n".join(output.get("traceback", [])) for output in cell.outputs)
         for word in words:

@@ -77,7 +77,7 @@ class Job:
         self.cancelled.set()
         if self.execution:
             self.execution.hurry = True
-            self.execution.join(30)
+            self.execution.join(120)
 
     def wait(self, status: str = "", seconds: float = 120) -> Job:
         """Wait for a status that it has or had, or for the end."""
