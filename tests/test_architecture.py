@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "installation", "training", "display", "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "naming", "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
         "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "seen": set(),
     "standing": {"backends", "records", "display", "when", "errors"},
-    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
+    "model": {"naming", "archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"records", "training", "errors"},
     "sources": {"training", "errors"},
     "prediction": {"plots", "seen", "display"},
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "workspace": {"naming", "azureml", "training", "display", "errors"},
     "azureml": {"training", "errors"},
     "cloud": {"naming", "azureml", "workspace", "run", "when", "training", "display", "errors"},
-    "records": {"errors"},
+    "records": {"training", "errors"},
     "backends": {"training", "errors"},
     "backends.local": {"backends", "records", "training", "errors"},
     "backends.azure": {"naming", "backends", "records", "azureml", "training", "errors"},
@@ -76,6 +76,7 @@ OPEN_PROGRAM_MODULES = {
     "cloud": {"disk"},
     "workspace": {"disk", "paths"},
     "config": {"paths"},
+    "records": {"disk"},
     "magics": {"paths"},
     "experiment": {"paths"},
 }
