@@ -101,7 +101,7 @@ def test_a_run_that_azure_has_lost_can_be_closed_here(azure, shell, monkeypatch)
     monkeypatch.setenv("STANDIN", "")
     first = only_job(azure)
     run(shell, cell())
-    assert len(azure.jobs) == 2 and first.status == "Running", "the second one was asked for"
+    assert len(azure.jobs) == 2 and first.status != "Canceled", "the second one was asked for"
 
 
 def test_a_cancel_that_meets_a_forgotten_job_is_not_believed(azure, shell, monkeypatch):
