@@ -70,6 +70,7 @@ class Facts:
     experiment: str = ""
     compute: str = ""
     output: str = ""
+    environment: str = ""
     nodes: int = 1
     waiting: str = ""
     started: float | None = None
@@ -144,6 +145,7 @@ def _facts(answer: Mapping[str, Any]) -> Facts:
         experiment=str(inside.get("experimentName", "")),
         compute=str(inside.get("computeId", "")).rpartition("/")[2],
         output=str((outputs.get("run") or {}).get("uri", "")),
+        environment=str(inside.get("environmentId", "")),
         nodes=int((inside.get("resources") or {}).get("instanceCount") or 1),
         waiting=_waiting(tags.get("_aml_system_ComputeTargetStatus", "")),
         started=_seconds(more.get("StartTimeUtc")),

@@ -47,7 +47,8 @@ class World:
         }
         self.client_id, self.client_secret = "66666666-7777-8888-9999-000000000000", "stand-in~" + uuid.uuid4().hex
         self.user, self.user_id = "ada@example.org", "aaaaaaaa-0000-0000-0000-000000000001"
-        self.role = "Owner"  # Owner, Contributor, Reader
+        # Owner, Contributor, Reader, or a custom role: {"actions": [...], "notActions": [...]}
+        self.role: str | dict[str, list[str]] = "Owner"
         self.role_of_group = False  # the role is of the resource groups: what belongs to the subscription is refused
         self.token_lifetime = 3599.0  # seconds
         self.device_code_polls = 1  # how often "pending" is answered before the code counts as typed

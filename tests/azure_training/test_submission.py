@@ -121,3 +121,12 @@ def test_an_upload_without_network_waits_and_says_so(azure, shell):
     with meanwhile(cut):
         run(shell, cell(epochs=1))
     assert only_job(azure).status == "Completed"
+
+
+def test_a_limit_of_the_cost_is_a_flag(azure, shell):
+    limited = cell(epochs=1).replace("-o", "--max-cost 1 -o")
+    said = run(shell, limited.replace("-o", "--dry-run -o"))
+    assert "max_cost 1.00 USD is reached after 570 minutes" in " ".join(said.split()), said
+    run(shell, limited)
+    assert the_run(shell).config["max_cost"] == 1.0
+    assert only_job(azure).given["limits"]["timeout"].startswith("PT9H30M")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.backends import RunState
-from mb_jupyter.backends.local import ENDED_BY_SYSTEM
 from mb_jupyter.errors import AzureError
 
 from .folder import RunFolder, write
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml.tracking import Tracking
 
 KILLED = (137, -9)  # exit codes of a program that the system has ended
+ENDED_ON_NODE = {
+    "kind": "killed",
+    "cause": "The training was ended by the node's system, probably because the memory ran out.",
+    "fix": "Take a compute of a size with more memory: %mb_compute sizes, %mb_compute create NAME --size SIZE.",
+}
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
 MISSING_SECONDS = 30.0  # for which the service must say that there is no such job
@@ -283,7 +287,7 @@ class Looker:
             return {key: str(value) for key, value in told.items() if value}
         ended = _object(_read(self.folder.path / "ended.json")) or {}
         if ended.get("returncode") in KILLED:
-            return dict(ENDED_BY_SYSTEM)
+            return dict(ENDED_ON_NODE)
         assert self._facts is not None
         code, message = jobs.why(connection, self._facts.name)
         last = _last_error(_read(self.folder.path / "log.txt").decode("utf-8", "replace"))

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +35,8 @@ SAME_START = 5.0  # seconds between the starts of a node's processes, at the mos
 LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
+REQUIREMENTS, WHEELS = Path("requirements.txt"), Path("wheels")
+BROUGHT = ("torch", "torchvision", "numpy")  # by the environment, whatever their versions
 
 
 class RefusedError(SystemExit):
@@ -52,9 +56,10 @@ def main() -> int:
     data = Path(given.data) if not given.manifest else place / "data"
     output = place / "run"
     if _number("LOCAL_RANK") == 0:
-        _prepare(given, place, data, output)
+        _prepare(given, command, place, data, output)
     else:
         _wait_for(place / "ready", place / "failed")
+    _put_first(place / "packages")
     words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
     try:
         return run([sys.executable, *words[1:]], output, given.output)
@@ -216,19 +221,19 @@ def _inside(target: Path, path: str) -> Path:
     return target / path
 
 
-def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -> None:
+def _prepare(given: argparse.Namespace, command: list[str], place: Path, data: Path, output: Path) -> None:
     """Do once on each node what its processes share."""
     try:
         shutil.rmtree(place, ignore_errors=True)
         output.mkdir(parents=True)
         _check_python()
-        _install(Path("requirements.txt"))
+        _equip(command, place / "packages")
         if given.manifest:
             begun = time.monotonic()
             store = Path(given.data)
             count = unpack(store / "packs", store / "manifests" / given.manifest, data)
             say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
-        _restore(given.output, output)
+        _restore(given.settings or given.output, output)
         (place / "ready").touch()
     except BaseException as error:
         place.mkdir(parents=True, exist_ok=True)
@@ -258,7 +263,10 @@ def _leave(place: Path) -> None:
 
 
 def _restore(mount: Path, output: Path) -> None:
-    """Take over what is in the run's folder: the settings and, after a preemption, the checkpoint."""
+    """Take over what is in the run's folder: the settings and, after a preemption, the checkpoint.
+
+    ``mount`` is a read-only input: a folder that is mounted for output need not show what was there before.
+    """
     for folder, _, names in os.walk(mount):
         for name in names:
             path = Path(folder) / name
@@ -274,24 +282,96 @@ def _restore(mount: Path, output: Path) -> None:
         say("found a checkpoint in the run's folder; the program goes on from it")
 
 
-def _install(requirements: Path) -> None:
-    """Install what the environment does not bring, in the versions that were sent with the program."""
-    if not requirements.exists():
+def _equip(command: list[str], packages: Path) -> None:
+    """Bring the packages to the versions that were sent with the program, and see that a training can end well."""
+    if not REQUIREMENTS.exists():
         return
-    lines = [line.split("#") for line in requirements.read_text(encoding="utf-8").splitlines() if "#" in line]
-    missing = [wanted.strip() for wanted, module in lines if importlib.util.find_spec(module.strip()) is None]
-    if not missing:
+    lines = [line.split("#") for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if "#" in line]
+    modules = {pinned.strip(): module.strip() for pinned, module in lines}
+    names = (*BROUGHT, *(pinned.partition("==")[0] for pinned in modules))
+    versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in names)
+    say(f"the environment has Python {sys.version.split()[0]}, {versions}")
+    missing = [pinned for pinned, module in modules.items() if not _is_met(pinned, module)]
+    _install(missing, packages)
+    problem = _try_out(command, packages)
+    if problem and missing != list(modules):
+        say(f"a model cannot be exported and loaded with the environment's packages ({problem}); taking other versions")
+        _install([pinned for pinned in modules if pinned not in missing], packages)
+        problem = _try_out(command, packages)
+    if problem:
+        raise RefusedError(
+            f"A model cannot be exported and loaded in this environment: {problem}",
+            "Name another: azure: {environment: azureml:NAME:VERSION}, or none.",
+        )
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _is_met(pinned: str, module: str) -> bool:
+    """Tell whether the environment has the package, under its own name, in this version or a later one.
+
+    An older one may lack what the program needs: onnxruntime 1.17 loads, and refuses every model that is written today.
+    """
+    name, _, wanted = pinned.partition("==")
+    version = _version(name)
+    return bool(version) and importlib.util.find_spec(module) is not None and _numbers(version) >= _numbers(wanted)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def _install(wanted: list[str], packages: Path) -> None:
+    """Put packages into a folder of their own, which comes first on the path: the environment stays as it is."""
+    if not wanted:
         return
-    say(f"installing {', '.join(missing)}")
-    command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", *missing]
+    say(f"installing {', '.join(wanted)}")
+    command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--disable-pip-version-check"]
+    # without what they need in turn, which is all in the list: numpy must stay the one that torch was built with
+    command += ["--no-deps", "--target", str(packages), *wanted]
+    if WHEELS.is_dir():
+        command += ["--no-index", "--find-links", str(WHEELS)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     sys.stdout.write(done.stdout)
     if done.returncode:
         errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")] or ["ERROR: no reason told"]
         raise RefusedError(
-            f"The node could not install {', '.join(missing)}: {errors[-1][len('ERROR: ') :]}",
+            f"The node could not install {', '.join(wanted)}: {errors[-1][len('ERROR: ') :]}",
             "Can the node reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
         )
+
+
+def _try_out(command: list[str], packages: Path) -> str:
+    """Return why the program's own trial fails here, empty when it does not, or the program has none."""
+    program = command[2]
+    if not Path(program, "trial.py").exists():
+        return ""
+    environment = {**os.environ, "PYTHONPATH": _path_with(packages)}
+    trial = [sys.executable, "-m", f"{program}.trial"]
+    done = subprocess.run(
+        trial, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    if not done.returncode:
+        return ""
+    sys.stdout.write(done.stdout)
+    lines = done.stdout.strip().splitlines()
+    return lines[-1].strip() if lines else f"it ended with {done.returncode}"
+
+
+def _put_first(packages: Path) -> None:
+    """Let the program find the packages that were installed for it before those of the environment."""
+    if packages.is_dir():
+        os.environ["PYTHONPATH"] = _path_with(packages)
+
+
+def _path_with(packages: Path) -> str:
+    return os.pathsep.join(filter(None, (str(packages), os.environ.get("PYTHONPATH"))))
 
 
 def _wait_for(ready: Path, failed: Path) -> None:
@@ -331,7 +411,8 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default="")
     parser.add_argument("--manifest", default="")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--settings", type=Path, help="the run's folder, to be read")
+    parser.add_argument("--output", type=Path, required=True, help="the run's folder, to be written")
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
 

@@ -24,12 +24,15 @@ REQUIREMENTS = (
     ("onnxscript==0.7.2", "onnxscript"), ("onnxruntime==1.23.2", "onnxruntime"), ("ImageHash==4.3.2", "imagehash"),
     ("scikit-learn==1.7.2", "sklearn"), ("scipy==1.15.3", "scipy"), ("Pillow==12.3.0", "PIL"),
     ("psutil==7.2.2", "psutil"), ("platformdirs==4.12.4", "platformdirs"),
-    ("ml_dtypes==0.5.4", "ml_dtypes"),  # for onnx; later ones would put numpy 2 in the place of the environment's
+    # what these need in turn: they are installed without asking for more
+    ("ml_dtypes==0.5.4", "ml_dtypes"), ("onnx-ir==0.1.16", "onnx_ir"), ("protobuf==6.33.6", "google.protobuf"),
+    ("PyWavelets==1.8.0", "pywt"), ("joblib==1.5.3", "joblib"), ("threadpoolctl==3.6.0", "threadpoolctl"),
+    ("flatbuffers==25.9.23", "flatbuffers"), ("packaging==25.0", "packaging"),
 )  # fmt: skip
-"""What the program needs beside torch, numpy and torchvision, which every PyTorch environment has.
+"""What the program needs beside torch, numpy, torchvision and what comes with them in every PyTorch environment.
 
 Not the notebook's versions, which the environment's Python may be too old for: these were run together, and each
-exists for Python 3.10 to 3.13. A node installs those whose module its environment does not have.
+exists for Python 3.10 to 3.13. A node installs those that its environment does not have, or has in an older version.
 """
 
 
@@ -49,7 +52,7 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
             raise CanceledError
         folder.know(submitting=True)  # a kernel that ends now may leave a job
         facts = jobs.submit(connection, spec)
-        folder.know(submitted=True, url=facts.url)
+        folder.know(submitted=True, url=facts.url, environment=facts.environment)
         return
     folder.know(submitted=True)
 
@@ -132,12 +135,12 @@ def _spec(
         name=facts["job"],
         title=job.name.rpartition("/")[2],
         experiment=str(facts["experiment"]),
-        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} --processes {job.processes} -- "
-        + " ".join(words),
+        command=f"python node.py {arguments} --settings ${{{{inputs.settings}}}} --output ${{{{outputs.run}}}} "
+        + f"--processes {job.processes} -- {' '.join(words)}",
         code=code,
         compute=str(options["compute"]),
         output=store.uri(facts["prefix"]),
-        inputs=inputs,
+        inputs={**inputs, "settings": (store.uri(facts["prefix"]), "ro_mount")},
         environment=str(options.get("environment") or ENVIRONMENT),
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
