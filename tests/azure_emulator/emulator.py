@@ -63,8 +63,11 @@ class World:
         self.compute_error: dict[str, str] | None = None  # the same: compute creation fails after its 201
         self.broken_dependents = False
         self.datastore_credentials = "Sas"  # Sas, AccountKey, None (identity)
+        self.keys_refused = False  # the account takes no signature made with its key, whatever the datastore has
+        self.mounts_refused = False  # a node cannot mount a datastore that has no key, not even as its user
         self.sas_lifetime = 3600.0  # seconds
         self.pace = 0.05  # seconds a job rests in each state before it runs
+        self.image_build_log = ""  # of an environment's image that cannot be built: jobs fail before they have a node
         self.queue_held = False  # no node is free: jobs stay Queued
         self.sizes_withheld: set[str] = set()  # sizes a region does not offer
         self.low_priority_cores = 100

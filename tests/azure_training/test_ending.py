@@ -68,6 +68,15 @@ def test_a_node_that_dies_with_everything_on_it(azure, shell):
     assert "status code -9" in error.cause and "run.url" in error.alternative
 
 
+def test_an_image_that_cannot_be_built_brings_its_log(azure, shell):
+    azure.image_build_log = "Step 3/7\nPackagesNotFoundError: no-such-package\nThe build failed.\n"
+    error = fails(
+        shell, cell("azure: {environment: 'azureml:mine:1'}"), "could not build the environment", TrainingFailed
+    )
+    assert "ImageBuildFailure" in error.cause and "azure: {environment}" in error.fix
+    assert "PackagesNotFoundError: no-such-package" in run(shell, "%mb_why")
+
+
 def test_no_node_comes(azure, shell, monkeypatch):
     azure.queue_held = True
     monkeypatch.setattr(look, "HINT_MINUTES", 0.02)

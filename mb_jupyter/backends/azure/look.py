@@ -24,6 +24,7 @@ ENDED_ON_NODE = {
     "cause": "The training was ended by the node's system, probably because the memory ran out.",
     "fix": "Take a compute of a size with more memory: %mb_compute sizes, %mb_compute create NAME --size SIZE.",
 }
+KEYLESS = "KeyBasedAuthenticationNotPermitted"
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
 MISSING_SECONDS = 30.0  # for which the service must say that there is no such job
@@ -89,7 +90,7 @@ class Looker:
         self._missing_since = None
         state = WORDS.get(self._facts.status, UNKNOWN)[0]
         if self._facts.status in ("Running", "Finalizing") or (state.is_terminal and self._facts.started):
-            self.folder.know(ran=True)
+            self.folder.know(ran=True, environment=self._facts.environment)
         if self.folder.facts.get("ran") and (state is not RunState.STARTING):
             self._read_files(connection)
             self._read_log(connection, str(self._facts.name))
@@ -171,6 +172,18 @@ class Looker:
                 return
             self.folder.append_log(piece, self._log_end)
             self._log_end += len(piece)
+
+    def _read_build_log(self, connection: Connection) -> bool:
+        """Take the log of an image that was built for the job, the only one when no node has begun with it."""
+        from mb_jupyter.azureml.storage import Store
+
+        store = Store(connection, "workspaceartifactstore")
+        prefix = f"ExperimentRun/dcid.{self.folder.facts['job']}/azureml-logs/"
+        names = [blob.name for blob in store.names(prefix) if "image_build" in blob.name]
+        log = b"".join(store.get(name) or b"" for name in sorted(names))
+        if log:
+            write(self.folder.path / "log.txt", log)
+        return bool(log)
 
     # -- what it means ---------------------------------------------------------------------------------
 
@@ -293,6 +306,19 @@ class Looker:
         last = _last_error(_read(self.folder.path / "log.txt").decode("utf-8", "replace"))
         said = last or redacted(message.strip().splitlines()[0] if message.strip() else "without an explanation")
         kind = f" ({code})" if code else ""
+        if KEYLESS in f"{code} {message} {last}" and not self.folder.facts.get("by_https"):
+            self.folder.know(by_https=True)
+            return {
+                "cause": f"The storage takes no shared keys, and the node could not mount it ({KEYLESS}).",
+                "fix": "Run the cell again: the node then opens the storage by HTTPS, as the person who submits.",
+                "details": redacted(f"Azure said ({code}): {message}"),
+            }
+        if not _read(self.folder.path / "log.txt") and self._read_build_log(connection):
+            return {
+                "cause": f"Azure could not build the environment's image{kind}: {said}",
+                "fix": "Its log is in %mb_why: correct the environment, or leave azure: {environment} out.",
+                "alternative": "Azure's own page of the run has more: run.url",
+            }
         return {
             "cause": f"The job failed in Azure{kind}: {said}",
             "fix": "Its log is in %mb_why; correct what it says and run the cell again: what is up is not sent twice.",

@@ -9,8 +9,10 @@ up to date every few seconds and is where a preempted node goes on from.
 from __future__ import annotations
 
 import argparse
+import functools
 import gzip
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -27,6 +29,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 SYNC_SECONDS = 2.0
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
@@ -53,16 +56,22 @@ def main() -> int:
     # Azure tells the number of all processes, not that of this node's
     os.environ.setdefault("LOCAL_WORLD_SIZE", str(given.processes))
     place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
-    data = Path(given.data) if not given.manifest else place / "data"
     output = place / "run"
+    data = Path(given.data) if not given.manifest else place / "data"
+    remote = _without_mounts(given, place) if given.storage else None
     if _number("LOCAL_RANK") == 0:
-        _prepare(given, command, place, data, output)
+        _prepare(given, place, data, output)
     else:
         _wait_for(place / "ready", place / "failed")
     _put_first(place / "packages")
     words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
+    if remote is not None and _number("RANK") == 0:
+        remote.start(SYNC_SECONDS)
     try:
-        return run([sys.executable, *words[1:]], output, given.output)
+        code = run([sys.executable, *words[1:]], output, given.output)
+        if remote is not None and _number("RANK") == 0:
+            remote.finish()
+        return code
     finally:
         _leave(place)
 
@@ -181,7 +190,7 @@ def copy(source: Path, target: Path) -> None:
 
 def unpack(packs: Path, manifest: Path, target: Path) -> int:
     """Put a folder together from its packs; every file is checked by its hash. Return how many there are."""
-    rows = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
+    rows = _rows(manifest)
     by_pack: dict[str, list[list[object]]] = {}
     for row in rows:
         _inside(target, str(row[0]))
@@ -221,15 +230,44 @@ def _inside(target: Path, path: str) -> Path:
     return target / path
 
 
-def _prepare(given: argparse.Namespace, command: list[str], place: Path, data: Path, output: Path) -> None:
+def _without_mounts(given: argparse.Namespace, place: Path) -> Any:
+    """Let folders on the disk stand for those of the storage; return the run's, and leave the data's in ``given``."""
+    keyless = importlib.import_module("keyless")  # lies beside this file
+    container = keyless.Container(given.storage)
+    run = keyless.Folder(container, f"{given.output.as_posix()}/", place / "mounted")
+    given.bring, given.send = run.bring, run.send
+    if given.manifest:
+        prefix, here = given.data.rstrip("/"), place / "packed"
+        given.bring_packs = functools.partial(_fetch_packs, container, prefix, given.manifest, here)
+        given.data = str(here)
+    given.settings = given.output = run.here
+    return run
+
+
+def _fetch_packs(container: Any, prefix: str, manifest: str, here: Path) -> None:
+    container.get(f"{prefix}/manifests/{manifest}", here / "manifests" / manifest)
+    names = {str(row[3]).rpartition("/")[2] for row in _rows(here / "manifests" / manifest)} - {""}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(lambda name: container.get(f"{prefix}/packs/{name}", here / "packs" / name), names):
+            pass
+
+
+def _rows(manifest: Path) -> list[list[object]]:
+    rows: list[list[object]] = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
+    return rows
+
+
+def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -> None:
     """Do once on each node what its processes share."""
     try:
         shutil.rmtree(place, ignore_errors=True)
         output.mkdir(parents=True)
+        given.bring()
         _check_python()
-        _equip(command, place / "packages")
+        _equip(given.program, place / "packages")
         if given.manifest:
             begun = time.monotonic()
+            given.bring_packs()
             store = Path(given.data)
             count = unpack(store / "packs", store / "manifests" / given.manifest, data)
             say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
@@ -241,6 +279,7 @@ def _prepare(given: argparse.Namespace, command: list[str], place: Path, data: P
         if isinstance(error, RefusedError):
             told = {"state": "failed", "error": {"cause": error.cause, "fix": error.fix}}
             (given.output / "status.json").write_text(json.dumps(told), encoding="utf-8")
+            given.send()
         raise
 
 
@@ -282,7 +321,7 @@ def _restore(mount: Path, output: Path) -> None:
         say("found a checkpoint in the run's folder; the program goes on from it")
 
 
-def _equip(command: list[str], packages: Path) -> None:
+def _equip(program: str, packages: Path) -> None:
     """Bring the packages to the versions that were sent with the program, and see that a training can end well."""
     if not REQUIREMENTS.exists():
         return
@@ -293,11 +332,11 @@ def _equip(command: list[str], packages: Path) -> None:
     say(f"the environment has Python {sys.version.split()[0]}, {versions}")
     missing = [pinned for pinned, module in modules.items() if not _is_met(pinned, module)]
     _install(missing, packages)
-    problem = _try_out(command, packages)
+    problem = _try_out(program, packages)
     if problem and missing != list(modules):
         say(f"a model cannot be exported and loaded with the environment's packages ({problem}); taking other versions")
         _install([pinned for pinned in modules if pinned not in missing], packages)
-        problem = _try_out(command, packages)
+        problem = _try_out(program, packages)
     if problem:
         raise RefusedError(
             f"A model cannot be exported and loaded in this environment: {problem}",
@@ -347,9 +386,8 @@ def _install(wanted: list[str], packages: Path) -> None:
         )
 
 
-def _try_out(command: list[str], packages: Path) -> str:
+def _try_out(program: str, packages: Path) -> str:
     """Return why the program's own trial fails here, empty when it does not, or the program has none."""
-    program = command[2]
     if not Path(program, "trial.py").exists():
         return ""
     environment = {**os.environ, "PYTHONPATH": _path_with(packages)}
@@ -409,12 +447,16 @@ def say(line: str) -> None:
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
     here = sys.argv.index("--")
     parser = argparse.ArgumentParser()
+    parser.add_argument("--storage", default="", help="a container's address, where nothing can be mounted")
     parser.add_argument("--data", default="")
     parser.add_argument("--manifest", default="")
     parser.add_argument("--settings", type=Path, help="the run's folder, to be read")
     parser.add_argument("--output", type=Path, required=True, help="the run's folder, to be written")
     parser.add_argument("--processes", type=int, default=1, help="on each node")
-    return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
+    command = sys.argv[here + 1 :]
+    # without mounts there is something to do at these moments
+    parser.set_defaults(program=command[2], **dict.fromkeys(("bring", "bring_packs", "send"), lambda: None))
+    return parser.parse_args(sys.argv[1:here]), command
 
 
 if __name__ == "__main__":

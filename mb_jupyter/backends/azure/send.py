@@ -13,7 +13,7 @@ from mb_jupyter.backends import Job, RunState
 from mb_jupyter.errors import AzureError
 from mb_jupyter.training.formats import format_by_name
 
-from . import node
+from . import keyless, node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
@@ -52,7 +52,7 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
             raise CanceledError
         folder.know(submitting=True)  # a kernel that ends now may leave a job
         facts = jobs.submit(connection, spec)
-        folder.know(submitted=True, url=facts.url, environment=facts.environment)
+        folder.know(submitted=True, url=facts.url)
         return
     folder.know(submitted=True)
 
@@ -80,6 +80,8 @@ def _data(
     up = upload.upload_folder(store, job.data, job.needs, progress=progress, canceled=canceled)
     folder.know(upload={"files": up.files, "bytes": up.bytes, "sent": up.sent})
     manifest = up.manifest.rpartition("/")[2]
+    if folder.facts.get("by_https"):
+        return f"--data {upload.ROOT} --manifest {manifest}", {}
     return f"--data ${{{{inputs.data}}}} --manifest {manifest}", {"data": (store.uri(upload.ROOT), "ro_mount")}
 
 
@@ -114,7 +116,8 @@ def _program(job: Job, connection: Any) -> str:
     with tempfile.TemporaryDirectory(prefix="mb-") as place:
         code = Path(place) / "program"
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(Path(node.__file__), code / "node.py")
+        for module in (node, keyless):
+            shutil.copy(str(module.__file__), code)
         has_heic = any(format_by_name(path) == "HEIC" for path in job.needs or ())
         needed = [*REQUIREMENTS, *((HEIC_READER,) if has_heic else ())]
         wanted = "".join(f"{pinned} # {module}\n" for pinned, module in needed)
@@ -125,29 +128,32 @@ def _program(job: Job, connection: Any) -> str:
 def _spec(
     folder: RunFolder, job: Job, store: Any, *, code: str, arguments: str, inputs: dict[str, tuple[str, str]]
 ) -> Any:
-    from mb_jupyter.azureml.jobs import ENVIRONMENT, Spec
+    from mb_jupyter.azureml.jobs import ENVIRONMENT, OUTPUT_TAG, Spec
 
     facts, options = folder.facts, job.options
     if not options.get("compute"):
         raise AzureError("No compute is chosen.", "Name it: azure: {compute: NAME}, or %mb_compute use NAME.")
     words = [word if "{" not in word else f"'{word}'" for word in job.command]
+    address, by_https = store.uri(facts["prefix"]), bool(facts.get("by_https"))
+    where = "--settings ${{inputs.settings}} --output ${{outputs.run}}"
+    if by_https:
+        where = f"--storage {store.address} --output {facts['prefix'].rstrip('/')}"
     return Spec(
         name=facts["job"],
         title=job.name.rpartition("/")[2],
         experiment=str(facts["experiment"]),
-        command=f"python node.py {arguments} --settings ${{{{inputs.settings}}}} --output ${{{{outputs.run}}}} "
-        + f"--processes {job.processes} -- {' '.join(words)}",
+        command=f"python node.py {arguments} {where} --processes {job.processes} -- {' '.join(words)}",
         code=code,
         compute=str(options["compute"]),
-        output=store.uri(facts["prefix"]),
-        inputs={**inputs, "settings": (store.uri(facts["prefix"]), "ro_mount")},
+        output="" if by_https else address,
+        inputs=inputs if by_https else {**inputs, "settings": (address, "ro_mount")},
         environment=str(options.get("environment") or ENVIRONMENT),
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
         minutes=float(facts["minutes"]),
-        by_identity=store.by_identity,
+        by_identity=by_https or store.by_identity,
         env={"PYTHONUNBUFFERED": "1", **job.env},
-        tags={"mb_run": folder.path.name},
+        tags={"mb_run": folder.path.name, **({OUTPUT_TAG: address} if by_https else {})},
     )
 
 
