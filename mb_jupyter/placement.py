@@ -150,6 +150,7 @@ def _placement(config: TrainConfig, chosen: Chosen, flight: Preflight) -> Placem
             "priority": compute.priority,
             "nodes": azure.nodes,
             "environment": azure.environment,
+            "wheels": flight.has_closed_nodes and not azure.environment,
             "experiment": azure.experiment or in_azure(config.experiment),
             "azure_name": in_azure(config.experiment),
             "queue_minutes": azure.queue_minutes,

@@ -190,6 +190,17 @@ def test_a_workspace_of_another_kind_is_a_note(azure, place, kind):
     assert kind in listed._repr_mimebundle_()["text/plain"]
 
 
+def test_a_closed_network_is_a_note(azure, place):
+    azure.isolation, azure.public_access = "AllowOnlyApprovedOutbound", "Disabled"
+    azure.make_workspace("closed", "rg")
+    azure.make_compute("gpu", workspace="closed")
+    flight = cloud.preflight(cloud.choose(workspace="closed", compute="gpu"))
+    assert flight.ok and flight.has_closed_nodes
+    nodes, workspace = (check for check in flight.checks if check.name == "network")
+    assert nodes.ok is None and "approved" in nodes.said and "weights: FILE" in nodes.fix
+    assert workspace.ok is None and "inside its network" in workspace.fix
+
+
 def test_what_is_asked_for_does_not_fit(azure, place):
     flight = cloud.preflight(place, cloud.Wanted(nodes=3, max_minutes=600, max_cost=0.5, remote=True))
     assert "at most 2" in line(flight, "nodes").said

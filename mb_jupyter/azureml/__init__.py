@@ -81,6 +81,11 @@ class WorkspaceFacts:
     public_access: str = ""
 
     @property
+    def has_closed_nodes(self) -> bool:
+        """Tell whether its nodes reach only what somebody has approved, and so perhaps no package index."""
+        return self.isolation.casefold() == "allowonlyapprovedoutbound"
+
+    @property
     def data_plane(self) -> str:
         """``https://<region>.api.azureml.ms``: run history, metrics."""
         return self.discovery_url.removesuffix("/").removesuffix("/discovery")

@@ -76,6 +76,7 @@ class Preflight:
     region: str = ""
     compute: ComputeFacts | None = field(default=None, repr=False)
     gpus: int | None = None
+    has_closed_nodes: bool = False
 
     @property
     def ok(self) -> bool:
@@ -148,6 +149,7 @@ class _Flight:
             self.facts.region if self.facts else "",
             self.compute,
             self.size.gpus if self.size else None,
+            self.facts is not None and self.facts.has_closed_nodes,
         )
 
     def say(self, name: str, ok: bool | None, said: str, fix: str = "") -> None:
@@ -211,10 +213,19 @@ class _Flight:
         if self.facts.kind.casefold() not in ("", "default"):
             fix = "Jobs run in a workspace of the kind Default; if Azure refuses this one: %mb_workspace list."
             self.say("kind", None, f"{self.facts.name} is of the kind {self.facts.kind}", fix)
+        self._network(self.facts)
         if self.facts.datastore_auth.casefold() == "identity":
             said = "the storage keeps no keys: needs Storage Blob Data Contributor"
             self.say("identity", None, said, "Whoever may assign roles gives it to you, on the storage account.")
         self._compute(self.answer("compute", found), self.answer("size", sizes))
+
+    def _network(self, facts: WorkspaceFacts) -> None:
+        if facts.has_closed_nodes:
+            fix = "Packages are sent along; weights are not: take efficientnet_lite0, or name a file: weights: FILE."
+            self.say("network", None, "the nodes reach only addresses that are approved, so perhaps not PyPI", fix)
+        if facts.public_access.casefold() == "disabled":
+            fix = "Run this notebook inside its network; from outside Azure refuses the job."
+            self.say("network", None, "the workspace takes no requests from the internet", fix)
 
     def _role(self, granted: Any) -> None:
         from mb_jupyter.azureml.resources import PROVIDER, may

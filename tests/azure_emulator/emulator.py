@@ -63,6 +63,8 @@ class World:
         self.compute_error: dict[str, str] | None = None  # the same: compute creation fails after its 201
         self.broken_dependents = False
         self.datastore_credentials = "Sas"  # Sas, AccountKey, None (identity)
+        # of workspaces that are made from now on
+        self.isolation, self.public_access = "Disabled", "Enabled"
         self.keys_refused = False  # the account takes no signature made with its key, whatever the datastore has
         self.mounts_refused = False  # a node cannot mount a datastore that has no key, not even as its user
         self.sas_lifetime = 3600.0  # seconds

@@ -30,6 +30,7 @@ NOT_INHERITED = (
     "AZURE_",
     "MLFLOW_",
     "PYTHONPATH",
+    "PIP_FIND_LINKS",
     "PYTEST_",
     "MB_",
     "RANK",

@@ -104,7 +104,7 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         "provisioningState": "Succeeded",
         "friendlyName": given.get("friendly") or name,
         "description": given.get("description") or "",
-        "publicNetworkAccess": "Enabled",
+        "publicNetworkAccess": azure.public_access,
         "hbiWorkspace": False,
         "v1LegacyMode": False,
         "storageAccount": made.get("storage"),
@@ -113,7 +113,7 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         "discoveryUrl": f"https://{host}/discovery",
         "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{path}",
         "systemDatastoresAuthMode": azure.datastore_credentials_mode,
-        "managedNetwork": {"isolationMode": "Disabled"},
+        "managedNetwork": {"isolationMode": azure.isolation},
         "tenantId": azure.tenant,
         "storageHnsEnabled": False,
     }

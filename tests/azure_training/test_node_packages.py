@@ -8,11 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mb_jupyter.backends.azure import node
+from mb_jupyter.backends.azure import node, send
+from mb_jupyter.errors import TrainingFailed
+from tests.azure_emulator.emulator import Azure
+from tests.azure_shell import fails, run
 
+from .cells import cell, only_job, the_run
 from .tiny_wheel import put_into, write_wheel
 
 PROGRAM = "import leaf, tree, os, pathlib, sys\nsays = f'leaf {leaf.version}, tree {tree.version}'\n"
@@ -112,3 +117,33 @@ def test_the_program_s_own_trial_holds_here() -> None:
     place = Path(training.__file__).parent.parent
     done = subprocess.run([sys.executable, "-m", "training.trial"], cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def closed(azure: Azure, shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A shell whose workspace has nodes without internet; pip reaches packages here, and nothing there."""
+    azure.isolation = "AllowOnlyApprovedOutbound"
+    azure.make_workspace("ws", "rg")
+    azure.make_compute("gpu")
+    write_wheel(tmp_path / "index", "leaf", PINNED, "leaf")
+    monkeypatch.setattr(send, "REQUIREMENTS", (("leaf==2.0", "leaf"),))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return shell
+
+
+def test_a_node_without_internet_gets_its_packages_with_the_program(azure, closed):
+    run(closed, cell(epochs=1))
+    assert "node: installing leaf==2.0" in the_run(closed).logs() and only_job(azure).status == "Completed"
+    assert len(azure.asked("PUT", "*/wheels/leaf-2.0-py3-none-any.whl")) == 1
+
+
+def test_packages_that_cannot_be_had_here_either_are_told_before_there_is_a_job(azure, closed, monkeypatch):
+    monkeypatch.setattr(send, "REQUIREMENTS", (("leaf==3.0", "leaf"),))
+    error = fails(closed, cell(epochs=1), "No matching distribution found for leaf==3.0", TrainingFailed)
+    assert "azure: {environment:" in error.fix and not azure.jobs
+
+
+def test_another_environment_is_believed_to_have_its_packages(azure, closed):
+    error = fails(closed, cell("azure: {environment: 'azureml:mine:1'}", 1), "could not install leaf", TrainingFailed)
+    assert "azure: {environment:" in error.fix and not azure.asked("PUT", "*/wheels/*")

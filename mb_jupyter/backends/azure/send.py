@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +19,9 @@ from . import keyless, node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
+
+PYTHON = "3.10"  # of Microsoft's environment
+PLATFORMS = tuple(f"{each}_x86_64" for each in ("manylinux_2_28", "manylinux_2_27", "manylinux2014", "manylinux2010"))
 
 HEIC_READER = ("pillow-heif==1.1.1", "pillow_heif")  # where there are HEIC images
 REQUIREMENTS = (
@@ -47,7 +52,7 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
         arguments, inputs = _data(folder, job, store, canceled)
         _tell(folder, "submit", "sending the training program")
         _send_files(folder, job, store)
-        spec = _spec(folder, job, store, code=_program(job, connection), arguments=arguments, inputs=inputs)
+        spec = _spec(folder, job, store, code=_program(folder, job, connection), arguments=arguments, inputs=inputs)
         if canceled():
             raise CanceledError
         folder.know(submitting=True)  # a kernel that ends now may leave a job
@@ -109,7 +114,7 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
     aside.unlink()
 
 
-def _program(job: Job, connection: Any) -> str:
+def _program(folder: RunFolder, job: Job, connection: Any) -> str:
     """Return the id of the snapshot: the program's package, what starts it, what it needs."""
     from mb_jupyter.azureml import jobs
 
@@ -122,7 +127,26 @@ def _program(job: Job, connection: Any) -> str:
         needed = [*REQUIREMENTS, *((HEIC_READER,) if has_heic else ())]
         wanted = "".join(f"{pinned} # {module}\n" for pinned, module in needed)
         (code / "requirements.txt").write_text(wanted, encoding="utf-8")
+        if job.options.get("wheels"):
+            _tell(folder, "submit", "downloading the packages that the node cannot reach")
+            _download_wheels([pinned for pinned, _ in needed], code / node.WHEELS)
         return jobs.snapshot(connection, code)
+
+
+def _download_wheels(pinned: list[str], target: Path) -> None:
+    """Download packages as the node's Python takes them, for a node that reaches no package index."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary", ":all:", "--python-version", PYTHON, "--dest", str(target), *pinned]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["pip told no reason"]
+        raise AzureError(
+            f"The packages for a node without internet could not be downloaded: {lines[-1].removeprefix('ERROR: ')}",
+            "Can this machine reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
+            details=done.stderr,
+        )
 
 
 def _spec(
