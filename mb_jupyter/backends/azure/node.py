@@ -39,6 +39,7 @@ LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
 REQUIREMENTS, WHEELS = Path("requirements.txt"), Path("wheels")
+STEPS = ("bring", "bring_packs", "remove_packs", "send")  # of a node without mounts
 BROUGHT = ("torch", "torchvision", "numpy")  # by the environment, whatever their versions
 
 
@@ -239,6 +240,7 @@ def _without_mounts(given: argparse.Namespace, place: Path) -> Any:
     if given.manifest:
         prefix, here = given.data.rstrip("/"), place / "packed"
         given.bring_packs = functools.partial(_fetch_packs, container, prefix, given.manifest, here)
+        given.remove_packs = functools.partial(shutil.rmtree, here)
         given.data = str(here)
     given.settings = given.output = run.here
     return run
@@ -270,6 +272,7 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
             given.bring_packs()
             store = Path(given.data)
             count = unpack(store / "packs", store / "manifests" / given.manifest, data)
+            given.remove_packs()
             say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
         _restore(given.settings or given.output, output)
         (place / "ready").touch()
@@ -455,7 +458,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     command = sys.argv[here + 1 :]
     # without mounts there is something to do at these moments
-    parser.set_defaults(program=command[2], **dict.fromkeys(("bring", "bring_packs", "send"), lambda: None))
+    parser.set_defaults(program=command[2], **dict.fromkeys(STEPS, lambda: None))
     return parser.parse_args(sys.argv[1:here]), command
 
 
