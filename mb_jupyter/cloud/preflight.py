@@ -283,12 +283,8 @@ class _Flight:
             self.say("nodes", None, told_node_errors(compute), "Azure tries again; the run waits in the queue.")
         if self.wanted.nodes > compute.max_nodes:
             said = f"the run wants {self.wanted.nodes} nodes, the compute has at most {compute.max_nodes}"
-            self.say(
-                "nodes",
-                False,
-                said,
-                "Take fewer `nodes`, or make a compute with more: %mb_compute create NAME --nodes N.",
-            )
+            fix = "Take fewer `nodes`, or make a compute with more: %mb_compute create NAME --nodes N."
+            self.say("nodes", False, said, fix)
 
     def _size(self, compute: ComputeFacts, sizes: list[Size]) -> None:
         size = find(compute.size, sizes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mb_jupyter.backends.azure import node, send
+from mb_jupyter.backends.azure import equipment, node, send
 from mb_jupyter.errors import TrainingFailed
 from tests.azure_emulator.emulator import Azure
 from tests.azure_shell import fails, run
@@ -32,7 +32,8 @@ class Node:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.code, self.environment, self.run = folder / "code", folder / "environment", folder / "run"
         (self.code / "program").mkdir(parents=True)
-        shutil.copy(node.__file__, self.code / "node.py")
+        for module in (node, equipment):
+            shutil.copy(str(module.__file__), self.code)
         (self.code / "requirements.txt").write_text("leaf==2.0 # leaf\ntree==2.0 # tree\n")
         (self.code / "program/__main__.py").write_text(PROGRAM + "print('the program has', says)\n")
         self.run.mkdir()

@@ -7,7 +7,10 @@ node's identity endpoint gives, opens the storage then.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import functools
+import gzip
 import json
 import os
 import shutil
@@ -18,6 +21,7 @@ import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,33 @@ VERSION = "2023-11-03"  # of the storage's routes
 TRIES, SLOWEST_SECONDS = 6, 30.0  # of a request; between two of them, at the most
 PASSING = (408, 429, 500, 502, 503, 504)
 FOLDER = "hdi_isfolder"  # what a mount writes on an empty blob for each folder
+THREADS = 8
 OWN = "stop"  # is written by the notebook, never by the node
+
+
+def without_mounts(given: argparse.Namespace, place: Path) -> Folder:
+    """Let folders on the disk stand for those of the storage; return the run's, and leave the data's in ``given``."""
+    container = Container(given.storage)
+    run = Folder(container, f"{given.output.as_posix()}/", place / "mounted")
+    given.bring, given.send = run.bring, run.send
+    if given.manifest:
+        prefix, here = given.data.rstrip("/"), place / "packed"
+        given.bring_packs = functools.partial(_bring_packs, container, prefix, given.manifest, here)
+        given.remove_packs = functools.partial(shutil.rmtree, here)
+        given.data = str(here)
+    given.settings = given.output = run.here
+    return run
+
+
+def _bring_packs(container: Container, prefix: str, manifest: str, here: Path) -> None:
+    """Bring a manifest and the packs that it names."""
+    list_of_files = here / "manifests" / manifest
+    container.get(f"{prefix}/manifests/{manifest}", list_of_files)
+    rows = json.loads(gzip.decompress(list_of_files.read_bytes()))["files"]
+    names = {str(row[3]).rpartition("/")[2] for row in rows} - {""}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(lambda name: container.get(f"{prefix}/packs/{name}", here / "packs" / name), names):
+            pass
 
 
 class Container:

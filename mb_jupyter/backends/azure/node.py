@@ -9,15 +9,11 @@ up to date every few seconds and is where a preempted node goes on from.
 from __future__ import annotations
 
 import argparse
-import functools
 import gzip
 import hashlib
 import importlib
-import importlib.metadata
-import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -38,9 +34,7 @@ SAME_START = 5.0  # seconds between the starts of a node's processes, at the mos
 LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
-REQUIREMENTS, WHEELS = Path("requirements.txt"), Path("wheels")
 STEPS = ("bring", "bring_packs", "remove_packs", "send")  # of a node without mounts
-BROUGHT = ("torch", "torchvision", "numpy")  # by the environment, whatever their versions
 
 
 class RefusedError(SystemExit):
@@ -59,12 +53,12 @@ def main() -> int:
     place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
     output = place / "run"
     data = Path(given.data) if not given.manifest else place / "data"
-    remote = _without_mounts(given, place) if given.storage else None
+    remote = _beside("keyless").without_mounts(given, place) if given.storage else None
     if _number("LOCAL_RANK") == 0:
         _prepare(given, place, data, output)
     else:
         _wait_for(place / "ready", place / "failed")
-    _put_first(place / "packages")
+    _beside("equipment").put_first(place / "packages")
     words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
     if remote is not None and _number("RANK") == 0:
         remote.start(SYNC_SECONDS)
@@ -191,7 +185,7 @@ def copy(source: Path, target: Path) -> None:
 
 def unpack(packs: Path, manifest: Path, target: Path) -> int:
     """Put a folder together from its packs; every file is checked by its hash. Return how many there are."""
-    rows = _rows(manifest)
+    rows: list[list[object]] = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
     by_pack: dict[str, list[list[object]]] = {}
     for row in rows:
         _inside(target, str(row[0]))
@@ -231,32 +225,9 @@ def _inside(target: Path, path: str) -> Path:
     return target / path
 
 
-def _without_mounts(given: argparse.Namespace, place: Path) -> Any:
-    """Let folders on the disk stand for those of the storage; return the run's, and leave the data's in ``given``."""
-    keyless = importlib.import_module("keyless")  # lies beside this file
-    container = keyless.Container(given.storage)
-    run = keyless.Folder(container, f"{given.output.as_posix()}/", place / "mounted")
-    given.bring, given.send = run.bring, run.send
-    if given.manifest:
-        prefix, here = given.data.rstrip("/"), place / "packed"
-        given.bring_packs = functools.partial(_fetch_packs, container, prefix, given.manifest, here)
-        given.remove_packs = functools.partial(shutil.rmtree, here)
-        given.data = str(here)
-    given.settings = given.output = run.here
-    return run
-
-
-def _fetch_packs(container: Any, prefix: str, manifest: str, here: Path) -> None:
-    container.get(f"{prefix}/manifests/{manifest}", here / "manifests" / manifest)
-    names = {str(row[3]).rpartition("/")[2] for row in _rows(here / "manifests" / manifest)} - {""}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(lambda name: container.get(f"{prefix}/packs/{name}", here / "packs" / name), names):
-            pass
-
-
-def _rows(manifest: Path) -> list[list[object]]:
-    rows: list[list[object]] = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
-    return rows
+def _beside(name: str) -> Any:
+    """Return the module of a file that was sent along."""
+    return importlib.import_module(name)
 
 
 def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -> None:
@@ -266,7 +237,8 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
         output.mkdir(parents=True)
         given.bring()
         _check_python()
-        _equip(given.program, place / "packages")
+        if refusal := _beside("equipment").equip(given.program, place / "packages", say):
+            raise RefusedError(*refusal)
         if given.manifest:
             begun = time.monotonic()
             given.bring_packs()
@@ -322,97 +294,6 @@ def _restore(mount: Path, output: Path) -> None:
         config.write_text(config.read_text(encoding="utf-8").replace("{output}", whole), encoding="utf-8")
     if (output / "checkpoint").exists():
         say("found a checkpoint in the run's folder; the program goes on from it")
-
-
-def _equip(program: str, packages: Path) -> None:
-    """Bring the packages to the versions that were sent with the program, and see that a training can end well."""
-    if not REQUIREMENTS.exists():
-        return
-    lines = [line.split("#") for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if "#" in line]
-    modules = {pinned.strip(): module.strip() for pinned, module in lines}
-    names = (*BROUGHT, *(pinned.partition("==")[0] for pinned in modules))
-    versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in names)
-    say(f"the environment has Python {sys.version.split()[0]}, {versions}")
-    missing = [pinned for pinned, module in modules.items() if not _is_met(pinned, module)]
-    _install(missing, packages)
-    problem = _try_out(program, packages)
-    if problem and missing != list(modules):
-        say(f"a model cannot be exported and loaded with the environment's packages ({problem}); taking other versions")
-        _install([pinned for pinned in modules if pinned not in missing], packages)
-        problem = _try_out(program, packages)
-    if problem:
-        raise RefusedError(
-            f"A model cannot be exported and loaded in this environment: {problem}",
-            "Name another: azure: {environment: azureml:NAME:VERSION}, or none.",
-        )
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _is_met(pinned: str, module: str) -> bool:
-    """Tell whether the environment has the package, under its own name, in this version or a later one.
-
-    An older one may lack what the program needs: onnxruntime 1.17 loads, and refuses every model that is written today.
-    """
-    name, _, wanted = pinned.partition("==")
-    version = _version(name)
-    return bool(version) and importlib.util.find_spec(module) is not None and _numbers(version) >= _numbers(wanted)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
-
-
-def _install(wanted: list[str], packages: Path) -> None:
-    """Put packages into a folder of their own, which comes first on the path: the environment stays as it is."""
-    if not wanted:
-        return
-    say(f"installing {', '.join(wanted)}")
-    command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--disable-pip-version-check"]
-    # without what they need in turn, which is all in the list: numpy must stay the one that torch was built with
-    command += ["--no-deps", "--target", str(packages), *wanted]
-    if WHEELS.is_dir():
-        command += ["--no-index", "--find-links", str(WHEELS)]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    sys.stdout.write(done.stdout)
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")] or ["ERROR: no reason told"]
-        raise RefusedError(
-            f"The node could not install {', '.join(wanted)}: {errors[-1][len('ERROR: ') :]}",
-            "Can the node reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
-        )
-
-
-def _try_out(program: str, packages: Path) -> str:
-    """Return why the program's own trial fails here, empty when it does not, or the program has none."""
-    if not Path(program, "trial.py").exists():
-        return ""
-    environment = {**os.environ, "PYTHONPATH": _path_with(packages)}
-    trial = [sys.executable, "-m", f"{program}.trial"]
-    done = subprocess.run(
-        trial, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    if not done.returncode:
-        return ""
-    sys.stdout.write(done.stdout)
-    lines = done.stdout.strip().splitlines()
-    return lines[-1].strip() if lines else f"it ended with {done.returncode}"
-
-
-def _put_first(packages: Path) -> None:
-    """Let the program find the packages that were installed for it before those of the environment."""
-    if packages.is_dir():
-        os.environ["PYTHONPATH"] = _path_with(packages)
-
-
-def _path_with(packages: Path) -> str:
-    return os.pathsep.join(filter(None, (str(packages), os.environ.get("PYTHONPATH"))))
 
 
 def _wait_for(ready: Path, failed: Path) -> None:

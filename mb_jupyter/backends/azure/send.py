@@ -15,7 +15,7 @@ from mb_jupyter.backends import Job, RunState
 from mb_jupyter.errors import AzureError
 from mb_jupyter.training.formats import format_by_name
 
-from . import keyless, node
+from . import equipment, keyless, node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
@@ -121,7 +121,7 @@ def _program(folder: RunFolder, job: Job, connection: Any) -> str:
     with tempfile.TemporaryDirectory(prefix="mb-") as place:
         code = Path(place) / "program"
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
-        for module in (node, keyless):
+        for module in (node, equipment, keyless):
             shutil.copy(str(module.__file__), code)
         has_heic = any(format_by_name(path) == "HEIC" for path in job.needs or ())
         needed = [*REQUIREMENTS, *((HEIC_READER,) if has_heic else ())]
@@ -129,7 +129,7 @@ def _program(folder: RunFolder, job: Job, connection: Any) -> str:
         (code / "requirements.txt").write_text(wanted, encoding="utf-8")
         if job.options.get("wheels"):
             _tell(folder, "submit", "downloading the packages that the node cannot reach")
-            _download_wheels([pinned for pinned, _ in needed], code / node.WHEELS)
+            _download_wheels([pinned for pinned, _ in needed], code / equipment.WHEELS)
         return jobs.snapshot(connection, code)
 
 
