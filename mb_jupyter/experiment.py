@@ -25,6 +25,7 @@ from .naming import clean
 from .placement import Placement
 from .plan import UNSET, Plan
 from .run import Run
+from .training.paths import at_home, brief, unreachable
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Experiment:
                     test_fraction=config.test_fraction,
                 )
             if config.labels is not None:  # the report needs it wherever the run is looked at, and as it is now
-                shutil.copyfile(Path(config.labels).expanduser(), folder / "corrections.csv")
+                shutil.copyfile(at_home(config.labels), folder / "corrections.csv")
             record = {
                 "handle": place.handle(self.name, folder.name),
                 "experiment": self.name,
@@ -158,9 +159,11 @@ class Experiment:
             self.workspace.record_run(folder, record)
             run = Run(folder)
             _submit(run, config, dataset, place)
-        except BaseException:  # an interrupt too: half a run is none
+        except BaseException as error:  # an interrupt too: half a run is none
             open_backend(config.backend).cancel(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise self.workspace.unwritable(error) from error
             raise
         return run
 
@@ -244,8 +247,12 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
     """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
-    if config.weights is not None and not Path(config.weights).expanduser().is_file():
-        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
+    if config.weights is not None:
+        weights = at_home(config.weights)
+        if reason := unreachable(weights):
+            raise ConfigError(f"The file of weights {brief(weights)} cannot be read: {reason}.", "Correct `weights`.")
+        if not weights.is_file():
+            raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
     if config.is_in_azure:
         placement.check(config, None)
         return None

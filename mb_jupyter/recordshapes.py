@@ -157,6 +157,28 @@ class ReproducibilityShape(_Shape):
     notes: list[str] | None = None
 
 
+class MetricsShape(_Shape):
+    """The figures in a model's card."""
+
+    test_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    test_loss: Figure | None = None
+    best_phase: str | None = None
+
+
+class CardShape(_Shape):
+    """What a model file says of itself: ``card.json``, and the network's metadata over it."""
+
+    classes: list[str]
+    metrics: MetricsShape | None = None
+    versions: dict[str, str] | None = None
+    pictures: Counts | None = None
+    tests: Count | Annotated[str, Field(pattern=r"^[0-9]{0,15}$")] | None = None
+    architecture: str = ""
+    fingerprint: str = ""
+    run: str = ""
+    created: str = ""
+
+
 SHAPES: dict[str, type[BaseModel]] = {
     "run.json": RunShape,
     "status.json": StatusShape,

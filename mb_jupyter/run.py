@@ -322,6 +322,8 @@ class Run:
         )
 
     def _log_tail(self) -> str:
+        if not self.folder.is_dir():
+            return "Its log is gone with its folder."
         tail = self.logs(TAIL) or "(it is empty)"
         return f"The last lines of {near(self.folder / 'log.txt')}:\n{tail}"
 

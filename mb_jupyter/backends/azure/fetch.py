@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.errors import AzureError
 from mb_jupyter.naming import in_azure, is_name
 from mb_jupyter.records import read_object
+from mb_jupyter.training import disk
 
 from .folder import FACTS, RunFolder, write_json
 
@@ -90,7 +91,7 @@ def _download(store: Store, blob: Blob, target: Path, wanted: Any, progress: Cal
                 file.write(piece)
                 progress(file.tell())
         if part.stat().st_size == blob.size and (not wanted or _sha256(part) == wanted[1]):
-            part.replace(target)
+            disk.rename(part, target)
             return
         part.unlink()
     raise AzureError(

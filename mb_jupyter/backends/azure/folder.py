@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.backends import RunState, Status
 from mb_jupyter.records import read_object
+from mb_jupyter.training import disk
 
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection, Place
@@ -142,6 +141,4 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write a file aside, then rename it."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    aside.write_bytes(content)
-    os.replace(aside, path)  # noqa: PTH105
+    disk.swap(path, content, durable=path.name == FACTS)  # without it nobody finds the job again
