@@ -108,19 +108,19 @@ class LocalBackend:
         ended = ended or records.read_ended(folder)  # it may have ended while the lock was asked
         told = records.read_fields(folder, records.STATUS)
         if ended is None and alive:
-            return _status(RunState.RUNNING if told else RunState.STARTING, told)
+            return Status.of(RunState.RUNNING if told else RunState.STARTING, told)
         if ended is None:
-            return _gone(folder, told)
+            return never_ended(folder, told)
         told = _until(told, ended)
         code = ended["returncode"]
         if code == 0:
             state = RunState.STOPPED if told.get("state") == "stopped" else RunState.COMPLETED
-            return _status(state, told)
+            return Status.of(state, told)
         if (folder / "canceled").exists():
-            return _status(RunState.CANCELED, told)
+            return Status.of(RunState.CANCELED, told)
         # the first process may be ended before it can say why, by the failure of another
         known = told if told.get("state") == "failed" else records.read_object(folder / "failed.json") or told
-        return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
+        return Status.of(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
 
     def metrics(self, folder: Path) -> list[dict[str, Any]]:
         """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""
@@ -230,20 +230,20 @@ def _children(process: psutil.Process | None) -> list[psutil.Process]:
         return []
 
 
-def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
+def never_ended(folder: Path, told: Mapping[str, Any]) -> Status:
     """Return the status of a run without a living process that did not write how it ended."""
     if (folder / "canceled").exists():
-        return _status(RunState.CANCELED, told)
+        return Status.of(RunState.CANCELED, told)
     if deleted := _deleted(folder):
-        return _status(RunState.FAILED, told, deleted)
+        return Status.of(RunState.FAILED, told, deleted)
     if (folder / "process.json").exists():
-        return _status(RunState.FAILED, told, GONE)
+        return Status.of(RunState.FAILED, told, GONE)
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
         young = False
     begins = young or locks.is_starting(folder)
-    return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
+    return Status.of(RunState.STARTING, told) if begins else Status.of(RunState.FAILED, told, NEVER_STARTED)
 
 
 def _deleted(folder: Path) -> dict[str, str]:
@@ -278,24 +278,3 @@ def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str,
         "cause": f"The training program ended with {how} and without an explanation.",
         "fix": "Its last lines are in %mb_why.",
     }
-
-
-def _status(state: RunState, told: Mapping[str, Any], error: Mapping[str, str] | None = None) -> Status:
-    return Status(
-        state=state,
-        stage=str(told.get("stage") or ""),
-        done=told.get("done"),
-        total=told.get("total"),
-        fraction=told.get("fraction"),
-        eta_seconds=told.get("eta_seconds"),
-        message=str(told.get("message") or ""),
-        stages=tuple(told.get("stages") or ()),
-        started=told.get("started"),
-        updated=told.get("updated"),
-        seconds=told.get("seconds"),
-        stage_seconds=told.get("stage_seconds"),
-        eta_at_most=bool(told.get("eta_at_most")),
-        planned=tuple(told.get("planned") or ()),
-        stopping=bool(told.get("stopping")),
-        error=error,
-    )
