@@ -383,5 +383,5 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path[:0] = [str(Path.cwd()), str(Path(__file__).parent)]  # what was sent, and what lies beside this file
     _end(main())
