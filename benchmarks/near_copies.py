@@ -1,6 +1,6 @@
 """Near copies: how many of them are found, by what was done to the image; false pairs; seconds for many images.
 
-    python benchmarks/near_copies.py ../shared/data/flowers_small ../shared/data/trashnet ... [--images 2000 20000 100000]
+    python benchmarks/near_copies.py ../shared/data/flowers_small ../shared/data/trashnet [--images 2000 20000]
 
 Peer in the same run: ImageHash's 64-bit perceptual hash, a pair being one that differs in at most 10 bits. Each
 altered image stands beside 100 originals of its set. "False pairs" are pairs of different originals that are taken for

@@ -50,7 +50,7 @@ def told(run: Run, close: int, copies: int = 0, *, old: bool = False) -> Report:
         columns = ("ImageSource", "Neighbour", "NeighbourSplit", "Similarity", "Close")
         write(run.folder / "neighbours.csv", columns, pairs)
         record = json.loads((run.folder / "report.json").read_text())
-        record |= {"neighbours": {"close": close, "test": len(sources), "jump": 0.7, "chance": 0.01}, "leaked": copies}
+        record |= {"neighbours": {"close": close, "test": len(sources), "above": 3.5, "chance": 0.01}, "leaked": copies}
         (run.folder / "report.json").write_text(json.dumps(record))
     return Report.from_run(run.folder)
 

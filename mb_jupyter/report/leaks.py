@@ -144,11 +144,11 @@ def _how(report: Report) -> list[str]:
         return (
             ["This run did not compare the features of test and training images."] if report.split is not None else []
         )
-    if near.get("jump") is None:
+    if near.get("above", near.get("jump")) is None:  # a jump: what was measured before
         return ["Close neighbours could not be told apart: too few images to know what is usual between classes."]
     return [
-        "A close neighbour is far nearer, by the pretrained network's features, than the images after it: a jump that "
-        f"only {percent(near.get('chance') or 0)} of the images of different classes show."
+        "A close neighbour stands out, by the pretrained network's features, from other images of its class, as only "
+        f"{percent(near.get('chance') or 0)} of the images do in other classes."
     ]
 
 
