@@ -65,6 +65,13 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.1f} %"
 
 
+def thousandths(value: float | None) -> str:
+    """Return an error or a loss with three decimals, a dash for None; only a true 0 is called 0.000."""
+    if value is None:
+        return "–"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 picture``, ``2,000 pictures``."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -25,6 +25,7 @@ from .display import (
     bar,
     card,
     cell_number,
+    counted,
     details,
     duration,
     escape,
@@ -329,4 +330,6 @@ def _following(moment: Moment) -> tuple[str, str]:
 
 def _size(path: Path) -> str:
     size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+    if size >= 100_000:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1_000 else counted(size, "byte")
