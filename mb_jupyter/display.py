@@ -20,7 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45"
+# JupyterLab's font, else VS Code's, else the system's
+FONT = (
+    "font-family:var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));"
+    "font-size:13px;line-height:1.45"
+)
 ACCENT = "#3b7dd8"
 GOOD = "#2e8b57"
 WARN = "#b8860b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from typing import Any
 
 from .display import Shown, card, duration, escape
 from .errors import PredictionError
+from .naming import is_reserved
 from .prediction import summarise
 from .seen import notes
+from .training.paths import brief, unreachable
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Written:
 
 def csv_file(path: Path) -> Path:
     """Return the path of a table to write, or say that only CSV is written; a spreadsheet refuses it under its name."""
+    reason = unreachable(path)
+    if reason and not os.path.islink(path):  # noqa: PTH114 - pathlib's raises; the table takes the place of a link
+        raise PredictionError(f"{brief(path)} cannot be written: {reason}.", "Choose another place for the file.")
+    if is_reserved(path.name):
+        name = path.name
+        raise PredictionError(f"{name} is a reserved name on Windows.", f"Choose another, such as answers-{name}.")
     if path.suffix.casefold() == ".csv":
         return path
     raise PredictionError(

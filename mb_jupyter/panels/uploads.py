@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.errors import DataError
+from mb_jupyter.naming import is_reserved
+from mb_jupyter.training import disk
 
 
 def keep(uploads: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
@@ -17,11 +19,12 @@ def keep(uploads: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
         for upload in uploads:
             # a browser sends a bare name; whatever else came would not stay in the folder
             name = Path(str(upload["name"]).replace("\\", "/")).name or "picture"
+            name = f"image-{name}" if is_reserved(name) else name
             path, number = folder / name, 1
             while path.exists():
                 number += 1
                 path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
-            path.write_bytes(bytes(upload["content"]))
+            disk.swap(path, bytes(upload["content"]))
             written.append(path)
     except OSError as error:
         raise DataError(

@@ -59,7 +59,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     session.resume(choice.sha256, pictures.contents)
     classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
-    stages.begin(session, choice, pictures)
+    stages.begin(session, choice, classifier, pictures)
     schedule.plan(session, choice, pictures)
     stages.frozen(session, classifier, pictures)
     outcome = finetune(
