@@ -44,7 +44,7 @@ def seen(root: Path, scratch: Path, size: int) -> tuple[Array, Array, Array]:
 
 
 def flagged(found: Array, labels: Array, objects: Array, seed: int) -> dict[str, tuple[float, float]]:
-    """Return for each rule the share of the test images that have their sibling found, and that are flagged otherwise."""
+    """Return for each rule the share of the test images whose sibling is found, and of others that are flagged."""
     rng = np.random.default_rng(seed)
     test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
