@@ -335,7 +335,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(finished, code, 
     assert program.of("result") == finished.of("result")
     assert program.of("epoch") == finished.of("epoch")
     assert program.of("start")[-1]["resumed"] is True
-    for name in ("predictions.csv", "baselines.csv", "out_of_fold.csv", "neighbours.csv"):
+    for name in ("predictions.csv", "baselines.csv", "out_of_fold.csv"):
         assert (program.output / name).read_bytes() == (finished.output / name).read_bytes(), name
     trained, again = (
         torch.load(run.output / "checkpoint" / "last.pt", weights_only=True) for run in (finished, program)
@@ -531,11 +531,3 @@ def test_two_processes_give_the_numbers_of_one(finished, code, pictures, tmp_pat
                 assert together[name] == pytest.approx(value, abs=1e-3), name
             else:
                 assert together[name] == value, name
-    alone, together = (
-        list(csv.DictReader((run.output / "neighbours.csv").read_text(encoding="utf-8").splitlines()))
-        for run in (finished, program)
-    )
-    assert len(alone) == len(together) > 0
-    for one, other in zip(alone, together, strict=True):
-        assert float(other.pop("Similarity")) == pytest.approx(float(one.pop("Similarity")), abs=2e-3)
-        assert other == one
