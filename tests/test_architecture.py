@@ -61,12 +61,12 @@ MAY_IMPORT = {
 
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
-    "model": {"preprocess", "disk", "paths", "errors"},
+    "model": {"cells", "inputs", "preprocess", "disk", "paths", "errors"},
     "sources": {"formats", "inputs", "paths", "errors"},
     "archive": {"described"},
-    "export": {"preprocess", "formats", "described", "disk", "paths", "errors"},
+    "export": {"cells", "preprocess", "formats", "described", "disk", "paths", "errors"},
     "dataset": {"manifest", "disk", "paths", "errors", "preprocess"},
-    "report": {"preprocess", "disk", "paths", "errors", "review", "pictures"},
+    "report": {"cells", "preprocess", "disk", "paths", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "disk", "paths", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity"},
@@ -78,7 +78,7 @@ OPEN_PROGRAM_MODULES = {
     "config": {"paths"},
     "records": {"disk"},
     "magics": {"paths"},
-    "experiment": {"paths"},
+    "experiment": {"cells", "paths"},
 }
 
 
@@ -136,7 +136,7 @@ NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
     "datareport": "dataset", "live": "run", "liveclock": "run", "epochtable": "run", "history": "run",
     "recordshapes": "records",
-    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
+    "completion": "magics", "bulk": "model", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

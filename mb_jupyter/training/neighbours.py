@@ -9,15 +9,14 @@ towards the classes that are not its own. Nothing is chosen by what is found her
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import disk, features, processes
+from .cells import to_csv
 from .errors import StoppedError
 from .network import Classifier
 from .parts import Parts
@@ -171,13 +170,11 @@ def _above(similar: Array, starts: Array, sizes: Array) -> Array:
 
 
 def _write(path: Path, parts: Parts, nearest: Nearest, close: Array) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     learned = [("train", sample) for sample in parts.train] + [("validation", sample) for sample in parts.validation]
     for row, sample in enumerate(parts.test):
         part, neighbour = learned[int(nearest.place[row])]
         cosine = f"{nearest.similarity[row]:.4f}"
-        table.writerow([sample.source, neighbour.source, part, cosine, int(close[row])])
+        rows.append([sample.source, neighbour.source, part, cosine, int(close[row])])
     with disk.writing(path.parent):
-        disk.swap(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        disk.swap(path, to_csv(rows).encode("utf-8", "surrogateescape"))
