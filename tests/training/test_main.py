@@ -79,7 +79,13 @@ class Program:
             )  # fmt: skip
 
     def run(self, *before: str, **options: Any) -> int:
-        return self.start(*before, **options).wait(timeout=240)
+        process = self.start(*before, **options)
+        try:
+            return process.wait(timeout=240)
+        finally:
+            if process.poll() is None:  # it must not go on beside the next tests
+                process.kill()
+                process.wait()
 
     def call(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """Run the program in this process, which has torch already."""
