@@ -181,6 +181,7 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     with pytest.raises(TrainingFailed, match="probably because the memory ran out") as caught:
         run.wait(120)
     assert "`batch_size: 32`" in caught.value.fix  # the half of what the program said it uses
+    assert "Close other programs" in caught.value.alternative
     assert (
         str(run.folder.relative_to(place) / "log.txt") in caught.value.details and "stage epoch" in caught.value.details
     )

@@ -355,7 +355,7 @@ def complete(shell: InteractiveShell, text: str) -> list[str]:
 def test_tab(shell, trees):
     run(shell, "%%mb_train wood --epochs 1\ndata: trees")
     identity = shell.user_ns["mb_run"].id
-    assert complete(shell, "%mb_train --max") == ["--max-minutes"]
+    assert complete(shell, "%mb_train --max-m") == ["--max-minutes"]
     assert complete(shell, "%mb_train -b ") == ["local", "azure"]
     assert complete(shell, "%mb_attach ") == ["wood", identity]
     assert complete(shell, "x = %mb_evaluate w") == ["wood"]

@@ -52,7 +52,7 @@ def test_a_second_attempt_is_not_blamed_for_the_first(azure, shell, monkeypatch,
 def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     monkeypatch.setenv("STANDIN", "die")
     error = fails(shell, cell(), "probably because the memory ran out", TrainingFailed)
-    assert "batch_size: 32" in error.fix
+    assert "batch_size: 32" in error.fix and "a size with more memory: %mb_compute" in error.alternative
     run(shell, cell())
     first, second = azure.jobs.values()
     assert (first.status, second.status) == ("Failed", "Completed") and second.name == f"{first.name}-2"
@@ -65,6 +65,15 @@ def test_a_node_that_dies_with_everything_on_it(azure, shell, monkeypatch):
     with meanwhile(lambda: azure.kill(seen(azure, shell).name)):
         error = fails(shell, cell(), "The job failed in Azure", TrainingFailed)
     assert "status code -9" in error.cause and "run.url" in error.alternative
+
+
+def test_an_image_that_cannot_be_built_brings_its_log(azure, shell):
+    azure.image_build_log = "Step 3/7\nPackagesNotFoundError: no-such-package\nThe build failed.\n"
+    error = fails(
+        shell, cell("azure: {environment: 'azureml:mine:1'}"), "could not build the environment", TrainingFailed
+    )
+    assert "ImageBuildFailure" in error.cause and "azure: {environment}" in error.fix
+    assert "PackagesNotFoundError: no-such-package" in run(shell, "%mb_why")
 
 
 def test_a_long_wait_in_the_queue_is_explained(azure, shell, monkeypatch):

@@ -31,6 +31,9 @@ def test_the_same_cell_trains_there(azure, shell, datastore):
     assert job.given.get("identity") == ({"identityType": "UserIdentity"} if datastore == "None" else None)
     assert job.tags["createdBy"] == "mb_jupyter" and "trees" in job.space.experiments
     assert not any(key.startswith("mlflow.source.git") for key in job.given["properties"])
+    assert job.given["inputs"]["settings"]["mode"] == "ReadOnlyMount"
+    facts = json.loads((done.folder / "azure.json").read_text())
+    assert facts["environment"].endswith("/versions/12"), "what `latest` was on that day"
     assert "epochs: 3" not in json.dumps(job.given), "settings travel in a file of the run's folder"
     assert "Found the identical run" in run(shell, cell())
     assert len(azure.jobs) == 1 and job.attempts == 1
@@ -123,3 +126,21 @@ def test_an_upload_without_network_waits_and_says_so(azure, shell):
     with meanwhile(cut):
         run(shell, cell(epochs=1))
     assert only_job(azure).status == "Completed"
+
+
+def test_a_limit_of_the_cost_is_a_flag(azure, shell):
+    limited = cell(epochs=1).replace("-o", "--max-cost 1 -o")
+    said = run(shell, limited.replace("-o", "--dry-run -o"))
+    assert "max_cost 1.00 USD is reached after 570 minutes" in " ".join(said.split()), said
+    run(shell, limited)
+    assert the_run(shell).config["max_cost"] == 1.0
+    assert only_job(azure).given["limits"]["timeout"].startswith("PT9H30M")
+
+
+def test_a_limit_of_the_cost_without_a_price_goes_on_with_minutes(azure, shell):
+    azure.sizes_withheld.add("Standard_NC4as_T4_v3")
+    limited = cell(epochs=1).replace("-o", "--max-cost 1 -o")
+    assert "--max-minutes 60" in fails(shell, limited, "cannot be turned into minutes", AzureError).fix
+    assert not azure.asked("PUT", "*/data/packs/*")
+    run(shell, limited.replace("-o", "--max-minutes 30 -o"))
+    assert only_job(azure).given["limits"]["timeout"] == "PT45M"

@@ -77,7 +77,13 @@ class Program:
             )  # fmt: skip
 
     def run(self, *before: str, **options: Any) -> int:
-        return self.start(*before, **options).wait()
+        process = self.start(*before, **options)
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:  # it must not go on beside the next tests
+                process.kill()
+                process.wait()
 
     def call(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """Run the program in this process, which has torch already."""
@@ -90,7 +96,7 @@ class Program:
 
     def end_at(self, moment: str) -> int:
         """Run it until it ends itself at a moment that ``ended_at.py`` knows."""
-        return self.start(module=(str(Path(__file__).with_name("ended_at.py")), moment)).wait()
+        return self.run(module=(str(Path(__file__).with_name("ended_at.py")), moment))
 
     @property
     def records(self) -> list[dict[str, Any]]:
