@@ -55,6 +55,7 @@ class Session:
         self.resumed = False
         self._key = ""
         self._before, self._began = 0.0, time.monotonic()
+        self._saved, self._write_seconds = self._began, 0.0
         minutes = settings.max_minutes or (MINUTES_ON_A_PROCESSOR if device.type == "cpu" else math.inf)
         self._limit = 60 * minutes
         recorder.clock.limit(self._limit)
@@ -70,7 +71,7 @@ class Session:
         self.state = found or {}
         self.resumed = found is not None
         self._before = float(self.state.get("used", 0.0))
-        self.recorder.keep(self.state.get("records", 0))
+        self.recorder.keep(self.state.get("records", ""))
         self.recorder.clock.count_from(self._before)
         self.recorder.clock.limit(self._limit - self.used())
         if reason:
@@ -78,9 +79,17 @@ class Session:
 
     def save(self, **changes: Any) -> None:
         """Put the changes into the state and the state on the disk; returns when it is safe there."""
-        self.state.update(changes, used=self.used(), records=self.recorder.records)
+        self.state.update(changes, used=self.used(), records=self.recorder.history)
+        began = time.monotonic()
         if processes.rank() == 0:
             checkpoint.save(self.path, self._key, self.state)
+        self._saved = time.monotonic()
+        self._write_seconds = self._saved - began
+
+    def due(self) -> bool:
+        """Return whether it is time for the next checkpoint; the same in every process."""
+        pause = max(checkpoint.EVERY, self._write_seconds / checkpoint.MAX_SHARE)
+        return bool(processes.tell(time.monotonic() - self._saved >= pause))
 
     def used(self) -> float:
         """Return the seconds that the run took so far, those before the checkpoint included."""
