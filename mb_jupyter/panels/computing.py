@@ -58,7 +58,8 @@ class Computing:
             self.priority, self.size, self.every, self.table.widget, self.nodes, self.idle, self.findings,
             parts.row(self.button),
         )  # fmt: skip
-        self.widget = parts.column(self.compute, self.new)
+        self.made = parts.html()
+        self.widget = parts.column(self.compute, self.made, self.new)
         self.table.on_change = self._offer
         self._fill_sizes(list(cloud.CATALOGUE))
         for field in (self.name, self.size, self.priority, self.nodes, self.idle):
@@ -197,11 +198,13 @@ class Computing:
 
     def _make(self, name: str, work: Any, says: str) -> None:
         self._step.making = True
+        self.made.value = ""
         self.button.disabled = True
         connection = self._step.connection
 
         def done(_: Any) -> None:
             self._step.making = False
+            self.made.value = parts.said([cloud.Finding("info", f"The compute {name} was created.")])
             self.name.value = ""
             self._step.keep(compute=name)
             self.load()

@@ -42,7 +42,8 @@ class Places:
         for field in (self.name, self.group, self.region):
             step.observe(field, lambda _: self.renew())
         step.on(self.button, self.create)
-        self.widget = parts.column(self.subscription, self.workspace, self.new)
+        self.made = parts.html()
+        self.widget = parts.column(self.subscription, self.workspace, self.made, self.new)
         self.renew()
 
     @property
@@ -128,10 +129,13 @@ class Places:
         """Make the workspace, in a thread, and choose it."""
         wanted = self.wanted
         self._step.making = True
+        self.made.value = ""
         self.renew()
 
         def done(made: cloud.AzureWorkspace) -> None:
             self._step.making = False
+            text = f"The workspace {made.name} was created in {made.region}."
+            self.made.value = parts.said([cloud.Finding("info", text)])
             self._step.keep(workspace=made.name, resource_group=made.resource_group, region=made.region)
             self._step.choose()
             self._subscribed(self.subscription.value)

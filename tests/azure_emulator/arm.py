@@ -45,7 +45,7 @@ def _advance(azure: Azure, request: Request) -> dict[str, Any]:
     if operation is None:
         raise RefusalError(404, "OperationNotFound", "The operation was not found.")
     if operation.steps:
-        return {"status": operation.steps.pop(0)}
+        return {"status": operation.steps[0] if azure.operations_held else operation.steps.pop(0)}
     if operation.answer is None:
         error = operation.finish()
         operation.answer = (

@@ -57,6 +57,7 @@ class World:
         self.providers = {name.lower(): "Registered" for name in arm.PROVIDERS}
         self.page_size = 0  # of every list; 0: all at once
         self.slowness = 1  # how often each state of a long operation is repeated
+        self.operations_held = False  # what has been begun goes on until a test lets it end
         self.deployment_error: dict[str, str] | None = None  # {"code", "message"}: workspace creation fails
         self.compute_error: dict[str, str] | None = None  # the same: compute creation fails after its 201
         self.broken_dependents = False

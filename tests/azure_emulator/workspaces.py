@@ -296,7 +296,8 @@ def deploy(azure: Azure, request: Request) -> Reply:
         )
         return None
 
-    if azure.slowness == 1 and not _refused(azure, request.at["rg"], name, region):
+    held = azure.operations_held or azure.slowness > 1
+    if not held and not _refused(azure, request.at["rg"], name, region):
         finish()  # done in the first answer: while it is not, the SDK sleeps for five seconds
         return Reply(201, without_null(body))
     polls = start(azure, finish, ("Accepted", "Running"))
