@@ -64,11 +64,11 @@ OPEN_PROGRAM_MODULES = {
     "sources": {"formats", "inputs", "errors"},
     "archive": {"described"},
     "export": {"preprocess", "formats", "described", "errors"},
-    "dataset": {"manifest", "errors", "preprocess"},
+    "dataset": {"manifest", "errors", "preprocess", "index"},
     "report": {"preprocess", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "errors"},
     "installation": {"weights", "errors"},
-    "azureml": {"identity"},
+    "azureml": {"identity", "index"},
     "backends.azure": {"formats"},
 }
 

@@ -30,6 +30,7 @@ SYNC_SECONDS = 2.0
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
 STOP_FILE, STOP_TAG, STOP_SECONDS = "stop", "mb_stop", 3.0
 SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
+CACHE, CACHE_SECONDS = "checkpoint/cache/", 60.0  # features: a pass that is over sooner is not worth the upload
 LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
@@ -83,6 +84,8 @@ def run(command: list[str], output: Path, mount: Path) -> int:
         ended = {"returncode": code, "ended": time.time(), "files": files}
         (output / "ended.json").write_text(json.dumps(ended), encoding="utf-8")
         mirror.update(last=True)
+        if code == 0:
+            shutil.rmtree(mount / CACHE, ignore_errors=True)
     return code if code >= 0 else 128 - code
 
 
@@ -125,6 +128,8 @@ class Mirror:
         """Copy what has changed; what the mount refuses now is tried again the next time."""
         for name, facts in sorted(self.files(), key=lambda found: (found[0] in LAST, found[0])):
             if self._seen.get(name) == facts:
+                continue
+            if name.startswith(CACHE) and (last or time.time() - facts[1] / 1e9 < CACHE_SECONDS):
                 continue
             try:
                 copy(self.here / name, self.there / name)
