@@ -83,6 +83,8 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
 
 def _keep_to_ourselves() -> None:
     """Keep the libraries from telling their makers of every run, before any of them is imported."""
+    # before torch is loaded: the processor computes what torch cannot do on an Apple GPU
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     for name, value in (("ORT_DISABLE_TELEMETRY", "1"), ("MLFLOW_DISABLE_TELEMETRY", "true"), ("DO_NOT_TRACK", "true")):
         os.environ.setdefault(name, value)
     # OpenVINO has no other switch: it takes a stand-in when its telemetry cannot be imported

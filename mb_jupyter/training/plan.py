@@ -22,7 +22,7 @@ from .tail import Source, Tail
 
 FEWEST_EPOCHS = 8  # before another block is trained, there must be time for so many
 FROZEN_COST = 0.15  # of a frozen block, forward in the fastest engine, over training it
-BATCHES = {"cpu": 32, "cuda": 128}
+BATCHES = {"cpu": 32, "mps": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
 TIMED_PICTURES = 48  # on a processor, a few at a time
@@ -185,7 +185,7 @@ def _epoch_seconds(
     timed: list[list[float]] = watch.measured.setdefault(name, [])  # seconds and images of each step
     share = min(_few(train), -(-batch // processes.world()), len(train.pictures))
     steps = [data.Step(data.first(share), batch)] * (1 + max(1, TIMED_PICTURES // share))
-    if precision.device == "cuda":
+    if precision.device != "cpu":
         whole = data.steps(len(train.pictures), batch, seed=0, epoch=0, rank=processes.rank(), world=processes.world())
         steps = list(itertools.islice(itertools.cycle(whole), TIMED_BATCHES))
     steps = [] if len(timed) >= len(steps) - 1 else steps[len(timed) :]

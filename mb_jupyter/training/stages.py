@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
         "start",
         architecture=choice.name,
         reason=choice.reason,
-        device=torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or "cpu",
+        device=_name(where),
         pictures=counts,
         classes=parts.classes,
         resumed=session.resumed,
@@ -72,12 +73,18 @@ def begin(session: Session, choice: Choice, parts: Parts) -> None:
     session.recorder.say(f"{total} pictures of {len(parts.classes)} classes: {counts}.")
 
 
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (mps)" if device.type == "mps" else platform.processor() or "cpu"
+
+
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
     """Return what opens the training and the validation pictures for a tail."""
     settings, where = session.settings, session.device
-    on_cpu = where.type == "cpu"
-    threads = parallel.cores() if on_cpu else 1
-    workers = 0 if on_cpu else max(1, min(MOST_WORKERS, parallel.cores() // processes.world()))
+    apart = where.type == "cuda"  # only such a GPU is so fast that processes of their own have to decode
+    threads = 1 if apart else parallel.cores()
+    workers = 0 if not apart else max(1, min(MOST_WORKERS, parallel.cores() // processes.world()))
     augmentation = Augmentation(settings.image_size, settings.seed, any_way_up=session.state["frozen"]["any_way_up"])
     train = Pictures(parts.train, settings.image_size, augmentation, threads)
     validation = Pictures(parts.validation, settings.image_size, threads=threads)
@@ -185,6 +192,9 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
                 "neighbours": near,
             },
         )
+        cache = session.settings.cache
+        if cache and processes.rank() == 0 and Path(cache).is_relative_to(session.output):  # this run's own
+            shutil.rmtree(cache, ignore_errors=True)
     classifier.head.load_state_dict(session.state["head"])
     classifier.temperature.fill_(session.state["frozen"]["temperature"])
 
@@ -236,7 +246,7 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         late=late,
         folds=_folds(session, samples),
         seed=session.settings.seed,
-        device=session.device,
+        device="cpu" if session.device.type == "mps" else session.device,  # it knows no float64
         progress=progress,
         stop=session.recorder.stop_requested,
     )

@@ -49,7 +49,7 @@ def _count(kind):
 
 
 def _profile(frame, event, argument):
-    if event == "c_call" and getattr(argument, "__name__", "") == "write":
+    if event == "c_call" and getattr(argument, "__name__", "") == "write_record":
         _count("write")
 
 
@@ -198,7 +198,7 @@ def test_checkpoints_change_no_figure(undisturbed, hunt, tmp_path):
 def test_killed_at_any_moment_it_ends_with_the_same_figures(undisturbed, hunt, number):
     program, torn = hunt(), None
     event = 1 + (undisturbed.counted - 1) * number // MOMENTS
-    moment = f"event {event}" if number else "write 400"
+    moment = f"event {event}" if number else "write 150"
     assert program.attempt(moment) == -signal.SIGKILL, program.log
     if not number:  # inside the write of a checkpoint
         torn = program.output / "checkpoint" / ".last.pt.tmp"
