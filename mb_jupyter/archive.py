@@ -8,6 +8,7 @@ What is not promised: that a network which passes is a good one, or a small one 
 from __future__ import annotations
 
 import json
+import os
 import stat
 import struct
 import zipfile
@@ -26,6 +27,7 @@ FORMAT = "1"
 MOST_MODEL_BYTES = 2**31 - 1  # more than that is no protobuf message
 MOST_JSON_BYTES = 16 * 1024**2
 MOST_DIRECTORY_BYTES = 64 * 1024  # of the zip's list of members: ours needs 300
+MOST_REASONS = 3  # told in one error
 HIGHEST_RATIO = 100  # weights hardly shrink; a bomb shrinks a thousandfold
 LARGEST_SIZE = 4096  # pixels a side that a network may ask for
 AGAIN = "Fetch the model again from where it comes, or export it again from its run."
@@ -54,15 +56,19 @@ def read(path: Path) -> Contents:
         )
     try:
         with path.open("rb") as file:
+            _check_bytes(path, file, MOST_MODEL_BYTES)
             if file.read(4).startswith(b"PK"):
                 return _check(path, _members(path, file))
-            onnx = _limited(file, path)
+            file.seek(0)
+            onnx = file.read()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
     beside = path.with_name(MAP)
     files = {ONNX: onnx}
     if beside.is_file() and path.name == ONNX:
-        files[MAP] = beside.read_bytes()
+        with beside.open("rb") as file:
+            _check_bytes(beside, file, MOST_JSON_BYTES)
+            files[MAP] = file.read()
     return _check(path, files)
 
 
@@ -76,12 +82,11 @@ def _in_folder(folder: Path) -> Path:
     return found
 
 
-def _limited(file: BinaryIO, path: Path) -> bytes:
-    file.seek(0)
-    data = file.read(MOST_MODEL_BYTES + 1)
-    if len(data) > MOST_MODEL_BYTES:
-        raise ModelError(f"{path} is larger than 2 GiB, which no model of ours is.", AGAIN)
-    return data
+def _check_bytes(path: Path, file: BinaryIO, most: int) -> None:
+    """Refuse a file by its size, before any of it is read."""
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise ModelError(f"{path} has {size:,} bytes, more than any such file of a model ({most:,}).", AGAIN)
 
 
 # -- the zip ---------------------------------------------------------------------------------------------
@@ -97,7 +102,8 @@ def _members(path: Path, file: BinaryIO) -> dict[str, bytes]:
                 raise ModelError(f"{path} is refused: {problem}.", AGAIN)
             return {info.filename: archive.read(info) for info in infos}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
-        raise ModelError(f"{path} is a damaged zip file: {error}.", AGAIN) from error
+        reason = str(error) or "a file in it ends before its size"
+        raise ModelError(f"{path} is a damaged zip file: {reason}.", AGAIN) from error
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
@@ -200,9 +206,13 @@ def _uses_other_files(message: Any) -> bool:
 
 def _json(path: Path, what: str, text: str | bytes) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text, parse_constant=lambda _: None)  # NaN and infinities are no JSON
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(f"{path} is damaged: {what} holds text that is not valid Unicode.", AGAIN) from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: {what} is not JSON.", AGAIN) from error
+    return found
 
 
 def _classes(path: Path, classes: Any) -> tuple[str, ...]:
@@ -262,6 +272,22 @@ def _card(path: Path, files: dict[str, bytes], said: dict[str, str], facts: dict
     if not isinstance(card, dict):
         raise ModelError(f"{path} is damaged: {CARD} is not an object of names and values.", AGAIN)
     # where both say something, the network's own metadata counts: it cannot be parted from its weights
-    known = {key: _json(path, f"{key} in its metadata", said[key]) for key in ("metrics", "versions") if key in said}
-    plain = {key: said[key] for key in ("fingerprint", "architecture", "run", "tests") if key in said}
-    return {**card, **facts, **known, **plain}
+    known: dict[str, Any] = {
+        key: _json(path, f"{key} in its metadata", said[key]) for key in ("metrics", "versions") if key in said
+    }
+    plain: dict[str, Any] = {key: said[key] for key in ("fingerprint", "architecture", "run", "tests") if key in said}
+    return _fitting(path, {**card, **facts, **known, **plain})
+
+
+def _fitting(path: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model says of itself, or say which of it nobody could use."""
+    from pydantic import ValidationError
+
+    from .recordshapes import CardShape
+
+    try:
+        CardShape.model_validate(card)
+    except ValidationError as error:
+        wrong = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors()[:MOST_REASONS])
+        raise ModelError(f"{path} is damaged: what it says of itself does not fit ({wrong}).", AGAIN) from None
+    return card

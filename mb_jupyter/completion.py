@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
-
 if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.interactiveshell import InteractiveShell
 
 ABOUT_RUNS = ("mb_attach", "mb_stop", "mb_cancel", "mb_evaluate", "mb_why", "mb_export", "mb_compare", "mb_rerun")
@@ -17,14 +16,18 @@ MOST_RUNS = 50
 
 
 def register(shell: InteractiveShell) -> None:
-    """Complete the ``mb_`` commands in this shell."""
+    """Complete the ``mb_`` commands in this shell; IPython before 8.6, as in Colab, has no matchers to add to."""
+    try:
+        from IPython.core.completer import SimpleCompletion, context_matcher
+    except ImportError:
+        return
 
     @context_matcher(identifier="mb_jupyter")
     def complete(context: CompletionContext) -> SimpleMatcherResult:
         found = list(_candidates(shell, context))
         start = context.token
         matches = [SimpleCompletion(text=text, type="magic") for text in found if text.startswith(start)]
-        return SimpleMatcherResult(completions=matches, suppress=bool(matches), ordered=True)
+        return {"completions": matches, "suppress": bool(matches), "ordered": True}
 
     unregister(shell)
     shell.Completer.custom_matchers.append(complete)
@@ -32,7 +35,7 @@ def register(shell: InteractiveShell) -> None:
 
 def unregister(shell: InteractiveShell) -> None:
     """Take :func:`register` back."""
-    matchers = shell.Completer.custom_matchers
+    matchers = getattr(shell.Completer, "custom_matchers", [])
     matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != "mb_jupyter"]
 
 

@@ -21,6 +21,7 @@ from . import naming
 from .backends import BACKENDS
 from .configtext import VARIABLE, Known, Layer, Reader, near, short
 from .errors import ConfigError
+from .training.paths import at_home
 from .yaml12 import plain
 
 __all__ = ["CHOICES", "VARIABLE", "AzureConfig", "Resolved", "TrainConfig", "architectures", "as_written", "resolve"]
@@ -179,7 +180,7 @@ class TrainConfig(BaseModel):
         settings = self.model_dump(exclude=set(NOT_FOR_THE_PROGRAM))
         for name in FILES:
             if settings[name] is not None:
-                settings[name] = str(Path(settings[name]).expanduser().absolute())
+                settings[name] = str(at_home(settings[name]).absolute())
         return settings
 
     def shown(self) -> dict[str, Any]:
@@ -321,7 +322,10 @@ def _line(problem: str) -> int:
 
 
 def _slug(data: str) -> str:
-    path = Path(data).expanduser().resolve()
+    try:
+        path = Path(os.path.realpath(at_home(data)))
+    except ValueError:  # no path at all; whoever opens it says so
+        path = Path(data)
     return naming.derived(path.stem if path.suffix.casefold() in (".csv", ".tsv") else path.name)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .training.paths import at_home, brief, unreachable
 from .yaml12 import loader_class, scalar
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ class Reader:
 
     def file(self, file: str) -> Layer:
         """Return the settings in a YAML file."""
-        path = Path(file).expanduser()
+        path = at_home(file)
+        reason = unreachable(path)
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = "" if reason else path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            self.problems.append(f"the file {file} cannot be read: {reason}.")
+            reason = getattr(error, "strerror", None) or str(error)
+        if reason:
+            self.problems.append(f"the file {brief(file)} cannot be read: {reason}.")
             return {}
         return self.text(text, lambda number: f"{path.name}, line {number + 1}")
 

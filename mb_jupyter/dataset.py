@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
+from .training.paths import at_home, brief, unreachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ class Dataset:
             root, entries = _open(source)
             index = index_file(root, entries is not None)
             known = _remembered(index)
-            patch = Path(labels).expanduser().absolute() if labels is not None else None
+            patch = at_home(labels).absolute() if labels is not None else None
             found = scan(
                 root,
                 entries=entries,
@@ -201,7 +201,9 @@ def _open(source: Any) -> tuple[Path, list[Entry] | None]:
             f"A {type(source).__name__} is not a set of pictures.",
             "Give a folder, a CSV file, or a DataFrame with the columns ImageSource and Label.",
         )
-    path = Path(source).expanduser().absolute()
+    path = at_home(source).absolute()
+    if reason := unreachable(path):
+        raise DataError(f"'{shown(brief(path))}' cannot be opened: {reason}.", "Check the path.")
     if path.suffix.casefold() in (".csv", ".tsv"):
         return path.parent, read_rows(path)
     if path.suffix.casefold() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar") and path.is_file():
@@ -254,13 +256,12 @@ def _sound(picture: Picture) -> bool:
 
 
 def _remember(index: Path, pictures: Iterable[Picture]) -> None:
-    """Store the pictures aside and rename, so that two kernels never see half an index."""
+    """Store what is known of the images; two kernels never see half an index."""
+    from .training import disk
+
     stored: Mapping[str, Any] = {"version": INDEX_VERSION, "pictures": [astuple(p) for p in pictures]}
     try:
-        index.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=index.parent, delete=False) as aside:
-            json.dump(stored, aside)
-        os.replace(aside.name, index)  # noqa: PTH105
+        disk.store(index, json.dumps(stored).encode())
         for other in index.parent.iterdir():
             if time.time() - other.stat().st_mtime > INDEX_DAYS * 86400:
                 other.unlink(missing_ok=True)

@@ -20,7 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45"
+# JupyterLab's font, else VS Code's, else the system's
+FONT = (
+    "font-family:var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));"
+    "font-size:13px;line-height:1.45"
+)
 ACCENT = "#3b7dd8"
 GOOD = "#2e8b57"
 WARN = "#b8860b"
@@ -63,6 +67,13 @@ def percent(fraction: float) -> str:
     if 0.9995 <= fraction < 1:
         return ">99.9 %"
     return f"{fraction * 100:.1f} %"
+
+
+def thousandths(value: float | None) -> str:
+    """Return an error or a loss with three decimals, a dash for None; only a true 0 is called 0.000."""
+    if value is None:
+        return "–"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -33,11 +33,8 @@ class MBError(Exception):
     whole = False  # every line is shown: for a log, where nobody can ask %mb_why
 
     def __init__(self, cause: str, fix: str = "", alternative: str = "", details: str = "") -> None:
-        super().__init__(cause)
-        self.cause = cause
-        self.fix = fix
-        self.alternative = alternative
-        self.details = details
+        self.cause, self.fix, self.alternative, self.details = map(_shown, (cause, fix, alternative, details))
+        super().__init__(self.cause)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.cause, self.fix, self.alternative) if part)
@@ -66,6 +63,11 @@ class MBError(Exception):
         # IPython asks the exception itself how it wants to be shown
         self.remember()
         return self.lines()
+
+
+def _shown(text: str) -> str:
+    """Return a text that a notebook can keep: the name of a file may hold bytes that are none of UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class ConfigError(MBError):

@@ -25,6 +25,7 @@ from .naming import clean
 from .placement import Placement
 from .plan import UNSET, Plan
 from .run import Run
+from .training.paths import at_home, brief, unreachable
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ COMMAND = (
     "python", "-m", PROGRAM.name, "--config", "{output}/config.json", "--data", "{data}", "--output", "{output}",
 )  # fmt: skip
 
+UNSENT = "which may never have arrived; submitted again under its name"
 ASKING = "asking Azure what stands in the way: sign-in, workspace, compute, quota, price"
 
 Say = Callable[..., None]  # (message, done=None, total=None)
@@ -74,14 +76,14 @@ class Experiment:
     def start(self, config: TrainConfig, *, fresh: bool = False, say: Say | None = None) -> Run:
         """Return the identical run if there is one, else begin a new one; ``run.notes`` say which.
 
-        A run that was killed or failed is begun again in its own folder, where it goes on from its
-        checkpoint. With ``fresh`` a new run is made in any case. What ``say`` raises abandons the start; it is
-        called once more when everything is known and nothing is begun.
+        A run that was killed or failed, or that may never have arrived where it was sent, is begun again in its own
+        folder, where it goes on from its checkpoint. With ``fresh`` a new run is made in any case. What ``say`` raises
+        abandons the start; it is called once more when everything is known and nothing is begun.
         """
         begun = time.monotonic()
         self.workspace.check(self.name)
         dataset, identity, found = self._looked_at(config, say, fresh)
-        if found is not None and found.state is not RunState.FAILED:
+        if found is not None and not found.status.may_begin_again:
             return _as_it_stands(found)
         says = ASKING if config.backend == "azure" else _looking(config)
         if say is not None:
@@ -94,10 +96,10 @@ class Experiment:
             found = None if fresh else self._identical(identity)
             if found is None:
                 return self._new(config, dataset, place, identity, time.monotonic() - begun)
-            if found.state is RunState.FAILED and _submit(found, config, dataset, place):
-                found.notes.append(
-                    f"Found the identical run {found.handle}, which had failed; resumed from its checkpoint."
-                )
+            before = found.status
+            if before.may_begin_again and _submit(found, config, dataset, place):
+                how = "which had failed; resumed from its checkpoint" if before.state.is_terminal else UNSENT
+                found.notes.append(f"Found the identical run {found.handle}, {how}.")
                 return found
             return _as_it_stands(found)
 
@@ -109,7 +111,7 @@ class Experiment:
         dataset = _check(config, say, recheck=fresh)
         identity = _identity(config, dataset)
         found = None if fresh else self._identical(identity)
-        if dataset is not None and found is not None and found.state is RunState.FAILED:
+        if dataset is not None and found is not None and found.status.may_begin_again:
             dataset = _check(config, say, recheck=True)
             identity = _identity(config, dataset)
             found = self._identical(identity)
@@ -139,7 +141,7 @@ class Experiment:
                     test_fraction=config.test_fraction,
                 )
             if config.labels is not None:  # the report needs it wherever the run is looked at, and as it is now
-                shutil.copyfile(Path(config.labels).expanduser(), folder / "corrections.csv")
+                shutil.copyfile(at_home(config.labels), folder / "corrections.csv")
             record = {
                 "handle": place.handle(self.name, folder.name),
                 "experiment": self.name,
@@ -158,9 +160,11 @@ class Experiment:
             self.workspace.record_run(folder, record)
             run = Run(folder)
             _submit(run, config, dataset, place)
-        except BaseException:  # an interrupt too: half a run is none
+        except BaseException as error:  # an interrupt too: half a run is none
             open_backend(config.backend).cancel(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise self.workspace.unwritable(error) from error
             raise
         return run
 
@@ -244,8 +248,12 @@ def look(config: TrainConfig, say: Say | None = None, *, recheck: bool = False) 
 
 def _check(config: TrainConfig, say: Say | None, *, recheck: bool = False) -> Dataset | None:
     """Look at the pictures, and at what else the program would only miss later; None where they are in Azure."""
-    if config.weights is not None and not Path(config.weights).expanduser().is_file():
-        raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
+    if config.weights is not None:
+        weights = at_home(config.weights)
+        if reason := unreachable(weights):
+            raise ConfigError(f"The file of weights {brief(weights)} cannot be read: {reason}.", "Correct `weights`.")
+        if not weights.is_file():
+            raise ConfigError(f"There is no file of weights {config.weights}.", "Correct `weights`, or leave it out.")
     if config.is_in_azure:
         placement.check(config, None)
         return None

@@ -70,14 +70,14 @@ class Runs(Sequence[Run]):
 
 def _row(run: Run) -> tuple[str, ...]:
     try:
-        record, state = run.record, run.state
+        record, status = run.record, run.status
     except WorkspaceError:  # one that was damaged, or belongs to a backend that is not here, does not hide the others
         return (str(run.folder), "unreadable", *[""] * 4)
-    report = read_fields(run.folder, REPORT) if state is not RunState.CANCELED else {}
+    report = read_fields(run.folder, REPORT) if status.state is not RunState.CANCELED else {}
     accuracy, network = report.get("test_accuracy"), report.get("architecture")
     return (
         run.handle,
-        state.word,
+        status.word,
         when.minute(record.get("created")),
         f"{percent(accuracy)} {_mark(report)}".rstrip() if isinstance(accuracy, float | int) else "",
         str(network or run.config.get("architecture", "")),

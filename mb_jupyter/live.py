@@ -25,6 +25,7 @@ from .display import (
     bar,
     card,
     cell_number,
+    counted,
     details,
     duration,
     escape,
@@ -186,7 +187,7 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     """Return the view of one moment, complete as text and the same as HTML."""
     record, status = moment.record, moment.status
     clock = f", {duration(moment.seconds)}" if moment.seconds else ""
-    title = f"{record['experiment']}: {status.state.word}{clock}"
+    title = f"{record['experiment']}: {status.word}{clock}"
     lines, parts = [title], []
     if hint and not status.state.is_terminal:
         lines.append(hint)
@@ -198,7 +199,7 @@ def render(moment: Moment, curves: str = "", hint: str = "") -> Shown:
     for text, page in (_portal(moment),):
         lines += [text] if text else []
         parts.append(page)
-    for sentence in moment.notes:
+    for sentence in (*moment.notes, *([status.note] if status.note else [])):
         lines.append(sentence)
         parts.append(f"<div>{escape(sentence)}</div>")
     news = not status.state.is_terminal and not (status.message and status.message in moment.log_line)
@@ -292,7 +293,7 @@ def _outcome(moment: Moment) -> tuple[str, str]:
             "Run the cell again to train again."
         )
         return said, f"<div>{escape(said)}</div>"
-    if state is RunState.FAILED:
+    if state is RunState.FAILED or moment.status.is_lost:
         words = (("cause", ""), ("fix", "fix: "), ("alternative", "or: "))
         told = [f"{word}{error[key]}" for key, word in words if error.get(key)] + ["more: %mb_why"]
         return "\n".join(told), "".join(f"<div>{escape(line)}</div>" for line in told)
@@ -329,4 +330,6 @@ def _following(moment: Moment) -> tuple[str, str]:
 
 def _size(path: Path) -> str:
     size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+    if size >= 100_000:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1_000 else counted(size, "byte")

@@ -39,8 +39,10 @@ from .prediction import (
     ordered,
 )
 from .seen import Seen
-from .sources import Picture, at_home, content_of, count, expand, is_single
+from .sources import Picture, content_of, count, expand, is_single
 from .standing import in_card, of_file
+from .training import disk
+from .training.paths import at_home, brief, unreachable
 from .written import Written, csv_file
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def load(path: str | Path) -> Model:
     what a run has left that was cancelled or that failed.
     """
     place = at_home(path)
+    if reason := unreachable(place):
+        raise ModelError(f"{brief(place)} cannot be opened: {reason}.", "Check the path.")
     standing = of_file(place)
     if standing is not None:
         standing.require("model")
@@ -164,18 +168,17 @@ class Model:
         """
         path = csv_file(at_home(csv_path))
         total = count(sources, urls=urls)  # also says what is missing before anything is written
-        aside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
         started = time.monotonic()
         try:
-            with aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with (
+                disk.staged(path, durable=True) as aside,
+                aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+            ):
                 counts, failed, unsure, seen = self._write(file, expand(sources, urls=urls), total, progress)
-            aside.replace(path)
         except OSError as error:
             raise PredictionError(
                 f"{path} cannot be written: {error.strerror or error}.", "Choose another place for the file."
             ) from error
-        finally:
-            aside.unlink(missing_ok=True)
         return Written(path, counts, failed, time.monotonic() - started, unsure, self.origin.text, seen)
 
     def _write(

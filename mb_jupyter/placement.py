@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AzureError, ConfigError, DataError
 from .naming import in_azure
+from .training.paths import at_home
 
 if TYPE_CHECKING:
     from .cloud import Chosen, Preflight
@@ -84,7 +85,7 @@ def check(config: TrainConfig, dataset: Dataset | None) -> None:
 def sent_files(config: TrainConfig) -> dict[str, Path]:
     """Return the files of this machine that a run elsewhere needs, by the names they have there."""
     paths = {name: getattr(config, name) for name in SENT}
-    return {f"{name}-{Path(path).name}": Path(path).expanduser() for name, path in paths.items() if path}
+    return {f"{name}-{Path(path).name}": at_home(path) for name, path in paths.items() if path}
 
 
 def settings_there(config: TrainConfig, placement: Placement) -> dict[str, Any]:

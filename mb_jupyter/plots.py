@@ -96,6 +96,11 @@ def metric_curves_alt(records: Records) -> str:
     return "; ".join(parts) + "."
 
 
+def last_figures(records: Records) -> str:
+    """Return loss and accuracy of the last epoch, in words."""
+    return _figures(_epochs(records)[-1])
+
+
 def _figures(record: Mapping[str, Any]) -> str:
     names = (("train_loss", "training loss"), ("validation_loss", "calibrated validation loss"))
     said = [f"{name} {record[key]:.3f}" for key, name in names if math.isfinite(record[key])]

@@ -47,6 +47,12 @@ def read_fields(folder: Path, name: str) -> dict[str, Any]:
     return _fitting(_shape(name), read_object(folder / name) or {})
 
 
+def fields_of(content: bytes, name: str) -> dict[str, Any]:
+    """Return the fields that fit of what a file called ``name`` holds elsewhere."""
+    found = _parsed(content)
+    return _fitting(_shape(name), found) if isinstance(found, dict) else {}
+
+
 def read_ended(folder: Path) -> dict[str, Any] | None:
     """Return what ``exit.json`` says (``returncode``, ``oom_kills``); None where it does not say how a run ended."""
     ended = read_object(folder / "exit.json")
@@ -62,14 +68,18 @@ def read_processes(folder: Path) -> tuple[int | None, int | None]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the records of ``metrics.jsonl``; a line that is being written, was torn or does not fit is skipped."""
-    from pydantic import ValidationError
-
     try:
-        lines = (folder / METRICS).read_bytes().splitlines(keepends=True)
+        return metrics_of((folder / METRICS).read_bytes())
     except OSError:
         return []
+
+
+def metrics_of(content: bytes) -> list[dict[str, Any]]:
+    """Return the records that a ``metrics.jsonl`` elsewhere holds, as :func:`read_metrics` does."""
+    from pydantic import ValidationError
+
     shape, records = _shape(METRICS), []
-    for line in lines:
+    for line in content.splitlines(keepends=True):
         record = _parsed(line) if line.endswith(b"\n") else None
         if isinstance(record, dict):
             try:

@@ -65,6 +65,64 @@ class StatusShape(_Shape):
     planned: list[str] | None = None
     stopping: bool | None = None
     error: dict[str, Any] | None = None
+    note: str | None = None
+    url: str | None = None
+    spent: Annotated[float, Field(allow_inf_nan=False, ge=0)] | None = None
+    currency: str | None = None
+
+
+class PlaceShape(_Shape):
+    """Where a job of Azure is."""
+
+    subscription: str
+    resource_group: str = ""
+    workspace: str = ""
+    region: str = ""
+    tenant: str = ""
+
+
+class AzureStageShape(_Shape):
+    """A stage around the program's, in ``azure.json``."""
+
+    stage: str
+    started: Figure
+    seconds: Seconds | None
+
+
+class AzureShape(_Shape):
+    """``azure.json``: what is known of a run's job, and of how it is sent and followed."""
+
+    place: PlaceShape
+    job: str
+    prefix: str
+    sign_in: str | None = None
+    compute: str | None = None
+    size: str | None = None
+    priority: str | None = None
+    price: Annotated[float, Field(allow_inf_nan=False, ge=0)] | None = None
+    currency: str | None = None
+    nodes: Count | None = None
+    minutes: Seconds | None = None
+    queue_minutes: Seconds | None = None
+    attempt: Count | None = None
+    handle: str | None = None
+    experiment: str | None = None
+    submitting: bool | None = None
+    submitted: bool | None = None
+    seen: bool | None = None
+    ran: bool | None = None
+    begun: Figure | None = None
+    missing_since: Figure | None = None
+    queue_over: Seconds | None = None
+    stages: list[AzureStageShape] | None = None
+
+
+class EndedShape(_Shape):
+    """``ended.json``: how the program ended on a node, and (size, hash) of each file that it has left."""
+
+    returncode: int
+    ended: Figure | None = None
+    files: dict[str, Annotated[list[int | str], Field(min_length=2)]] | None = None
 
 
 class ExitShape(_Shape):
@@ -157,9 +215,33 @@ class ReproducibilityShape(_Shape):
     notes: list[str] | None = None
 
 
+class MetricsShape(_Shape):
+    """The figures in a model's card."""
+
+    test_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    test_loss: Figure | None = None
+    best_phase: str | None = None
+
+
+class CardShape(_Shape):
+    """What a model file says of itself: ``card.json``, and the network's metadata over it."""
+
+    classes: list[str]
+    metrics: MetricsShape | None = None
+    versions: dict[str, str] | None = None
+    pictures: Counts | None = None
+    tests: Count | Annotated[str, Field(pattern=r"^[0-9]{0,15}$")] | None = None
+    architecture: str = ""
+    fingerprint: str = ""
+    run: str = ""
+    created: str = ""
+
+
 SHAPES: dict[str, type[BaseModel]] = {
     "run.json": RunShape,
     "status.json": StatusShape,
+    "azure.json": AzureShape,
+    "ended.json": EndedShape,
     "exit.json": ExitShape,
     "process.json": ProcessShape,
     "metrics.jsonl": MetricShape,

@@ -118,9 +118,10 @@ class Run:
         """Return why it stands as it does: the error in full if it failed, and the end of its log."""
         status = self.status
         error = status.error or {}
-        said = [f"{self.handle} is {status.state.word}."]
+        said = [f"{self.handle} is {status.word}."]
         said += [error[key] for key in ("cause", "fix", "alternative", "traceback") if error.get(key)]
         said += [status.message] if status.message and not error else []
+        said += [status.note] if status.note else []
         return "\n\n".join([*said, self._log_tail()])
 
     # -- what it leaves --------------------------------------------------------------------------------
@@ -282,9 +283,9 @@ class Run:
         raise AssertionError("unreachable")
 
     def _still_followed(self, status: Status) -> None:
-        """Raise when the run goes on and cannot be followed any more."""
+        """Raise when nobody can tell how the run stands."""
         error = status.error or {}
-        if error.get("kind") == "lost":
+        if status.is_lost:
             raise AzureError(*(error.get(key, "") for key in ("cause", "fix", "alternative", "details")))
 
     def _look(self) -> Iterator[Status]:
@@ -321,6 +322,8 @@ class Run:
         )
 
     def _log_tail(self) -> str:
+        if not self.folder.is_dir():
+            return "Its log is gone with its folder."
         tail = self.logs(TAIL) or "(it is empty)"
         return f"The last lines of {near(self.folder / 'log.txt')}:\n{tail}"
 
@@ -363,4 +366,4 @@ class Run:
             display(self._repr_mimebundle_(), raw=True)
 
     def __repr__(self) -> str:
-        return f"<Run {self.handle} {self.state.word}>"
+        return f"<Run {self.handle} {self.status.word}>"

@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 from .errors import PredictionError
 from .training import inputs
 from .training.formats import SUFFIXES, below, may_be_image, named
+from .training.paths import at_home, brief, unreachable
 
 LONGEST_WAIT = 20.0  # seconds for one picture from the internet
 MOST_BYTES = 64 * 1024**2
 EXAMPLES = f"Pass {inputs.TAKEN}; or a folder, a glob, a table with a column ImageSource, or a list of these."
 ENDINGS = f"Names of images end in {named(SUFFIXES)}; files of other names are known by their first bytes."
-LONGEST_NAME = 200  # of what is no name of a file, in an error
 
 
 class Picture(NamedTuple):
@@ -147,11 +147,6 @@ def _column(table: Any) -> list[Any]:
 # -- paths -----------------------------------------------------------------------------------------------
 
 
-def at_home(path: str | Path) -> Path:
-    """Return the path with ``~`` replaced; a home that nobody has is left as it is, and is missing later."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises
-
-
 def _is_url(source: str | Path) -> bool:
     return isinstance(source, str) and "://" in source
 
@@ -174,15 +169,11 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
     if _is_glob(source):
         yield from _matching(path)
         return
-    try:
-        is_folder, is_there = path.is_dir(), path.exists()
-    except (OSError, ValueError) as error:  # too long for a name, or in a folder that may not be entered
-        raise PredictionError(
-            f"{_clean(source)[:LONGEST_NAME]} cannot be opened: {getattr(error, 'strerror', None) or error}.", EXAMPLES
-        ) from error
-    if is_folder:
+    if reason := unreachable(path):  # too long, a link in a circle, in a folder that may not be entered
+        raise PredictionError(f"{brief(source)} cannot be opened: {reason}.", EXAMPLES)
+    if path.is_dir():
         yield from _in_folder(path)
-    elif is_there:
+    elif path.exists():
         yield Picture(_clean(source), path)
     else:
         raise PredictionError(

@@ -99,6 +99,9 @@ class Standing:
 
     def _refusal(self, use: Use) -> ModelError:
         handle, state = str(self.record.get("handle") or self.folder), self.state
+        error = self.status.error or {}
+        if error.get("kind") == "deleted":
+            return ModelError(error["cause"], error["fix"], OTHERS)
         if state is RunState.CANCELED:
             return ModelError(
                 f"{handle} was cancelled: it has no {use}, and no command uses the files it has left.",

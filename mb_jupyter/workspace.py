@@ -24,6 +24,8 @@ from typing import Any
 from . import naming
 from .display import card, escape, near, table, text_table
 from .errors import WorkspaceError
+from .training import disk
+from .training.paths import at_home, brief, unreachable
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
@@ -38,7 +40,7 @@ class Workspace:
     def local(cls, path: str | os.PathLike[str] | None = None) -> Workspace:
         """Return the workspace at ``path``, at ``$MB_WORKSPACE`` or at ``mb_workspace`` beside the notebook."""
         chosen = path or os.environ.get("MB_WORKSPACE") or "mb_workspace"
-        return cls(Path(os.path.abspath(Path(chosen).expanduser())))  # noqa: PTH100 - a link stays as written
+        return cls(Path(os.path.abspath(at_home(chosen))))  # noqa: PTH100 - a link stays as written
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments, sorted."""
@@ -83,18 +85,20 @@ class Workspace:
         """Delete an experiment with all its runs; put aside first, so that nobody ever sees a half of it."""
         aside = self.root / f".deleted-{secrets.token_hex(4)}"
         try:
-            self.folder(name).rename(aside)
+            disk.rename(self.folder(name), aside)
             shutil.rmtree(aside)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
     def experiment(self, name: str) -> Path:
         """Return the folder of an experiment; its name is registered when it is used for the first time."""
         if naming.is_name(name):
+            if reason := unreachable(self.root):
+                raise self.unwritable(reason)
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
         self.check(name)
         name, folder = naming.clean(name), self.folder(name)
         record = folder / "experiment.json"
@@ -103,7 +107,7 @@ class Workspace:
             if not record.exists():
                 _write_json(record, {"name": name, "created": _now().isoformat(timespec="seconds")})
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         return folder
 
     def runs(self, experiment: str | None = None) -> list[Path]:
@@ -135,7 +139,7 @@ class Workspace:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
             return folder
 
     def record_run(self, folder: Path, record: dict[str, Any]) -> None:
@@ -143,17 +147,21 @@ class Workspace:
         try:
             _write_json(folder / "run.json", record)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> WorkspaceError:
+    def unwritable(self, error: OSError | str) -> WorkspaceError:
+        """Return the error to raise when something cannot be written there."""
+        reason = error if isinstance(error, str) else error.strerror or str(error)
+        if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
+            return WorkspaceError(f"The workspace {self.root} cannot be written to: {reason}.", disk.room(self.root))
         return WorkspaceError(
-            f"The workspace {self.root} cannot be written to: {error.strerror or error}.",
+            f"The workspace {brief(self.root)} cannot be written to: {reason}.",
             "Set the environment variable MB_WORKSPACE to a folder of yours, or get the right to write there.",
         )
 
     def _unreadable(self, error: OSError) -> WorkspaceError:
         return WorkspaceError(
-            f"The workspace {self.root} cannot be read: {error.strerror or error}.",
+            f"The workspace {brief(self.root)} cannot be read: {error.strerror or error}.",
             "Set the environment variable MB_WORKSPACE to a folder that can be read.",
         )
 
@@ -178,6 +186,4 @@ def _now() -> datetime:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
-    aside.replace(path)
+    disk.swap(path, json.dumps(value, ensure_ascii=False, indent=1).encode(), durable=True)

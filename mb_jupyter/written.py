@@ -12,6 +12,7 @@ from .display import Shown, card, duration, escape
 from .errors import PredictionError
 from .prediction import summarise
 from .seen import notes
+from .training.paths import brief, unreachable
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Written:
 
 def csv_file(path: Path) -> Path:
     """Return the path of a table to write, or say that only CSV is written; a spreadsheet refuses it under its name."""
+    if reason := unreachable(path):
+        raise PredictionError(f"{brief(path)} cannot be written: {reason}.", "Choose another place for the file.")
     if path.suffix.casefold() == ".csv":
         return path
     raise PredictionError(

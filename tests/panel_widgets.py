@@ -37,8 +37,8 @@ def alerted(step: Step) -> str:
     return str(step.problem._page.value) if step.problem.widget.layout.display != "none" else ""
 
 
-def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
+def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.02)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import resource
 import struct
 import zipfile
 from pathlib import Path
@@ -207,10 +209,68 @@ def test_the_network_of_someone_else_is_refused(tmp_path: Path) -> None:
         {"preprocess": '{"version": 999, "size": 32}'},
         {"preprocess": "[]"},
         {"metrics": "no"},
+        {"metrics": "5"},
+        {"metrics": '{"test_accuracy": "high"}'},
+        {"metrics": '{"test_accuracy": 1e400}'},
+        {"versions": "[2]"},
+        {"tests": "\u00b2"},
+        {"tests": "9" * 5000},
+        {"classes": '["red", "gre\\ud800en", "blue"]'},
+        {"classes": '["red", "gre\\udc80en", "blue"]'},
+        {"metrics": '{"test_accuracy": 0.5, "note": "\\udfff"}'},
     ],
 )
 def test_metadata_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, str | None]) -> None:
     refusal(with_network(tmp_path / "m.onnx", network(changes=changes)))
+
+
+@pytest.mark.parametrize(
+    "card",
+    [{"run": 5}, {"created": []}, {"pictures": 3}, {"pictures": {"test": "x"}}, {"tests": {}}, {"tests": -1},
+     {"note": "\ud800"}, {"architecture": None}],
+)  # fmt: skip
+def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, card: dict[str, object]) -> None:
+    model = network(changes=dict.fromkeys(("run", "metrics", "architecture", "tests", "versions")))
+    content = {"bestModel.onnx": model.SerializeToString(), "card.json": json.dumps(card).encode()}
+    said = refusal(write_zip(tmp_path / "m.zip", {**members(), **content})).cause
+    assert "card.json" in said or next(iter(card)) in said
+
+
+def test_whatever_stands_in_the_metadata_it_is_refused_or_can_be_shown(tmp_path: Path) -> None:
+    """Bytes of a model that was made by hand: no raw error, and nothing that a notebook could not save."""
+    whole = network().SerializeToString()
+    at = [index for index in range(len(whole)) if whole[index : index + 4] in (b"tiny", b"f00d", b"loca", b"0.88")]
+    assert len(at) >= 4
+    for index in at:
+        for junk in (b"\xff\xfe\xc0\x80", b"\xed\xa0\x80a", b"\0\0\0\0", b"[[[["):
+            (tmp_path / "m.onnx").write_bytes(whole[:index] + junk + whole[index + 4 :])
+            try:
+                model = mb_jupyter.load(tmp_path / "m.onnx")
+            except ModelError:
+                continue
+            json.dumps([model._repr_mimebundle_(), model.card, model.metrics], ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "MLModel.zip", "bestModelMap.json"])
+def test_a_file_of_gigabytes_is_refused_by_its_size(tmp_path: Path, name: str) -> None:
+    (tmp_path / "bestModel.onnx").write_bytes(members()["bestModel.onnx"])
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(5 * 2**30)  # sparse: it takes no room
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    asked = tmp_path / ("bestModel.onnx" if name.endswith(".json") else name)
+    with pytest.raises(ModelError, match=f"{name} has 5,368,709,120 bytes"):
+        mb_jupyter.load(asked)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024, "it was read all the same"
+
+
+def test_a_zip_that_lies_of_its_sizes_is_told_with_a_reason(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "m.zip")
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\1\2")  # the last entry is card.json, and what follows it the list of the members
+    struct.pack_into("<LL", data, at + 20, 5000, 5000)
+    path.write_bytes(data)
+    said = refusal(path).cause
+    assert said.rpartition(": ")[2].strip(" .") and not said.endswith(": ."), said
 
 
 def test_a_preprocessing_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,27 @@ def test_a_program_runs_to_its_end(where, backend, folder):
     assert "seen more" in backend.log(folder)
     assert (folder / "result.txt").read_text() == '{"epochs": 1}' * 1000
     assert (folder / "sub/more ü.txt").read_text() == "more"
+
+
+def test_of_twenty_calls_at_once_one_begins(where, backend, folder):
+    job = where("record(event='began'); " + UNTIL_STOPPED)
+    with ThreadPoolExecutor(20) as threads:
+        begun = list(threads.map(lambda _: backend.submit(job, folder), range(20)))
+    assert sum(begun) == 1
+    until(backend, folder, lambda status: status.stage == "epoch")
+    assert backend.submit(job, folder) is False, "it runs already"
+    backend.stop(folder)
+    assert ended(backend, folder).state is RunState.STOPPED
+    backend.fetch(folder)
+    assert backend.metrics(folder) == [{"event": "began"}]
+
+
+def test_a_folder_that_is_gone_is_told(where, backend, folder):
+    backend.submit(where("tell(state='completed')"), folder)
+    ended(backend, folder)
+    shutil.rmtree(folder)
+    status = backend.status(folder)
+    assert status.state is RunState.FAILED and "deleted or moved" in status.error["cause"]
 
 
 def test_stop_lets_it_end_well(where, backend, folder):

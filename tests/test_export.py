@@ -272,15 +272,15 @@ def test_an_export_that_fails_leaves_all_as_it_was(run: Run, tmp_path: Path, mon
     made = run.export(tmp_path / "out")
     before = contents(tmp_path / "out")
     newer = retrained(run, tmp_path)
-    real = Path.replace
+    real = os.replace
 
-    def full(self: Path, target: str | Path) -> Path:
-        if Path(target).is_relative_to(made.model) and self.suffix == ".py":
+    def full(source: Path, target: Path) -> None:
+        if target.is_relative_to(made.model) and source.suffix == ".py":
             raise OSError(28, "No space left on device")
-        return real(self, target)
+        real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(ExportError, match="No space left"):
             newer.export(tmp_path / "out")
     after = contents(tmp_path / "out")
@@ -296,12 +296,12 @@ def test_one_that_is_killed_in_the_middle_is_finished_by_the_next(run: Run, tmp_
     code = (
         "import os, pathlib, sys\n"
         "from mb_jupyter.run import Run\n"
-        "real, count = pathlib.Path.replace, 0\n"
-        "def replace(self, target):\n"
+        "real, count = os.replace, 0\n"
+        "def replace(source, target):\n"
         "    global count\n"
         "    count += 1\n"
-        "    return os._exit(9) if count == 5 else real(self, target)\n"
-        "pathlib.Path.replace = replace\n"
+        "    return os._exit(9) if count == 5 else real(source, target)\n"
+        "os.replace = replace\n"
         "Run(pathlib.Path(sys.argv[1])).export(sys.argv[2])\n"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(newer.folder), str(tmp_path / "out")])

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mb_jupyter.backends import Job, RunState, Status
+from mb_jupyter.backends import Job, RunState, Status, supervise
 from mb_jupyter.backends.local import LocalBackend
 from mb_jupyter.errors import WorkspaceError
 
@@ -236,7 +236,28 @@ def test_a_deleted_run_is_said_to_be_deleted(backend, begin):
     shutil.rmtree(folder)
     status = backend.status(folder)
     assert status.state is RunState.FAILED and status.error is not None and status.error["kind"] == "deleted"
+    assert f"The run's folder {folder} is missing" in status.error["cause"]
     backend.cancel(folder)
+
+
+@pytest.mark.parametrize("gone", ["kept", "kept/trees", "kept/trees/a run", "kept/trees/a run/owner.lock"])
+def test_what_was_deleted_under_a_living_program_is_named(backend, begin, tmp_path, gone):
+    folder = tmp_path / "kept" / "trees" / "a run"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    os.utime(folder / "run.json", (time.time() - 100,) * 2)
+    begin(FOREVER, folder)
+    until(backend, folder, lambda s: s.state is RunState.RUNNING and (folder / "process.json").exists())
+    program = program_of(folder)
+    try:
+        victim = tmp_path / gone
+        shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+        error = backend.status(folder).error
+        assert error is not None and error["kind"] == "deleted"
+        assert str(victim if victim.name != "owner.lock" else folder) in error["cause"]
+        assert "missing" in error["cause"] and "never started" not in error["cause"]
+    finally:
+        program.kill()
 
 
 def test_a_program_writes_what_its_code_page_cannot(backend, begin, monkeypatch):
@@ -268,6 +289,23 @@ def test_the_clock_of_an_earlier_attempt_is_there_for_the_next(backend, begin):
     begin(told, folder)
     ended(backend, folder)
     assert json.loads((folder / "status.json").read_text())["said"]["seconds"] == 100.5
+
+
+def test_a_supervisor_that_is_about_to_end_is_waited_for(backend, begin, tmp_path):
+    """Whoever sees that a run has ended can start it again at once, however slowly its last process goes."""
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    leaving = supervise.own(folder)
+    assert leaving is not None
+    (folder / "exit.json").write_text('{"returncode": 1}')
+    assert backend.status(folder).state is RunState.FAILED
+    with ThreadPoolExecutor(1) as thread:
+        again = thread.submit(begin, "tell(state='completed')", folder)
+        while not (folder / "log.txt").exists() and not again.done():
+            time.sleep(0.02)
+        leaving.close()
+        again.result()
+    assert ended(backend, folder).state is RunState.COMPLETED
 
 
 @pytest.mark.parametrize(("end", "seconds"), [(1002.0, 52.0), (990.0, 50.0), (9000.0, 110.0), (None, 50.0)])

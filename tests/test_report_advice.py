@@ -128,7 +128,7 @@ def test_a_good_model_with_few_pictures_of_the_other_classes_is_not_doubted(tmp_
     step = advice(report, "Add images of the other classes than cat")
     assert "the model has 5 of their 5 right, too few for any test to tell it from always answering cat" in step
     said = report._repr_mimebundle_()["text/plain"]
-    assert "Too few images are right with one alone to tell whether the model is better" in said
+    assert "Too few images to tell whether the model is better" in said
     assert "Look at the data" not in said and "Nothing shows" not in said
     poor = reported(tmp_path / "2", [CAT] * 50 + [DOG] * 4 + [DOG_AS_CAT] * 46, FEATURES)
     assert poor.next_steps[0].startswith("Look at the data: 54 of 100")
@@ -241,3 +241,24 @@ def test_a_tendency_that_the_ece_does_not_show(tmp_path: Path) -> None:
     assert "so the ECE alone shows no fault of these scores." in said and "nothing speaks against" not in said
     assert "surer than they are right, by more than chance explains: the mean score is 75.0 %" in said
     assert "right 67.8 % of 180 test images, too sure for chance" in advice(report, "Take the scores with care")
+
+
+def test_a_calibration_error_too_small_to_matter_is_no_advice(tmp_path: Path) -> None:
+    # one of 200 is wrong: more than chance explains of scores so near 1, and half a point
+    report = reported(tmp_path / "1", [("cat", "cat", 0.9999)] * 199 + [("dog", "cat", 0.9999)], FEATURES)
+    assert report.ece_by_chance[1] < report.ece < 0.01
+    said = report._repr_mimebundle_()["text/plain"]
+    assert "nothing speaks against these scores" in said and "up to <0.001 in 95 % of cases" in said
+    assert "scores_off" not in [step.code for step in report.steps]
+
+
+def test_a_threshold_that_would_leave_out_right_answers_only_is_no_advice(tmp_path: Path) -> None:
+    # recommended by the choice on other images; of the test images it leaves out one, which is right
+    rows = [("cat", "cat", 0.6), *[CAT] * 30, *[DOG] * 30, ("cat", "dog", 0.95)]
+    reported(tmp_path / "1", rows, FEATURES, report={"choices_from": "out_of_fold.csv"})
+    learned = table([CAT] * 40 + [CAT_AS_DOG] * 20).assign(Fold=0)
+    learned.to_csv(tmp_path / "1" / "out_of_fold.csv", index=False)
+    report = Report.from_run(tmp_path / "1")
+    found = report.recommended_threshold()
+    assert found is not None and 0.6 < found < 0.95
+    assert "unsure_below" not in [step.code for step in report.steps]

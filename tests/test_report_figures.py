@@ -321,7 +321,7 @@ def test_what_is_said_of_the_scores() -> None:
         "surer than they are right, by more than chance explains: the mean score is 99.0 %, and 0.0 % are right."
         in sure
     )
-    assert "so the scores are not quite right." in sure
+    assert "so the scores are not well calibrated." in sure
 
 
 def write_split(folder: Path, rows: list[tuple[str, str, str, str]]) -> None:
@@ -353,7 +353,7 @@ def test_curves_are_drawn_where_there_is_something_to_draw(tmp_path: Path) -> No
     (folder / "metrics.jsonl").write_text(json.dumps(epochs[0]) + "\n")
     first = Report.from_run(folder)
     page = first._repr_mimebundle_()
-    assert "without fine-tuning there is no curve to draw" in page["text/plain"]
+    assert "so there is no curve" in page["text/plain"]
     assert 'alt="Loss' not in page["text/html"]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in epochs))
     second = Report.from_run(folder)

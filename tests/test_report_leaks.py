@@ -116,3 +116,14 @@ def test_what_is_not_known_is_not_shown(run: Run) -> None:
     assert "(leaks)" not in listed and "(close neighbours)" not in listed
     old = told(run, close=0, old=True)
     assert old.caveats == [] and "did not compare the features" in old._repr_mimebundle_()["text/plain"]
+
+
+def test_nothing_is_said_to_be_without_neighbours_that_could_not_be_told_apart(run: Run) -> None:
+    told(run, close=0)
+    record = json.loads((run.folder / "report.json").read_text())
+    record["neighbours"]["jump"] = None
+    (run.folder / "report.json").write_text(json.dumps(record))
+    said = Report.from_run(run.folder)._repr_mimebundle_()["text/plain"]
+    leaks = said[said.index("\nLeaks\n") : said.index("\nConfusions\n")]
+    assert "could not be told apart" in leaks
+    assert "without" not in leaks and "none found" not in leaks

@@ -1,6 +1,7 @@
 """Requests to Azure with the pipeline that azure-core brings: token, retries, proxy, no SDK to import.
 
-Lists follow ``nextLink``; a long-running operation is waited for with :meth:`Arm.wait`.
+Lists follow ``nextLink``; a long-running operation is waited for with :meth:`Arm.wait`. A connection that was reset, an
+answer that was cut off and one that is no JSON are the same to azure-core's retry policy, whatever the method.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from .translate import translated
+from .translate import translated, was_cut_off
 
 HOST = "https://management.azure.com"
 SCOPE = "https://management.azure.com/.default"
 POLL_SECONDS = 5.0
 CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
 ENDED = ("succeeded", "failed", "canceled", "cancelled")
+REPEATABLE = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "POST")  # no POST of ours does anything twice: it asks or sets
 
 Progress = Callable[[str], None]
 
@@ -36,6 +38,7 @@ class Arm:
                 policies.RequestIdPolicy(),
                 policies.UserAgentPolicy("mb_jupyter"),
                 policies.RetryPolicy(retry_total=4, retry_backoff_max=20),
+                _whole_answers(),
                 ARMChallengeAuthenticationPolicy(credential, SCOPE),
             ],
         )
@@ -62,7 +65,9 @@ class Arm:
         request = HttpRequest(method, url, params=asked, json=body) if body is not None else HttpRequest(
             method, url, params=asked
         )  # fmt: skip
-        limits = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        limits = {
+            "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retry_on_methods": REPEATABLE,
+        }  # fmt: skip
         with translated(doing or f"{method} {urlsplit(url).path.rsplit('/', 1)[-1]}"):
             response = self._client.send_request(request, **limits)
             if response.status_code == 401 and hasattr(self._credential, "forget"):
@@ -126,6 +131,35 @@ class Arm:
         if state in ("failed", "canceled", "cancelled"):
             raise _failed(response, doing)
         return answer
+
+
+def _whole_answers() -> Any:
+    """Return the policy by which an answer that was cut off, or is no JSON, is one that did not arrive.
+
+    azure-core calls the first a refusal and does not look at the second. Behind its retry policy, this one lets it ask
+    again as after a reset.
+    """
+    from azure.core import exceptions as azure
+    from azure.core.pipeline.policies import HTTPPolicy
+
+    class WholeAnswers(HTTPPolicy[Any, Any]):
+        def send(self, request: Any) -> Any:
+            try:
+                answer = self.next.send(request)
+            except azure.HttpResponseError as error:
+                if not was_cut_off(error):
+                    raise
+                raise azure.ServiceResponseError(error, error=error) from error
+            response = answer.http_response
+            try:
+                is_whole = response.status_code >= 300 or not response.text() or isinstance(response.json(), dict)
+            except ValueError:
+                is_whole = False
+            if not is_whole:
+                raise azure.ServiceResponseError("The answer is no JSON.", error=ValueError(response.reason))
+            return answer
+
+    return WholeAnswers()
 
 
 def _delay(response: Any) -> float:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
 
-from . import TAGS
+from . import TAGS, WORKSPACE_VERSION
 from .storage import container_client
 from .translate import translated
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from . import Connection
 
 VERSION = "2024-01-01-preview"  # of a job's GET
+GROUP_VERSION = "2024-03-01"
 CODE_VERSION = "2023-04-01"
 ENVIRONMENT = "azureml://registries/azureml/environments/acpt-pytorch-2.8-cuda12.6/labels/latest"
 """Microsoft's own, ready on its nodes: an environment with an image of its own is built for minutes first."""
 CODE_SPACE = uuid.UUID("6b1f0f3e-52a4-4d0e-9a10-6f1d6c0d7a51")  # the names of code assets are made in it
 SHARED_MEMORY = "8g"  # the processes of a node hand pictures to each other through it
-ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 
 _one_at_a_time = threading.Lock()  # two submissions at once collide in the service
 
@@ -78,25 +78,23 @@ class Facts:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def submit(connection: Connection, spec: Spec) -> Facts:
-    """Make the job, unless it is there already, and return how it stands."""
+def submit(connection: Connection, spec: Spec) -> None:
+    """Make the job; one of the same name and content is not made twice.
+
+    When this returns, Azure has accepted it, whatever it says when it is asked for the job a moment later.
+    """
     with _one_at_a_time:
-        there = look(connection, spec.name)
-        if there is not None:
-            return there
         try:
             with translated("submitting the job"):
                 connection.client.jobs.create_or_update(_entity(spec))
-        except AzureError:
+        except AzureError as error:
             # the answer may have been lost, not the request
-            there = look(connection, spec.name)
-            if there is None:
+            try:
+                arrived = look(connection, spec.name) is not None
+            except AzureError:
+                raise error from error.__cause__
+            if not arrived:
                 raise
-            return there
-    there = look(connection, spec.name)
-    if there is None:
-        raise AzureError(f"Azure took the job {spec.name} and does not know it now.", "Run the cell again.")
-    return there
 
 
 def _entity(spec: Spec) -> Any:
@@ -174,15 +172,40 @@ def _seconds(text: Any) -> float | None:
     return datetime.fromisoformat(f"{found[1]}T{found[2]}+00:00").timestamp() if found else None
 
 
-def cancel(connection: Connection, name: str) -> None:
-    """Ask for the end of a job; one that has ended already is none to cancel."""
+def cancel(connection: Connection, name: str) -> bool:
+    """Ask for the end of a job, unless it has ended; False when Azure does not find it."""
     try:
         connection.arm.send(
             "POST", f"{connection.place.workspace_path}/jobs/{name}/cancel", "2023-04-01-preview", doing="canceling"
         )
     except AzureError as error:
-        if error.status not in (400, 404, 409):  # it has ended
+        if error.status == 404:
+            return False
+        if error.status not in (400, 409):  # it has ended
             raise
+    return True
+
+
+def gone(connection: Connection) -> str:
+    """Return in a sentence what is gone of where jobs belong, the workspace or its group; empty when both are there."""
+    place = connection.place
+    if connection.arm.exists(place.workspace_path, WORKSPACE_VERSION) is not None:
+        return ""
+    group = f"resource group {place.resource_group}"
+    try:
+        if connection.arm.exists(place.group_path, GROUP_VERSION) is None:
+            return f"The {group} is gone, and with it the workspace {place.workspace}."
+    except AzureError as error:  # a role may be of the workspace alone
+        if error.status != 403:
+            raise
+    return f"The workspace {place.workspace} is gone: the {group} does not have it any more."
+
+
+def portal(connection: Connection, name: str) -> str:
+    """Return the address of a job's page in the portal."""
+    place = connection.place
+    tenant = f"&tid={place.tenant}" if place.tenant else ""
+    return f"https://ml.azure.com/runs/{name}?wsid={place.workspace_path}{tenant}"
 
 
 def why(connection: Connection, name: str) -> tuple[str, str]:

@@ -21,6 +21,8 @@ SECRETS = (
     (re.compile(r"(?<![\w/+])[A-Za-z0-9+/]{86}=="), "(key left out)"),
 )  # fmt: skip
 
+PASSING = (408, 429, 500, 502, 503, 504)  # statuses after which the same request may succeed soon
+
 SIGN_IN_FIX = "Sign in again: %mb_workspace use --sign-in cli (after `az login`), or --sign-in device."
 NETWORK_FIX = "Check the network and the proxy (HTTPS_PROXY), then run the cell again."
 RIGHTS = (
@@ -129,7 +131,9 @@ def translate(error: BaseException, doing: str) -> AzureError | None:
             cause, fix, alternative = CODES[code]
             return AzureError(cause.format(doing=doing), fix, alternative, **{**facts, "code": code})
     if of_the_network(error):
-        return AzureError(f"Azure cannot be reached ({doing}).", NETWORK_FIX, **facts)
+        cut = isinstance(getattr(error, "inner_exception", None), azure.DecodeError | ValueError) or was_cut_off(error)
+        what = "Azure's answer did not arrive whole" if cut else "Azure cannot be reached"
+        return AzureError(f"{what} ({doing}).", NETWORK_FIX, **{**facts, "status": None})
     if isinstance(error, azure.ClientAuthenticationError):
         return SignInError(f"Azure did not accept the sign-in ({doing}).", SIGN_IN_FIX, **facts)
     return _by_status(error, doing, facts)
@@ -142,7 +146,28 @@ def of_the_network(error: BaseException | None) -> bool:
     # not its child, which says that this way to sign in is not there
     while type(error) is azure.ClientAuthenticationError and error.status_code is None:
         error = error.__cause__ or error.__context__
-    return isinstance(error, azure.ServiceRequestError | azure.ServiceResponseError)
+    return isinstance(error, azure.ServiceRequestError | azure.ServiceResponseError) or was_cut_off(error)
+
+
+def was_cut_off(error: BaseException | None) -> bool:
+    """Tell whether an answer began and cannot be read: its connection ended, or it is not what it says it is."""
+    from azure.core import exceptions as azure
+
+    without_answer = type(error) is azure.HttpResponseError and error.response is None
+    return without_answer or isinstance(error, azure.DecodeError)
+
+
+def is_passing(error: AzureError) -> bool:
+    """Tell whether the same request may succeed soon: the network, a pause that was asked for, trouble over there.
+
+    Of such a request nobody knows whether Azure has done what it asks for.
+    """
+    if error.status in PASSING:
+        return True
+    cause = error.__cause__
+    # an answer that began well and was cut off has the status of its beginning
+    cut = error.status is not None and error.status < 300 and cause is not None
+    return cut or of_the_network(cause)
 
 
 STATUSES: dict[int, tuple[str, str, str]] = {

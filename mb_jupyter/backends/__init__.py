@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,8 +80,10 @@ class Status:
     may end earlier, ``stopping`` that it has heard of a stop. Programs of version 0.1.0 say none of these.
 
     ``error`` has ``cause``, ``fix`` and ``alternative``; its ``kind`` is ``"killed"`` when the system
-    ended the program, which mostly means that memory ran out. A run that goes on but cannot be followed any
-    more has an error of the kind ``"lost"``. ``spent`` is what it has cost so far, where that is known.
+    ended the program, which mostly means that memory ran out. A run elsewhere of which nobody can tell how it stands
+    has an error of the kind ``"lost"``; its ``state`` is the last one known, and asking again may tell more. One that
+    may never have arrived there is ``"unsent"``: sent again it has the same name, which is taken once. ``note`` is what
+    is to be said of how it ended. ``spent`` is what it has cost so far, where that is known.
     """
 
     state: RunState
@@ -100,9 +102,33 @@ class Status:
     eta_at_most: bool = False
     planned: tuple[str, ...] = ()
     stopping: bool = False
+    note: str = ""
     url: str = ""
     spent: float | None = None
     currency: str = ""
+
+    @classmethod
+    def of(cls, state: RunState, told: Mapping[str, Any], error: Mapping[str, Any] | None = None) -> Status:
+        """Return the status that the fields of a ``status.json``, checked already, tell of a run in a state."""
+        known = {each.name for each in fields(cls)} - {"state", "error"}
+        values = {name: value for name, value in told.items() if name in known and value is not None}
+        values |= {name: tuple(values[name]) for name in ("stages", "planned") if name in values}
+        return cls(state, error={key: str(value) for key, value in error.items() if value} if error else None, **values)
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether nobody can say how the run stands."""
+        return (self.error or {}).get("kind") in ("lost", "unsent")
+
+    @property
+    def may_begin_again(self) -> bool:
+        """Tell whether the run may be begun again in its folder, without a second one beside it."""
+        return self.state is RunState.FAILED or (self.error or {}).get("kind") == "unsent"
+
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return "unknown" if self.is_lost else self.state.word
 
 
 class Backend(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter import records
 from mb_jupyter.errors import WorkspaceError
+from mb_jupyter.training import disk
 
 from . import Job, RunState, Status, locks, supervise
 
@@ -31,6 +33,7 @@ BYTES_PER_LINE = 1_000  # of the log; where lines are longer, fewer are shown
 EXPECTED_REFUSAL = 2
 CANCEL_SECONDS = 5
 LAST_WORD = 60.0  # seconds between a program's last status and its end, at the most
+LEAST_BYTES = 4 * 2**20  # of the program and a run's records
 SUBMIT_SECONDS = 30  # between the run's record and its process there is nothing to see
 
 ENDED_BY_SYSTEM = {
@@ -48,11 +51,6 @@ NEVER_STARTED = {
     "cause": "The training was never started: the kernel ended before it could be.",
     "fix": "Run the cell again.",
 }
-DELETED = {
-    "kind": "deleted",
-    "cause": "The run's folder is missing: it was deleted or moved.",
-    "fix": "Restore the folder, or train again.",
-}
 
 
 def open_backend() -> LocalBackend:
@@ -68,21 +66,25 @@ class LocalBackend:
     def submit(self, job: Job, folder: Path) -> bool:
         """Start the job in a session of its own, with its output in ``folder``; False where it runs already."""
         with locks.starting(folder):
-            if locks.is_owned(folder):
+            # a supervisor that has written exit.json is on its way out: the new one waits for its lock
+            if locks.is_owned(folder) and records.read_ended(folder) is None:
                 return False
-            self._start(job, folder)
+            try:
+                self._start(job, folder)
+            except OSError as error:
+                raise _unwritable(folder, error) from error
         return True
 
     def _start(self, job: Job, folder: Path) -> None:
         with contextlib.suppress(OSError):  # the clock of the attempts before this one
-            (folder / "status.json").replace(folder / "before.json")
+            disk.rename(folder / "status.json", folder / "before.json")
         for stale in ("exit.json", "status.json", "failed.json", "process.json", "canceled", "stop"):
-            (folder / stale).unlink(missing_ok=True)
+            disk.remove(folder / stale)
         code = folder / "code"
         shutil.rmtree(code, ignore_errors=True)
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
         for name, text in job.files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            disk.swap(folder / name, text.encode())
         launcher = [sys.executable, "-I", "-S", supervise.__file__, "launch", str(folder)]
         started = subprocess.run(
             [*launcher, *_command(job, folder)],
@@ -106,19 +108,19 @@ class LocalBackend:
         ended = ended or records.read_ended(folder)  # it may have ended while the lock was asked
         told = records.read_fields(folder, records.STATUS)
         if ended is None and alive:
-            return _status(RunState.RUNNING if told else RunState.STARTING, told)
+            return Status.of(RunState.RUNNING if told else RunState.STARTING, told)
         if ended is None:
-            return _gone(folder, told)
+            return never_ended(folder, told)
         told = _until(told, ended)
         code = ended["returncode"]
         if code == 0:
             state = RunState.STOPPED if told.get("state") == "stopped" else RunState.COMPLETED
-            return _status(state, told)
+            return Status.of(state, told)
         if (folder / "canceled").exists():
-            return _status(RunState.CANCELED, told)
+            return Status.of(RunState.CANCELED, told)
         # the first process may be ended before it can say why, by the failure of another
         known = told if told.get("state") == "failed" else records.read_object(folder / "failed.json") or told
-        return _status(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
+        return Status.of(RunState.FAILED, told, _explain(code, ended.get("oom_kills", 0), known))
 
     def metrics(self, folder: Path) -> list[dict[str, Any]]:
         """Return the records in ``metrics.jsonl``; a line that is being written, or was torn, is skipped."""
@@ -160,6 +162,19 @@ class LocalBackend:
         """Do nothing: the program has written its files here."""
 
 
+def _unwritable(folder: Path, error: OSError) -> WorkspaceError:
+    """Return why a run's folder cannot be prepared, with what to do about it."""
+    left = disk.free_space(folder)
+    if error.errno in disk.NO_ROOM or (left is not None and left < LEAST_BYTES):
+        return WorkspaceError(f"There is no room for a run in {folder}.", disk.room(folder), details=str(error))
+    reason = error.strerror or "the training program cannot be copied there"
+    return WorkspaceError(
+        f"The run's folder {folder} cannot be written to: {reason}.",
+        "Get the right to write there.",
+        details=str(error),
+    )
+
+
 def _command(job: Job, folder: Path) -> list[str]:
     """Return the job's command with this machine's Python and folders; torchrun for several processes."""
     places = {"data": str(job.data or ""), "output": str(folder)}
@@ -174,6 +189,8 @@ def _environment(job: Job, code: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(code), os.environ.get("PYTHONPATH", "")) if part)
     # whatever the system's code page: a name in a log line must never end a training
     text = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    if platform.system() == "Windows":  # torch is built without libuv there, and torchrun asks for it
+        text["USE_LIBUV"] = "0"
     return {**os.environ, **text, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **job.env}
 
 
@@ -213,20 +230,32 @@ def _children(process: psutil.Process | None) -> list[psutil.Process]:
         return []
 
 
-def _gone(folder: Path, told: Mapping[str, Any]) -> Status:
+def never_ended(folder: Path, told: Mapping[str, Any]) -> Status:
     """Return the status of a run without a living process that did not write how it ended."""
     if (folder / "canceled").exists():
-        return _status(RunState.CANCELED, told)
+        return Status.of(RunState.CANCELED, told)
+    if deleted := _deleted(folder):
+        return Status.of(RunState.FAILED, told, deleted)
     if (folder / "process.json").exists():
-        return _status(RunState.FAILED, told, GONE)
-    if not folder.is_dir():
-        return _status(RunState.FAILED, told, DELETED)
+        return Status.of(RunState.FAILED, told, GONE)
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
         young = False
     begins = young or locks.is_starting(folder)
-    return _status(RunState.STARTING, told) if begins else _status(RunState.FAILED, told, NEVER_STARTED)
+    return Status.of(RunState.STARTING, told) if begins else Status.of(RunState.FAILED, told, NEVER_STARTED)
+
+
+def _deleted(folder: Path) -> dict[str, str]:
+    """Return what somebody has deleted under a run, as the error to show; empty when all is there."""
+    places = {"workspace": folder.parent.parent, "experiment's folder": folder.parent, "run's folder": folder}
+    gone = next((f"The {what} {place} is missing" for what, place in places.items() if not place.is_dir()), "")
+    if not gone and (folder / "process.json").exists() and not (folder / supervise.OWNER).exists():
+        gone = f"Files of the run in {folder} are missing"  # a supervisor makes the lock first and never removes it
+    if not gone:
+        return {}
+    cause = f"{gone}: {'they were' if gone.startswith('Files') else 'it was'} deleted or moved."
+    return {"kind": "deleted", "cause": cause, "fix": "Restore it from a backup or the trash, or train again."}
 
 
 def _until(told: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,24 +278,3 @@ def _explain(code: int, oom_kills: int, told: Mapping[str, Any]) -> Mapping[str,
         "cause": f"The training program ended with {how} and without an explanation.",
         "fix": "Its last lines are in %mb_why.",
     }
-
-
-def _status(state: RunState, told: Mapping[str, Any], error: Mapping[str, str] | None = None) -> Status:
-    return Status(
-        state=state,
-        stage=str(told.get("stage") or ""),
-        done=told.get("done"),
-        total=told.get("total"),
-        fraction=told.get("fraction"),
-        eta_seconds=told.get("eta_seconds"),
-        message=str(told.get("message") or ""),
-        stages=tuple(told.get("stages") or ()),
-        started=told.get("started"),
-        updated=told.get("updated"),
-        seconds=told.get("seconds"),
-        stage_seconds=told.get("stage_seconds"),
-        eta_at_most=bool(told.get("eta_at_most")),
-        planned=tuple(told.get("planned") or ()),
-        stopping=bool(told.get("stopping")),
-        error=error,
-    )

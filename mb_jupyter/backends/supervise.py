@@ -1,4 +1,4 @@
-"""Own a run's folder, run its program, and write down how it ended. The standard library and portalocker only.
+"""Own a run's folder, run its program, and write down how it ended. No library but portalocker.
 
 ``launch`` starts ``watch`` in a session of its own and returns with its process id as soon as the folder is
 owned, so that the program is no child of the notebook's kernel: it survives the kernel, no signal of the notebook
@@ -96,10 +96,10 @@ def own(folder: Path) -> IO[bytes] | None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a small file aside, then rename it."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(value), encoding="utf-8")
-    aside.replace(path)
+    """Write a small file whole, so that it outlives a power cut."""
+    from mb_jupyter.training.disk import swap
+
+    swap(path, json.dumps(value).encode(), durable=True)
 
 
 def oom_kills() -> int:
@@ -128,5 +128,7 @@ def _heirs(lock: IO[bytes]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # this package, wherever it lies; last, so that it stands in for no library
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
     _, what, where, *program = sys.argv
     {"launch": launch, "watch": watch}[what](Path(where), program)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError, WorkspaceError
+from mb_jupyter.training import disk
 from mb_jupyter.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,11 +101,9 @@ def forget(local: Workspace | None = None, /) -> None:
 
 def _write(place: Workspace, values: dict[str, Any]) -> None:
     path = place.root / FILE
-    aside = path.with_name(f".{FILE}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps({k: v for k, v in values.items() if v}, indent=1), encoding="utf-8")
-        aside.replace(path)
+        disk.swap(path, json.dumps({k: v for k, v in values.items() if v}, indent=1).encode())
     except OSError as error:
         raise WorkspaceError(
             f"The choice cannot be kept in {path}: {error.strerror or error}.",

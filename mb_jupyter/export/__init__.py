@@ -18,12 +18,12 @@ import json
 import os
 import re
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mb_jupyter import archive
-from mb_jupyter.errors import MBError
+from mb_jupyter.errors import ExportError, MBError
 from mb_jupyter.training.described import described
+from mb_jupyter.training.paths import at_home, brief, unreachable
 
 from . import modelcard, place, project
 from .names import Names, choose
@@ -50,7 +50,9 @@ def export(run: Run, to: str | os.PathLike[str], *, name: str | None = None, api
     """
     from mb_jupyter.model import Model
 
-    root = Path(os.path.expanduser(to)).absolute()  # noqa: PTH111 - pathlib's raises for a home that nobody has
+    root = at_home(to).absolute()
+    if reason := unreachable(root):
+        raise ExportError(f"{brief(root)} cannot be written: {reason}.", "Choose another folder with --to.")
     run.standing.require("model")
     names = choose(run.experiment if name is None else name)
     contents = archive.read(run.folder)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter import when
-from mb_jupyter.display import counted, largest_difference, percent
+from mb_jupyter.display import counted, largest_difference, percent, thousandths
 from mb_jupyter.records import REPORT, REPRODUCIBILITY, read_fields
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _share(value: float) -> str:
 def _calibration(told: dict[str, Any], contents: Contents, report: Report | None) -> Iterator[tuple[str, object]]:
     if report is not None:
         over = f"over {counted(report.pictures, 'test image')}, by chance alone up to {report.ece_by_chance[1]:.3f}"
-        yield "Expected calibration error (15 bins)", f"{report.ece:.3f} {over}"
-        yield "Log loss", f"{report.log_loss:.3f}"
+        yield "Expected calibration error (15 bins)", f"{thousandths(report.ece)} {over}"
+        yield "Log loss", thousandths(report.log_loss)
         if report.ece_before is not None:
             yield "The two without the temperature", f"{report.ece_before:.3f}, {report.log_loss_before:.3f}"
     if isinstance(told.get("temperature"), float):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mb_jupyter.errors import ExportError
+from mb_jupyter.training import disk
 
 MANIFEST = ".generated.json"
 
@@ -63,7 +64,7 @@ def put(made: Path, place: Path) -> Placed:
     hashes = {name: _hash(made / name) for name in _files(made)}
     if not place.exists():
         _write_manifest(made, {name: [found] for name, found in hashes.items()})
-        os.rename(made, place)  # noqa: PTH104 - fails if somebody made the place in between
+        disk.rename(made, place)  # fails if somebody made the place in between
         return Placed()
     before = _manifest(place) or {}
     moves, kept, beside = _plan(hashes, before, place)
@@ -73,7 +74,7 @@ def put(made: Path, place: Path) -> Placed:
     _move(made, place, moves, made.with_name(f"{made.name}.before"))
     stale = [name for name in before if name not in {**hashes, **moves} and _is_ours(place / name, before[name])]
     for name in stale:
-        (place / name).unlink()
+        disk.remove(place / name)
     recorded = {name: [hashes[source]] for name, source in moves.items()}
     untouched = {name: before[name] for edited in kept for name in (edited, *_beside(edited, before)) if name in before}
     same = {name: [found] for name, found in hashes.items() if name not in kept}
@@ -131,13 +132,13 @@ def _move(made: Path, place: Path, moves: Mapping[str, str], backup: Path) -> No
                 shutil.copy2(place / target, old)
             (place / target).parent.mkdir(parents=True, exist_ok=True)
             done.append(target)
-            (made / source).replace(place / target)
+            disk.rename(made / source, place / target)
     except BaseException:
         for target in done:
             if (backup / target).exists():
-                (backup / target).replace(place / target)
+                disk.rename(backup / target, place / target)
             else:
-                (place / target).unlink(missing_ok=True)
+                disk.remove(place / target)
         raise
 
 
@@ -171,9 +172,8 @@ def _leaves(name: str) -> bool:
 
 def _write_manifest(place: Path, files: Mapping[str, list[str]]) -> None:
     about = "Hashes (SHA-256) of the generated files. A file with another hash was edited and is never overwritten."
-    part = place / f"{MANIFEST}.part"
-    part.write_text(json.dumps({"about": about, "files": dict(sorted(files.items()))}, indent=1), encoding="utf-8")
-    part.replace(place / MANIFEST)
+    told = {"about": about, "files": dict(sorted(files.items()))}
+    disk.swap(place / MANIFEST, json.dumps(told, indent=1).encode())
 
 
 def _unwritable(root: Path, error: OSError) -> ExportError:

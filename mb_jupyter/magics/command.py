@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from IPython.core.error import UsageError
@@ -18,6 +17,7 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from mb_jupyter.backends import RunState
 from mb_jupyter.display import Durable, Shown, escape, nobody_watches, somebody_there
 from mb_jupyter.errors import ConfigError
+from mb_jupyter.training.paths import at_home
 
 from .words import meant_variable, split
 
@@ -128,7 +128,7 @@ class Commands(Magics):
         assert self.shell is not None
         self.shell.meta["mb_last_run"] = run
         data = str(run.config.get("data") or "")
-        there = data and Path(data).expanduser().exists()
+        there = bool(data) and os.path.exists(at_home(data))  # noqa: PTH110 - pathlib's raises
         about = {"data": data, "group": run.config.get("group")} if there else {}
         self.note(training=run.handle, run=run.handle, **about)
 
@@ -177,7 +177,7 @@ class Commands(Magics):
             VARIABLE.sub(lambda found: str(names[found[1]]), word)
             if all(isinstance(names.get(name), plain) for name in VARIABLE.findall(word))
             else word
-            for word in (str(Path(word).expanduser()) if word.startswith("~") else word for word in words)
+            for word in (str(at_home(word)) if word.startswith("~") else word for word in words)
         ]
 
     def one(self, words: list[str]) -> Any:

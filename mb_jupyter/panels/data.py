@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mb_jupyter.display import Shown, card, escape
 from mb_jupyter.errors import DataError, MBError
+from mb_jupyter.training.paths import at_home, brief, unreachable
 
 from .parts import Findings, button, completed, folded, html, row, text
 from .sheet import Sheet
@@ -177,9 +178,13 @@ class Data(Step):
         if not label or label in (".", "..") or "/" in label or "\\" in label:
             raise DataError(f"{label!r} cannot be a class." if label else "The class has no name.", "Name the class.")
         uploads = tuple(self._upload.value)
+        folder = at_home(self.state.data or OWN)
         if not uploads:
-            raise DataError("No picture is chosen.", "Press Choose pictures first.")
-        folder = Path(self.state.data or OWN).expanduser()
+            raise DataError(
+                "No picture is chosen.",
+                "Press Choose pictures first.",
+                f"Where that has no effect, as in VS Code, copy the files into {folder / label} and press Look.",
+            )
         if folder.suffix.casefold() in TABLES:
             raise DataError("Pictures cannot be added to a list.", "Choose a folder in the field above.")
 
@@ -195,7 +200,10 @@ def checked(value: str) -> Iterator[Said]:
     """Yield what can be said of a path at once, while it is typed."""
     if not value.strip():
         return
-    path = Path(value).expanduser()
+    path = at_home(value)
+    if reason := unreachable(path):
+        yield Said("error", f"{brief(value)} cannot be read: {reason}.")
+        return
     try:
         if path.suffix.casefold() in TABLES:
             if not path.is_file():
@@ -220,7 +228,7 @@ def checked(value: str) -> Iterator[Said]:
 def completions(value: str) -> Iterator[str]:
     """Yield paths that begin with what was typed: folders, and lists of pictures."""
     head, _, begun = value.rpartition("/")
-    folder = Path(head + "/" if value.startswith("/") else head or ".").expanduser()
+    folder = at_home(head + "/" if value.startswith("/") else head or ".")
     found = []
     try:
         with os.scandir(folder) as entries:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from contextlib import suppress
 from functools import cache
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Dict, HasTraits, List, TraitError, Unicode
 
+from mb_jupyter.training import disk
 from mb_jupyter.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class State(HasTraits):
                 self._reading = False
 
     def write(self) -> None:
-        """Write what has changed aside and rename, so that two kernels never see half a file."""
+        """Write what has changed; two kernels never see half a file."""
         with self._lock:
             choices = self.choices()
             changed = {name for name, value in choices.items() if value != self._kept[name]}
@@ -136,15 +136,13 @@ class State(HasTraits):
                 changed.update(TOGETHER)
             after = {**choices, **self._stored()[1], **{name: choices[name] for name in changed}}
             text = json.dumps({"version": VERSION, **after}, ensure_ascii=False, indent=1).encode()
-            aside = self._file.with_name(f".{self._file.name}.{secrets.token_hex(4)}")
             self._kept = choices
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                aside.write_bytes(text)
-                aside.replace(self._file)
+                disk.swap(self._file, text)
                 self._known = text if after == choices else b""
             except OSError:  # a folder without write permission: the panel works, the next kernel does not know
-                aside.unlink(missing_ok=True)
+                return
 
     def _stored(self) -> tuple[bytes, dict[str, Any]]:
         """Return the file, and the choices in it."""

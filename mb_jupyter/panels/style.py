@@ -25,13 +25,14 @@ PANEL = (
     ".mb-panel .widget-html-content{min-width:0;line-height:1.45}"
     # where the keyboard is; some widgets show it by a shade of their border only, tabs not at all
     ".mb-panel :is(button,input,select,textarea,summary,a,[tabindex]):focus-visible"
-    "{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}"
+    "{outline:2px solid var(--jp-brand-color1,var(--vscode-focusBorder,#1976d2))!important;outline-offset:1px}"
     # the button that only JupyterLab and Notebook obey
     ".mb-insert:not(.jp-Notebook *){display:none}"
     # a part that folds
     ".mb-fold:not(:has(> .mb-html details[open])) > :not(.mb-html:first-child){display:none!important}"
     # tabs; JupyterLab writes those that are not in front too faintly
-    ".mb-panel .lm-TabBar .lm-TabBar-tab{color:var(--jp-ui-font-color1)!important}"
+    ".mb-panel .lm-TabBar .lm-TabBar-tab"
+    "{color:var(--jp-ui-font-color1,var(--vscode-foreground,inherit))!important}"
     ".mb-steps > .lm-TabBar .lm-TabBar-tab.lm-mod-current{font-weight:600}"
     # the lines of a choice wrap, beside its name
     ".mb-panel .widget-radio{display:flex;align-items:baseline}"

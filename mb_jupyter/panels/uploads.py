@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.errors import DataError
+from mb_jupyter.training import disk
 
 
 def keep(uploads: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
@@ -21,7 +22,7 @@ def keep(uploads: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
             while path.exists():
                 number += 1
                 path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
-            path.write_bytes(bytes(upload["content"]))
+            disk.swap(path, bytes(upload["content"]))
             written.append(path)
     except OSError as error:
         raise DataError(

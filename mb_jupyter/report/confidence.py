@@ -67,6 +67,11 @@ class Confidence(Figures):
         return statistics.calibration_error_by_chance(self.confidence, self.groups)
 
     @property
+    def is_miscalibrated(self) -> bool:
+        """Whether the calibration error is more than chance explains, and large enough to matter."""
+        return self.ece > max(self.ece_by_chance[1], statistics.NEGLIGIBLE)
+
+    @property
     def log_loss(self) -> float:
         """The mean of -ln of the true class's score: what a temperature makes small, and less of a lottery than ECE."""
         return statistics.log_loss(self.scores, self.true)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import math
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from mb_jupyter.errors import DataError
 from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
 from mb_jupyter.standing import Standing
+from mb_jupyter.training import disk
+from mb_jupyter.training.paths import at_home
 
 from . import reasons
 
@@ -97,15 +98,14 @@ def data_root(run: dict[str, Any]) -> Path | None:
     data = str(run.get("data") or "")
     if not data or is_table(data):
         return None
-    path = Path(data).expanduser().absolute()
+    path = at_home(data).absolute()
     return path.parent if path.suffix.casefold() in (".csv", ".tsv") else path
 
 
 def replace(path: Path, text: str) -> Path:
-    """Write a text file aside, then rename it, so that nobody ever reads half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_bytes(text.encode("utf-8", "surrogateescape"))
-    return aside.replace(path)
+    """Write a text file so that nobody ever reads half of it."""
+    disk.swap(path, text.encode("utf-8", "surrogateescape"))
+    return path
 
 
 def is_figure(value: Any) -> TypeGuard[float]:
@@ -167,7 +167,7 @@ class InFolder:
         if not self.config.get("labels"):
             return None
         kept = self.folder / "corrections.csv" if self.folder else None
-        return kept if kept and kept.is_file() else Path(str(self.config["labels"])).expanduser()
+        return kept if kept and kept.is_file() else at_home(str(self.config["labels"]))
 
     @cached_property
     def reproducibility(self) -> dict[str, Any]:

@@ -136,15 +136,25 @@ def section(sheet: Sheet) -> Section | None:
     ]
     sentences = [*sheet.report.caveats, *_how(sheet.report)]
     leaking = int(told["Pictures"][:2].sum())
-    gist = f"{leaking:,} of {sheet.report.pictures:,} test images" if leaking else "none found"
+    if leaking:
+        gist = f"{leaking:,} of {sheet.report.pictures:,} test images"
+        compared, drawn = [text_table(COLUMNS, rows, right=(1,))], table(COLUMNS, rows, right=(1,))
+    else:  # all test images are alike in this: the headline has their accuracy
+        gist, compared, drawn = "none found" if _told_apart(sheet.report) else "", [], ""
     pairs_text, pairs_html = _pairs(sheet)
-    text = "\n".join([*sentences, text_table(COLUMNS, rows, right=(1,)), *pairs_text])
-    page = paragraphs(*sentences) + table(COLUMNS, rows, right=(1,)) + pairs_html
+    text = "\n".join([*sentences, *compared, *pairs_text])
+    page = paragraphs(*sentences) + drawn + pairs_html
     return Section("Leaks", text, page, bool(sheet.report.caveats), gist)
 
 
+def _told_apart(report: Report) -> bool:
+    """Whether the run could tell close neighbours from other images."""
+    near = report.record.get("neighbours")
+    return close(report) is not None and isinstance(near, dict) and near.get("jump") is not None
+
+
 def _how(report: Report) -> list[str]:
-    """Say how close neighbours were found."""
+    """Say how close neighbours were found, and whether there are any."""
     near = report.record.get("neighbours")
     if close(report) is None or not isinstance(near, dict):
         return (
@@ -152,9 +162,12 @@ def _how(report: Report) -> list[str]:
         )
     if near.get("jump") is None:
         return ["Close neighbours could not be told apart: too few images to know what is usual between classes."]
+    like = close(report)
+    none = [] if like is None or like.any() else ["No test image has a close neighbour in training."]
     return [
+        *none,
         "A close neighbour is far nearer, by the pretrained network's features, than the images after it: a jump that "
-        f"only {percent(near.get('chance') or 0)} of the images of different classes show."
+        f"only {percent(near.get('chance') or 0)} of the images of different classes show.",
     ]
 
 

@@ -255,20 +255,20 @@ def _pictures_of(sheet: Sheet, true: str, predicted: str) -> str:
 
 def curves(sheet: Sheet) -> Section:
     """Return loss and accuracy over the epochs with the best one."""
-    from mb_jupyter.plots import metric_curves, metric_curves_alt
+    from mb_jupyter.plots import last_figures, metric_curves, metric_curves_alt
 
     epochs = sheet.report.epochs
     if not epochs:
         return said("Training", "The run has no metrics.jsonl with epochs, so there are no curves.")
     sentence, picture = metric_curves_alt(epochs), ""
-    sentences = [sentence, UNLIKE, apart(sheet.report), leaks(sheet.report)]
     gist = counted(len(epochs), "epoch")
     if all(record.get("phase") == "features" for record in epochs):
         gist = "the head on frozen features"
-        sentences.insert(1, "Epoch 0 is the head on frozen features; without fine-tuning there is no curve to draw.")
+        sentence = f"Only the head was trained, on frozen features, so there is no curve: {last_figures(epochs)}."
     else:
         drawn = sheet.report.drawn("curves", lambda: metric_curves(epochs))
         picture = f"<div>{image(drawn, sentence, style=ROUND)}</div>"
+    sentences = [sentence, UNLIKE, apart(sheet.report), leaks(sheet.report)]
     text = "\n".join(filter(None, sentences))
     return Section("Training", text, picture + paragraphs(*sentences), gist=gist)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
+NEGLIGIBLE = 0.01  # between scores and the share that is right: what nobody would act on
 BINS = 15  # of the calibration error, as the training program counts them
 DRAWS = 300  # of a model without fault, to know what error chance alone makes
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -128,12 +129,12 @@ def tendency(confidence: Array, right: Array, groups: Array) -> int:
 
     Were every score true, mean score less share that is right would have the mean 0 and the variance
     sum(score (1 - score)) / n^2, with as many images as are independent; beyond 1.96 deviations chance is an unlikely
-    explanation.
+    explanation. A difference below ``NEGLIGIBLE`` is 0 too, even where a handful of scores near 1 makes it significant.
     """
     gap = float((confidence - right).mean())
     variance = float((confidence * (1 - confidence)).clip(min=0).mean())
     deviation = math.sqrt(variance / effective((confidence - right).round(12), groups))
-    return 0 if abs(gap) <= quantile() * deviation else 1 if gap > 0 else -1
+    return 0 if abs(gap) <= max(quantile() * deviation, NEGLIGIBLE) else 1 if gap > 0 else -1
 
 
 def calibration_error_by_chance(confidence: Array, groups: Array, bins: int = BINS) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mb_jupyter.display import counted, elide, percent
+from mb_jupyter.display import counted, elide, percent, thousandths
 
 from .files import is_figure
 from .intervals import images_for
@@ -30,6 +30,8 @@ def _unsure(report: Report) -> Iterator[Step]:
         right = report.true == report.given
         row: Any = at_thresholds(report.confidence, right, report.groups, [found]).iloc[0]
         answered, wrong = int(row["Answered"]), int(row["Answered"] - row["Right"])
+        if wrong == report.pictures - report.right:
+            return  # it would leave out right answers only
         yield _step(
             "unsure_below",
             f"Where a wrong answer costs more than none, train with `unsure_below: {found}`: {answered:,} of "
@@ -40,14 +42,15 @@ def _unsure(report: Report) -> Iterator[Step]:
 
 def _calibrated(report: Report) -> Iterator[Step]:
     most, leaning = report.ece_by_chance[1], tendency(report.confidence, report.true == report.given, report.groups)
-    if report.ece <= most and not leaning:
+    if not report.is_miscalibrated and not leaning:
         return
     counts = report.reproducibility.get("counts") or {}
     number = counts.get("validation") if report.record.get("best_phase") == "finetune" else None
     few = f": {counted(number, 'validation image')} set them, and more would set them better" if number else ""
     found = (
-        f"ECE {report.ece:.3f}, by chance up to {most:.3f} on {counted(report.pictures, 'test image')}"
-        if report.ece > most
+        f"ECE {thousandths(report.ece)}, by chance up to {thousandths(most)} on "
+        f"{counted(report.pictures, 'test image')}"
+        if report.is_miscalibrated
         else f"mean score {percent(float(report.confidence.mean()))}, right {percent(report.accuracy)} of "
         f"{counted(report.pictures, 'test image')}, too {'sure' if leaning > 0 else 'unsure'} for chance"
     )

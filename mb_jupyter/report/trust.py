@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table
+from mb_jupyter.display import ROUND, counted, details, elide, image, near, percent, table, text_table, thousandths
 
 from .confidence import TARGET
 from .evaluation import Report
@@ -12,7 +12,7 @@ from .files import PATCH, is_figure, rows_of
 from .paired import paired
 from .pictures import framed
 from .sections import Section, Sheet, decimals, ends, of, paragraphs, said
-from .statistics import BINS, at_thresholds, calibration_error_by_chance, tendency
+from .statistics import BINS, NEGLIGIBLE, at_thresholds, calibration_error_by_chance, tendency
 from .suspects import reviewed_in
 
 GOAL = f"{TARGET * 100:g} %"
@@ -76,8 +76,8 @@ def _agreed(report: Report) -> str:
         return ""
     share = float((learned["Label"] == learned["Prediction"]).mean())
     return (
-        f"The models agree with {percent(share)} of the training and validation labels; the fewer that are, the more "
-        "correct labels they doubt."
+        f"The models agree with {percent(share)} of the training and validation labels; the lower this share, the more "
+        "of the labels they doubt are correct."
     )
 
 
@@ -90,7 +90,7 @@ def _tested(report: Report) -> str:
     return (
         f"{number:,} of {counted(wrong, 'mistake')} on test images {'is' if number == 1 else 'are'} among them: where "
         "the label is wrong, the figures above count it as a mistake. Labels that the model agrees with may be wrong "
-        "too, so correcting only these makes the accuracy a little too good."
+        "too, so correcting only these makes the accuracy look a little better than it is."
     )
 
 
@@ -115,7 +115,7 @@ def calibration(sheet: Sheet) -> Section:
 
     report = sheet.report
     bins = report.calibration
-    before = f", {report.ece_before:.3f} before calibration" if report.is_calibrated else ""
+    before = f", {thousandths(report.ece_before)} before calibration" if report.is_calibrated else ""
     sentences = _calibrated(report)
     filled = bins[bins["Pictures"] > 0]
     rows = [
@@ -130,7 +130,7 @@ def calibration(sheet: Sheet) -> Section:
     figures = details("The diagram as a table", table(columns, rows, right=(1, 2)))
     text = "\n".join([*sentences, text_table(columns, rows, right=(1, 2))])
     page = f"{paragraphs(*sentences)}<div>{picture}</div>{figures}"
-    return Section("Calibration", text, page, gist=f"ECE {report.ece:.3f}{before}")
+    return Section("Calibration", text, page, gist=f"ECE {thousandths(report.ece)}{before}")
 
 
 def _calibrated(report: Report) -> list[str]:
@@ -138,21 +138,22 @@ def _calibrated(report: Report) -> list[str]:
     mean, most = report.ece_by_chance
     before = ""
     if report.is_calibrated:
-        before = f"; before calibration {report.ece_before:.3f} and {report.log_loss_before:.3f}"
+        before = f"; before calibration {thousandths(report.ece_before)} and {thousandths(report.log_loss_before)}"
     miss = (
-        f"Over {counted(report.pictures, 'test image')} the scores miss the share that is right by {report.ece:.3f} on "
-        f"average (ECE, {BINS} bins), and the log loss is {report.log_loss:.3f}{before}."
+        f"Over {counted(report.pictures, 'test image')} the scores miss the share that is right by "
+        f"{thousandths(report.ece)} on average (ECE, {BINS} bins), and the log loss is "
+        f"{thousandths(report.log_loss)}{before}."
     )
     leaning = tendency(report.confidence, report.true == report.given, report.groups)
-    verdict = "so the scores are not quite right"
-    if report.ece <= most and (leaning or report.calibration_hurts):
+    verdict = "so the scores are not well calibrated"
+    if not report.is_miscalibrated and (leaning or report.calibration_hurts):
         verdict = "so the ECE alone shows no fault of these scores"
-    elif report.ece <= most:
+    elif not report.is_miscalibrated:
         verdict = "so nothing speaks against these scores"
         verdict += ", nor against those before calibration" if _faultless_before(report) else ""
     chance = (
-        f"Scores without fault would miss it by {mean:.3f} on average, and by up to {most:.3f} in 95 % of cases, by "
-        f"chance alone, {verdict}."
+        f"Scores without fault would miss it by {thousandths(mean)} on average, and by up to {thousandths(most)} in "
+        f"95 % of cases, by chance alone, {verdict}."
     )
     word = {
         1: "surer than they are right, by more than chance explains",
@@ -173,14 +174,15 @@ def _kept(report: Report) -> str:
         if isinstance(told, dict) and not told.get("kept"):
             return "The scores are not calibrated: there were no images to set a temperature with."
         return f"The scores are divided by the temperature {heat:.2f} (calibration)." if is_figure(heat) else ""
-    before, after = told["log_loss_before"], told["log_loss_after"]
+    before, after = thousandths(told["log_loss_before"]), thousandths(told["log_loss_after"])
     where = f"{counted(int(told['images']), 'image')} " if is_figure(told.get("images")) else ""
     where += f"of {told['source']}" if told.get("source") else "of the training"
     if told.get("kept"):
         at = f" (temperature {told['temperature']:.2f})" if is_figure(told.get("temperature")) else ""
-        return f"The scores are calibrated{at}: on {where} that takes the log loss from {before:.3f} to {after:.3f}."
-    change = "would not lower the log loss" if after >= before else "would hardly lower the log loss"
-    return f"The scores are not calibrated: on {where} it {change} ({before:.3f}, with it {after:.3f})."
+        return f"The scores are calibrated{at}: on {where} that takes the log loss from {before} to {after}."
+    lowers = told["log_loss_after"] < told["log_loss_before"]
+    change = "would hardly lower the log loss" if lowers else "would not lower the log loss"
+    return f"The scores are not calibrated: on {where} it {change} ({before}, with it {after})."
 
 
 def _hurts(report: Report) -> str:
@@ -194,7 +196,7 @@ def _faultless_before(report: Report) -> bool:
         return False
     confidence = scores[range(report.pictures), report.given]
     leaning = tendency(confidence, report.true == report.given, report.groups)
-    return not leaning and was <= calibration_error_by_chance(confidence, report.groups)[1]
+    return not leaning and was <= max(calibration_error_by_chance(confidence, report.groups)[1], NEGLIGIBLE)
 
 
 # -- thresholds ------------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ def _beside_majority(sheet: Sheet) -> str:
     if test.differ and test.second_only > test.first_only:
         return f"The model is better than {always}: {counts}."
     if test.too_few and report.right > right:
-        return f"Too few images are right with one alone to tell whether the model is better than {always}: {counts}."
+        return f"Too few images to tell whether the model is better than {always}: {counts}."
     return f"Nothing shows that the model is better than {always}: {counts}."
 
 

@@ -62,7 +62,7 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
     recorder.ends_at_stop = "frozen" not in session.state
-    stages.begin(session, choice, pictures)
+    stages.begin(session, choice, classifier, pictures)
     schedule.plan(session, choice, pictures)
     stages.frozen(session, classifier, pictures)
     outcome = finetune(

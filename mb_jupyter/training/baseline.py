@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from . import export, network, processes
 from .answers import Answers
-from .graph import features_graph, with_head, write_aside
+from .disk import swap
+from .graph import features_graph, with_head
 from .network import Choice, Classifier
 from .parts import Parts
 from .session import Session
@@ -17,7 +18,7 @@ def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> N
     if processes.rank() or not parts.test:
         return
     if best_phase == "features":
-        write_aside(session.output / FILE, (session.output / "predictions.csv").read_bytes())
+        swap(session.output / FILE, (session.output / "predictions.csv").read_bytes())
         return
     session.recorder.stage("baseline", len(parts.test), "Scoring the test images with the frozen features, to compare.")
     found, size = Answers(session, "baseline", of=0), session.settings.image_size

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import TrainingError
 
+NOTICEABLE = 1e-3  # of the log loss: less than that is not worth scores that are no softmax of the network's outputs
 # beyond these scores are all certain or all alike
 _COLDEST, _HOTTEST = 0.05, 20.0
 
@@ -43,7 +44,7 @@ class Calibration:
 
 
 def cross_fitted(logits: NDArray[np.floating], labels: NDArray[np.integer], folds: NDArray[np.integer]) -> Calibration:
-    """Return the calibration of ``logits`` (N, classes), kept only where it lowers the log loss out of fold.
+    """Return the calibration of ``logits`` (N, classes), kept only where it lowers the log loss out of fold noticeably.
 
     For each of the ``folds`` (N,) a temperature is fitted on the other folds and judged on this one.
     """
@@ -56,7 +57,7 @@ def cross_fitted(logits: NDArray[np.floating], labels: NDArray[np.integer], fold
         held = folds == fold
         after[held] = _losses(z[held] / temperature(z[~held], labels[~held]), labels[held])
     before, out_of_fold = float(_losses(z, labels).mean()), float(after.mean())
-    kept = out_of_fold < before
+    kept = out_of_fold < before - NOTICEABLE
     return Calibration(kept, heat if kept else 1.0, len(z), before, out_of_fold)
 
 

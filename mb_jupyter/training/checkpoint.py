@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from .errors import TrainingError
+from .disk import refused, remove, staged, stem
 
 FORMAT = 2
 EVERY = 60.0  # seconds from one checkpoint to the next: about what is lost when a machine is taken away
 MAX_SHARE = 0.1  # of the time that writing may take: a slow disk gets a large network's checkpoints less often
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def digest(*values: Any) -> str:
@@ -32,19 +27,13 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     """
     import torch
 
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
+        path.parent.mkdir(exist_ok=True)  # a run's folder that somebody has deleted is not made again
+        with staged(path, durable=True) as aside, aside.open("wb") as file:
             torch.save({"format": FORMAT, "key": key, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name with no content
-        aside.replace(path)
     except (OSError, RuntimeError) as error:
         # torch reports a refused write as a RuntimeError raised while handling the OSError
         refusal = _os_error(error)
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         if refusal is None:
             raise
         raise refused(path.parent, refusal, _size(state)) from error
@@ -59,7 +48,8 @@ def load(path: Path, key: str) -> tuple[dict[str, Any] | None, str]:
 
     import torch
 
-    path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
+    for left in path.parent.glob(f"{stem(path)}*"):  # by a kill in the middle of a write
+        remove(left)
     if not path.exists():
         return None, ""
     try:
@@ -71,24 +61,6 @@ def load(path: Path, key: str) -> tuple[dict[str, Any] | None, str]:
     if state.get("key") != key:
         return None, "The settings or the pictures changed since the checkpoint; starting from the beginning."
     return state, ""
-
-
-def refused(folder: Path, error: OSError, needed: int | None = None) -> TrainingError:
-    """Return the error to raise when a disk does not take what the program writes."""
-    if error.errno not in NO_ROOM:
-        return TrainingError(
-            f"The folder {folder} cannot be written: {error.strerror or error}.",
-            "Give this user the right to write there, then start again.",
-        )
-    try:
-        left = f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB are left on its disk"
-    except OSError:
-        left = "its disk says no more"
-    wanted = f" about {max(needed / 2**20, 0.1):.1f} MiB were to be written and" if needed else ""
-    return TrainingError(
-        f"There is no room in {folder} ({error.strerror}):{wanted} {left}.",
-        "Make room there, then start again: the run goes on from its last checkpoint.",
-    )
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

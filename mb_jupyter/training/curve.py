@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from . import head
 from .data import Sample
-from .graph import write_aside
+from .disk import swap
 from .session import Session
 
 Array = np.ndarray[Any, Any]
@@ -212,4 +212,4 @@ def write(path: Path, found: Sequence[Point], classes: Sequence[str]) -> None:
         table.writerow([
             f"{one.fraction:g}", one.repeat, one.fold, one.images, one.groups, *counts, f"{one.log_loss:.6f}", *each,
         ])  # fmt: skip
-    write_aside(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    swap(path, text.getvalue().encode("utf-8", "surrogateescape"))

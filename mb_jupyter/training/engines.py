@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import parallel, processes
+from . import disk, parallel, processes
 from .failures import ran_out
-from .graph import FEATURES, INPUT, features_graph, user_cache, write_aside
+from .graph import FEATURES, INPUT, features_graph, user_cache
 from .network import Classifier
 
 Array = np.ndarray[Any, Any]
@@ -294,4 +294,4 @@ def _read(file: Path) -> str:
 
 def _write(file: Path, name: str) -> None:
     with contextlib.suppress(OSError):  # a folder that cannot be written costs a race next time, no more
-        write_aside(file, json.dumps({"engine": name}).encode())
+        disk.store(file, json.dumps({"engine": name}).encode())

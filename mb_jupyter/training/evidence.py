@@ -36,7 +36,7 @@ def reproducibility(session: Session, choice: Choice, parts: Parts, engine: str)
         "versions": versions(),
         "hardware": hardware(session.device),
         "notes": [
-            "The split, the order of the pictures and their augmentation follow from the seed alone.",
+            "The split, the order of the images and their augmentation follow from the seed alone.",
             "On a processor the same versions, hardware and number of threads give the same bits; "
             "a GPU, another number of processes or other hardware differ by rounding.",
             "With a limit of minutes, how many epochs and blocks are trained depends on the machine's speed; "

@@ -19,8 +19,9 @@ import numpy as np
 from . import described as preparation
 from . import parallel
 from .data import Sample, decode
+from .disk import swap
 from .errors import TrainingError
-from .graph import INPUT, OUTPUT, features_graph, with_head, write_aside
+from .graph import INPUT, OUTPUT, features_graph, with_head
 from .network import Classifier
 
 Array = np.ndarray[Any, Any]
@@ -59,9 +60,8 @@ def write_model(folder: Path, classifier: Classifier, facts: dict[str, Any], *, 
         PREPROCESS: _json(described).encode(),
         CARD: _json({**facts, "classes": list(classifier.classes)}).encode(),
     }
-    write_aside(folder / MODEL, content)
-    write_aside(folder / MAP, files[MAP])
-    write_aside(folder / ZIP, _zipped(files))
+    for name, whole in ((MODEL, content), (MAP, files[MAP]), (ZIP, _zipped(files))):
+        swap(folder / name, whole, durable=True)
 
 
 def predictions(folder: Path, samples: Sequence[Sample], size: int) -> Iterator[Array]:
@@ -136,7 +136,7 @@ def write_table(
         known = [sample.source, classes[sample.label], *(column[row] for column in facts.values())]
         shares = (np.format_float_positional(score, trim="0") for score in scores)
         table.writerow([*known, classes[int(scores.argmax())], *shares])
-    write_aside(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    swap(path, text.getvalue().encode("utf-8", "surrogateescape"), durable=True)
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from . import checkpoint
+from . import disk
 from .errors import TrainingError
 
 # what libraries say when an allocation fails: torch on a processor and on a GPU, the loader of shared libraries
@@ -37,8 +37,8 @@ def expected(error: BaseException) -> TrainingError | None:
             "Close other programs, or try a smaller image_size.",
             "Fewer images need less memory too.",
         )
-    if isinstance(error, OSError) and error.errno in checkpoint.NO_ROOM:
-        return checkpoint.refused(Path(error.filename or ".").absolute().parent, error)
+    if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
+        return disk.refused(Path(error.filename or ".").absolute().parent, error)
     return None
 
 

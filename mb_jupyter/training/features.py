@@ -20,11 +20,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import checkpoint, parallel, processes
+from . import checkpoint, disk, parallel, processes
 from .data import Sample, decode
 from .described import Preparation, described
 from .engines import Engine, fastest
-from .graph import user_cache, weights_digest, write_aside
+from .graph import user_cache, weights_digest
 from .network import Classifier
 
 Array = np.ndarray[Any, Any]
@@ -193,16 +193,14 @@ class _Kept:
     def put(self, hashes: list[str], rows: Array) -> None:
         """Keep a shard; a disk that is full or read-only costs the next training some time, no more."""
         name = self._folder / uuid.uuid4().hex
-        aside = name.with_suffix(".part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
+            with disk.staged(name.with_suffix(".npy"), durable=True) as aside, aside.open("wb") as file:
                 np.save(file, rows, allow_pickle=False)
-            aside.replace(name.with_suffix(".npy"))
-            write_aside(name.with_suffix(".json"), json.dumps(hashes).encode())
+            disk.store(name.with_suffix(".json"), json.dumps(hashes).encode())
         except OSError:
-            aside.unlink(missing_ok=True)
-            name.with_suffix(".npy").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                name.with_suffix(".npy").unlink(missing_ok=True)
 
     def trim(self) -> None:
         """Drop the files that were not used for longest until the rest is within bounds."""

@@ -8,7 +8,6 @@ import hashlib
 import io
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from . import disk
 from .network import Backbone, Classifier
 
 if TYPE_CHECKING:
@@ -96,21 +96,6 @@ def user_cache() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("mb_jupyter", appauthor=False))
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file that other processes see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
 
 
 class _Features(nn.Module):
@@ -205,7 +190,7 @@ def _stored(file: Path) -> bytes | None:
 
 def _store(file: Path, graph: bytes) -> None:
     with contextlib.suppress(OSError):  # a full or read-only disk costs seconds next time, no more
-        write_aside(file, graph + hashlib.sha256(graph).digest())
+        disk.store(file, graph + hashlib.sha256(graph).digest())
         kept = sorted(file.parent.glob("*.onnx"), key=lambda old: old.stat().st_mtime)
         for old in kept[:-_KEPT_FILES]:
             old.unlink(missing_ok=True)

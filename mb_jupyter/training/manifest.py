@@ -26,6 +26,7 @@ from .formats import may_be_image
 from .identity import is_settled
 from .listing import Candidate, Entry, Listing, check_rows, list_entries, list_folder, read_rows
 from .parallel import in_order
+from .paths import at_home, brief, unreachable
 from .pictures import SPLITS, Finding, Picture, Progress, Scan, count, quoted, shown
 from .preprocess import open_bytes, read_bytes
 from .similar import SMALL, group, marks
@@ -107,14 +108,12 @@ def scan(
 
 def _checked(given: str | Path) -> Path:
     """Return the root as an absolute folder, or say why it is none."""
-    root = Path(given).expanduser().absolute()
-    try:
-        if root.is_dir():
-            return root
-        is_file = root.exists()
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"The folder '{shown(root)}' cannot be opened ({error}).", "Check the path.") from None
-    if is_file:
+    root = at_home(given).absolute()
+    if reason := unreachable(root):
+        raise TrainingError(f"The folder '{shown(brief(root))}' cannot be opened: {reason}.", "Check the path.")
+    if root.is_dir():
+        return root
+    if root.exists():
         raise TrainingError(
             f"'{shown(root)}' is a file, not a folder of images.",
             "Give the folder that has one folder per class, or a CSV file whose name ends in .csv.",

@@ -105,7 +105,8 @@ def near_folder(root: Path) -> str:
     """Return the folder that was probably meant by one that is not there; empty when nothing is near."""
     parent = root.parent
     try:
-        names = [entry.name for entry in os.scandir(parent) if entry.is_dir()]
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if Path(entry.path).is_dir()]
     except (OSError, ValueError):
         return ""
     near = Names(names).near(root.name)

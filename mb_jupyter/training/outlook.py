@@ -17,6 +17,7 @@ ALMOST = 0.99  # the most that is done of a run that has not ended
 SURE = 0.7  # of the rest that must be known for the seconds left to be known
 PRIOR = 3.0  # seconds of work that went as expected, assumed before there is any: a short stage proves little
 FASTEST = 0.5  # of what was expected: a stage that took next to nothing was not done faster, but done before
+MOSTLY = 0.5  # of a stage's seconds
 ENOUGH = 2.0  # seconds of work, from which on this run's own pace is one
 
 
@@ -25,6 +26,7 @@ class Stage:
     """A planned stage: ``seconds`` as planned; ``exact`` is one that was measured for this very run."""
 
     seconds: float
+    uncounted: float = 0.0  # share of its seconds that its count of images does not show
     exact: bool = False
     known: bool = True
     most: bool = False  # it may end earlier
@@ -60,7 +62,8 @@ class Outlook:
 
     def plan(self, name: str, units: float, each: float, fixed: float = 0.0) -> None:
         """Plan a stage, or plan it anew: so many units of so many seconds, and what it takes to begin."""
-        self._stages[name] = Stage(max(0.0, units * each + fixed if units else 0.0))
+        seconds = max(0.0, units * each + fixed if units else 0.0)
+        self._stages[name] = Stage(seconds, uncounted=min(1.0, fixed / seconds) if seconds else 0.0)
 
     def expect(self, name: str, seconds: float, *, known: bool = True, most: bool = False) -> None:
         """Plan what is still to come of a stage in seconds that were measured now."""
@@ -121,12 +124,17 @@ class Outlook:
         return self._fraction
 
     def _here(self, spent: float, share: float | None) -> float:
-        """Return what is left of the stage that goes on: by the plan at first, by its own pace more and more."""
+        """Return what is left of the stage that goes on: by the plan at first, by its own pace more and more.
+
+        Not where its count leaves out most of its work, such as timing a model: that count has no pace.
+        """
         whole, spent = self.seconds_of(self._now), spent - self._prepared
         if share is None or share <= self._there:
             return max(0.0, whole - spent)
         share = (min(share, 1.0) - self._there) / (1 - self._there)
         own = spent * (1 - share) / share
+        if self._now in self._stages and self._stages[self._now].uncounted > MOSTLY:
+            return max(whole - spent, whole * (1 - share))
         trust = min(1.0, spent / ENOUGH, 2 * share)
         return trust * own + (1 - trust) * whole * (1 - share)
 

@@ -36,14 +36,14 @@ def read(file: Path) -> dict[str, list[float]]:
 
 def add(file: Path, found: Mapping[str, float]) -> None:
     """Add a run's factors to the file; it is written aside and renamed."""
-    from .graph import write_aside
+    from .disk import store
 
     paces = read(file)
     for name, factor in found.items():
         if _is_pace(factor):
             paces[name] = [*paces.get(name, []), round(factor, 4)][-KEPT:]
     with contextlib.suppress(OSError):
-        write_aside(file, json.dumps({"paces": paces}).encode())
+        store(file, json.dumps({"paces": paces}).encode())
 
 
 def _is_pace(factor: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import platform
 import sys
 from typing import Any
 
@@ -36,11 +37,16 @@ def on_this_machine() -> int:
 
 
 def start(cuda: bool) -> None:
-    """Join the other processes, through NCCL on GPUs and gloo on processors."""
+    """Join the other processes."""
     if world() > 1:
         import torch.distributed as dist
 
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        dist.init_process_group(transport(cuda), timeout=PATIENCE)
+
+
+def transport(cuda: bool) -> str:
+    """Return what the processes talk through: NCCL on GPUs, gloo on processors, and for both on Windows."""
+    return "cpu:gloo,cuda:nccl" if cuda and platform.system() != "Windows" else "gloo"
 
 
 def leave() -> None:

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from . import outlook, processes
-from .disk import as_bytes, plain, swap
+from .disk import ONCE, PAUSES, as_bytes, plain, swap
 
 BETWEEN_WRITES = 0.5  # seconds from one progress to the next on disk
 BETWEEN_BEATS = 1.0  # seconds from one write to the next while nothing is told
-PAUSES = (0.02, 0.1, 0.3)  # seconds before another try of a write that must not get lost
 BEFORE = ("status.json", "before.json")  # what an earlier attempt has left
 
 
@@ -94,20 +93,15 @@ class Progress:
             self.write(firm=True)
 
     def write(self, *, firm: bool = False) -> None:
-        """Renew ``status.json``. A disk that refuses is asked again when the change is ``firm``."""
+        """Renew ``status.json``; where another program holds it, a ``firm`` change is tried again, any other is not."""
         if not self._writes:
             return
         with self._lock:
             self._written = time.monotonic()
             self._renew()
             content = as_bytes(json.dumps(plain(self.status), ensure_ascii=False))
-            for pause in (*PAUSES, None) if firm else (None,):
-                try:
-                    swap(self.output / "status.json", content)
-                    return
-                except OSError:  # a full disk, or a reader on Windows
-                    if pause is not None:
-                        time.sleep(pause)
+            with contextlib.suppress(OSError):  # a full disk, or a reader on Windows that does not let go
+                swap(self.output / "status.json", content, pauses=PAUSES if firm else ONCE)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .errors import TrainingError
 from .listing import Candidate, Listing, delimiter_of
 from .nearby import Names, nfc
+from .paths import brief, unreachable
 from .pictures import Finding, count, quoted, shown
 
 COLUMNS = ("ImageSource", "Label", "NewLabel")
@@ -40,7 +41,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Comma, semicolon or tab, as in a list of pictures. Raises :class:`TrainingError` when it is no patch.
     """
-    name = shown(path)
+    name = shown(brief(path))
+    if reason := unreachable(path):
+        raise TrainingError(f"The file of labels '{name}' cannot be read: {reason}.", "Check `labels`.")
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))

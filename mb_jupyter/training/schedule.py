@@ -33,17 +33,17 @@ def plan(session: Session, choice: Choice, parts: Parts) -> None:
     begun, tunes = "frozen" in session.state, settings.recipe != "features" and validation > 0
     size = (settings.image_size / USUAL) ** 2
     recorder.plan("features", 0 if begun else learned, FEATURES[kind] * size, fixed=2)
-    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=3)
+    recorder.plan("head", 0 if begun else _head_work(learned, len(parts.classes)), 1.0, fixed=0.5)
     heads = 0 if begun else curve.plan(learned, len(parts.classes), range(folds.FOLDS)).heads
     recorder.plan(curve.STAGE, heads, _curve_work(learned, len(parts.classes)))
-    recorder.plan("neighbours", 0 if begun else test, FEATURES[kind] * size / 2, fixed=1)
+    recorder.plan("neighbours", 0 if begun else test, FEATURES[kind] * size / 2, fixed=0.2)
     recorder.plan("epoch", 0, 0)
     recorder.plan("calibrate", validation if tunes else 0, EVALUATION[kind] * size)
     recorder.plan("evaluate", test, EVALUATION[kind] * size, fixed=0.5)
     recorder.plan("export", 1, 12 if tunes else 1)
     recorder.plan("verify", test, _proof(session), fixed=0.2)
     recorder.plan("baseline", test if tunes else 0, _proof(session), fixed=1)
-    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=8)
+    recorder.plan("int8", variants.asked(parts), _proof(session), fixed=2)
     if tunes:  # until it is planned: it takes what is left, or, without a limit, nobody knows
         spare = session.left() - reserve(session)
         recorder.expect("epoch", max(0.0, spare) if math.isfinite(spare) else 0.0, known=False)

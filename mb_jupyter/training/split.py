@@ -10,13 +10,13 @@ import csv
 import hashlib
 import io
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .disk import swap
 from .errors import TrainingError
 from .listing import SLICE
 from .pictures import SPLITS, Picture, shown
@@ -211,10 +211,8 @@ def write_split(path: Path, pictures: Sequence[Picture]) -> None:
     writer = csv.writer(text)
     writer.writerow(columns_of(pictures))
     writer.writerows(rows_of(pictures))
-    aside = path.with_name(path.name + ".part")
     # a name that is not UTF-8 has to survive the round trip
-    aside.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
-    os.replace(aside, path)  # noqa: PTH105
+    swap(path, text.getvalue().encode("utf-8", "surrogateescape"), durable=True)
 
 
 def read_split(path: Path) -> list[SplitRow]:

@@ -18,6 +18,7 @@ from . import (
     calibrate,
     curve,
     data,
+    disk,
     engines,
     evidence,
     export,
@@ -57,8 +58,11 @@ class Scores(NamedTuple):
     labels: torch.Tensor
 
 
-def begin(session: Session, choice: Choice, parts: Parts) -> None:
-    """Record what is trained on what."""
+def begin(session: Session, choice: Choice, classifier: Classifier, parts: Parts) -> None:
+    """Record what is trained on what; refuse a disk on which it can only fail."""
+    if not session.resumed and processes.rank() == 0:
+        size = sum(weight.numel() * weight.element_size() for weight in classifier.backbone.parameters())
+        disk.check_room(session.output, size, tuned=session.settings.recipe != "features")
     counts, where = parts.counts, session.device
     session.recorder.event(
         "start",

@@ -18,8 +18,9 @@ import numpy as np
 
 from . import evidence, export, processes
 from .data import Sample, decode
+from .disk import swap
 from .errors import StoppedError
-from .graph import INPUT, OUTPUT, with_another_head, write_aside
+from .graph import INPUT, OUTPUT, with_another_head
 from .parts import Parts
 from .quantise import CALIBRATING, FILE, MOST_PICTURES, quantised, spread
 from .session import Session
@@ -145,7 +146,7 @@ def _in_int8(session: Session, parts: Parts, tick: Callable[[], None]) -> _Varia
     """Make the model in int8; return why there is none where onnxruntime cannot."""
     target, size = session.output / FILE, session.settings.image_size
     try:
-        write_aside(target, quantised((session.output / export.MODEL).read_bytes(), parts.train, size, tick))
+        swap(target, quantised((session.output / export.MODEL).read_bytes(), parts.train, size, tick), durable=True)
         session.recorder.heed()
         return _Variant("int8", target, size)
     except StoppedError:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import re
 import socket
-import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -22,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from . import lite0
+from . import disk, lite0
 from .anatomy import build, names
 from .errors import TrainingError
+from .paths import at_home, brief, unreachable
 
 PRODUCT = "resnet50"
 CONNECT_SECONDS = 5.0
@@ -59,7 +58,7 @@ def choose(architecture: str, weights: str | None, *, progress: Progress | None 
     if architecture != "auto" and architecture not in names():
         raise _unknown(architecture)
     if weights is not None:
-        return _from_file(architecture, Path(weights).expanduser())
+        return _from_file(architecture, at_home(weights))
     if architecture == lite0.NAME:
         return _packaged("it was asked for, and its weights come with the installation")
     try:
@@ -99,10 +98,9 @@ def download(url: str, folder: Path, progress: Progress | None = None) -> Path:
     with _connect(url) as response:
         total = int(response.headers.get("Content-Length") or 0)
         folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
         digest, done = hashlib.sha256(), 0
-        try:
-            with os.fdopen(handle, "wb") as stream:
+        with disk.staged(target, durable=True) as aside:
+            with aside.open("wb") as stream:
                 while block := response.read(1 << 20):
                     stream.write(block)
                     digest.update(block)
@@ -111,9 +109,6 @@ def download(url: str, folder: Path, progress: Progress | None = None) -> Path:
                         progress(done, total)
             if wanted is None or not digest.hexdigest().startswith(wanted[1]):
                 raise OSError(f"{target.name} arrived damaged")
-            Path(aside).replace(target)
-        finally:
-            Path(aside).unlink(missing_ok=True)
     return target
 
 
@@ -123,6 +118,8 @@ def read(file: Path) -> dict[str, Tensor]:
     TrainingError for a file that is missing, corrupt, holds Python objects (a pickle could run any program), or
     no tensors.
     """
+    if reason := unreachable(file):
+        raise TrainingError(f"The weights file {brief(file)} cannot be read: {reason}.", "Check `weights:`.")
     if not file.is_file():
         raise TrainingError(
             f"The weights file {file} does not exist.",

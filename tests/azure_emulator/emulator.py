@@ -9,6 +9,7 @@ import ssl
 import stat
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ class World:
         self.datastore_credentials = "Sas"  # Sas, AccountKey, None (identity)
         self.sas_lifetime = 3600.0  # seconds
         self.pace = 0.05  # seconds a job rests in each state before it runs
+        self.unseen = 0  # how often a job that was just made is not found (404), as if Azure had forgotten it
+        self.exit_crash = False  # a node's process ends well, and crashes while it ends
         self.queue_held = False  # no node is free: jobs stay Queued
         self.sizes_withheld: set[str] = set()  # sizes a region does not offer
         self.low_priority_cores = 100
@@ -79,6 +82,7 @@ class World:
         self.resources: dict[str, dict[str, Any]] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.workspaces: dict[tuple[str, str], Workspace] = {}
+        self.taken: list[Workspace] = []  # out of sight, with jobs that may run
         self.soft_deleted: set[tuple[str, str]] = set()
         # what happened
         self.exchanges: list[Exchange] = []
@@ -116,7 +120,7 @@ class Azure(World):
 
     def reset(self) -> None:
         """End what runs and forget what happened."""
-        for space in list(self.workspaces.values()):
+        for space in (*self.workspaces.values(), *self.taken):
             space.close()
         shutil.rmtree(self.folder / "jobs", ignore_errors=True)
         self.faults.clear()
@@ -127,7 +131,7 @@ class Azure(World):
     def stop(self) -> None:
         """End everything."""
         self.closing.set()
-        for space in list(self.workspaces.values()):
+        for space in (*self.workspaces.values(), *self.taken):
             space.close()
         for server in (self.proxy, self.inside_proxy, self.server, self.inside_server):
             server.stop()
@@ -167,10 +171,11 @@ class Azure(World):
         finally:
             self.offline = False
 
-    def expire_tokens(self) -> None:
-        """Make every token given so far worthless."""
-        for token in self.tokens:
-            self.tokens[token] = 0.0
+    def expire_tokens(self, *, nodes: bool = True) -> None:
+        """Make every token given so far worthless; those of ``nodes`` live a day."""
+        for token, until in self.tokens.items():
+            if nodes or until < time.time() + 2 * self.token_lifetime:
+                self.tokens[token] = 0.0
 
     def asked(self, method: str, where: str) -> list[Exchange]:
         """Return the client's exchanges whose host and path match a glob."""
@@ -251,6 +256,34 @@ class Azure(World):
         """Take a job's nodes away without notice; it is queued again and starts from its command."""
         self.jobs[name].preempted.set()
 
+    def break_mounts(self, name: str) -> None:
+        """Let every use of a job's mounted outputs fail on its nodes, until ``mend_mounts``."""
+        execution = self.jobs[name].execution
+        assert execution
+        execution.break_mounts()
+
+    def mend_mounts(self, name: str) -> None:
+        """Let them work again, with what was in them."""
+        execution = self.jobs[name].execution
+        assert execution
+        execution.mend_mounts()
+
+    def take_workspace(self, name: str = "ws", group: str = "rg", *, running: bool = False) -> Workspace:
+        """Let a workspace be gone from now on: every route of it answers 404, its storage stays.
+
+        Its jobs end, unless they are left ``running``: then it can be given back with ``give_workspace``.
+        """
+        space = self.workspaces.pop((group.lower(), name.lower()))
+        if running:
+            self.taken.append(space)
+        else:
+            space.close()
+        return space
+
+    def give_workspace(self, space: Workspace, group: str = "rg") -> None:
+        """Let it be there again."""
+        self.workspaces[(group.lower(), space.body["name"].lower())] = space
+
     def kill(self, name: str, rank: int = 0) -> None:
         """Kill one process of a job, as a node does that has run out of memory."""
         execution = self.jobs[name].execution
@@ -271,6 +304,13 @@ class Azure(World):
         container = self.azurite.container(name)
         found = [blob.name for blob in container.list_blobs(name_starts_with=prefix)]
         return {one[len(prefix) :].lstrip("/"): container.download_blob(one).readall() for one in found}
+
+    def remove_blobs(self, datastore_path: str, *names: str, workspace: str = "ws") -> None:
+        """Remove files under such a path."""
+        space = next(one for one in self.workspaces.values() if one.body["name"] == workspace)
+        container, prefix = assets.locate(self, space, datastore_path)
+        for name in names:
+            self.azurite.container(container).delete_blob(prefix.rstrip("/") + "/" + name)
 
     @property
     def secrets(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from .messages import RefusalError, Request
 
-Kind = Literal["status", "reset", "stall", "truncate", "cut", "lost"]
+Kind = Literal["status", "reset", "stall", "truncate", "unparsable", "cut", "lost"]
 
 #: what Azure says for a status, where a test does not say it
 USUAL = {
@@ -38,6 +38,7 @@ class Fault:
     lost        the request takes effect, then the connection is reset: the answer is lost
     stall       nothing is sent for ``seconds``, then the connection is closed
     truncate    the answer's length is announced in full, half of it is sent, the connection is closed
+    unparsable  the answer arrives whole with its status and type, and what is in it is half of what it should be
     cut         the connection is reset in the middle of the request's body
     """
 

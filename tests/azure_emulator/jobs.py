@@ -47,6 +47,7 @@ class Job:
         self.history: list[str] = ["Starting"]
         self.cancelled, self.preempted = threading.Event(), threading.Event()
         self.attempts = 0
+        self.unseen = 0  # how often it still is not found
         self.execution: Execution | None = None
 
     def __repr__(self) -> str:
@@ -126,8 +127,12 @@ class Job:
 def find(space: Workspace, name: str) -> Job:
     """Return a job, or refuse."""
     if name not in space.jobs:
-        raise RefusalError(404, "UserError", f"Run {name} was not found.")
+        raise _not_found(name)
     return space.jobs[name]
+
+
+def _not_found(name: str) -> RefusalError:
+    return RefusalError(404, "UserError", f"Run {name} was not found.")
 
 
 def register_experiment(space: Workspace, name: str) -> str:
@@ -171,6 +176,7 @@ def put(azure: Azure, request: Request) -> Reply:
         raise RefusalError(400, "UserError", refusal)
     register_experiment(space, given.get("experimentName") or "Default")
     job = space.jobs[name] = Job(azure, space, name, given)
+    job.unseen = azure.unseen
     reply = job.resource()
     job.execution = Execution(azure, job)
     job.execution.start()
@@ -179,7 +185,11 @@ def put(azure: Azure, request: Request) -> Reply:
 
 def get(azure: Azure, request: Request) -> Reply:
     """One job."""
-    return Reply(200, find(need(azure, request), request.at["name"]).resource())
+    job = find(need(azure, request), request.at["name"])
+    if job.unseen:
+        job.unseen -= 1
+        raise _not_found(job.name)
+    return Reply(200, job.resource())
 
 
 def listing(azure: Azure, request: Request) -> Reply:

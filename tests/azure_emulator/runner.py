@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .emulator import Azure
 
 POLL_S = 0.05
+CRASHED = 139  # what bash calls the exit of a process with a segmentation fault
 GRACE_S = 2.0  # between SIGTERM and SIGKILL on cancel
 #: of the machine the tests run on; a node has its own
 NOT_INHERITED = (
@@ -145,9 +146,12 @@ class Execution(threading.Thread):
             output = Output(
                 folder / "outputs" / name, container, prefix.rstrip("/") + "/", one.get("mode") == "ReadWriteMount"
             )
-            output.folder.mkdir(parents=True)
             if output.mounted:
+                output.disk.mkdir(parents=True)
+                output.lead_to(output.disk)
                 output.known = _download(azure, container, output.prefix, output.folder)
+            else:
+                output.folder.mkdir(parents=True)
             self._outputs[name] = output
 
     @property
@@ -254,9 +258,23 @@ class Execution(threading.Thread):
                 job.error = self._failure(codes.index(failed[0]), failed[0])
                 return "failed"
             if all(code == 0 for code in codes):
+                if self.azure.exit_crash:
+                    job.error = self._failure(0, CRASHED)
                 return "done"
             self._store()
             time.sleep(POLL_S)
+
+    def break_mounts(self) -> None:
+        """Let each mounted output lead to a plain file, so that whatever is done there is refused."""
+        for output in self._outputs.values():
+            if output.mounted:
+                output.lead_to("/dev/null")
+
+    def mend_mounts(self) -> None:
+        """Let them lead to their folders again."""
+        for output in self._outputs.values():
+            if output.mounted:
+                output.lead_to(output.disk)
 
     def _store(self, final: bool = False) -> None:
         if self.hurry:
@@ -291,11 +309,19 @@ class Output:
     def __init__(self, folder: Path, container: str, prefix: str, mounted: bool) -> None:
         self.folder, self.container, self.prefix, self.mounted = folder, container, prefix, mounted
         self.known: dict[str, tuple[int, int]] = {}
+        self.disk = folder.with_name(f"{folder.name} on disk")  # of a mounted one, which is a link that can be turned
+
+    def lead_to(self, target: str | Path) -> None:
+        """Let the folder lead somewhere else, from one moment to the next."""
+        link = self.folder.with_name(f"{self.folder.name} new")
+        link.symlink_to(target)
+        link.replace(self.folder)
 
     def store(self, azure: Azure, final: bool = False) -> None:
         """Upload what is new; while the job runs, only what has rested for a moment."""
         place = (self.container, self.prefix)
-        _upload(azure, place, self.folder, self.known, settled=not final, folders=self.mounted)
+        files = self.disk if self.mounted else self.folder
+        _upload(azure, place, files, self.known, settled=not final, folders=self.mounted)
 
 
 class Log:

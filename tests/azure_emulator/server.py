@@ -165,6 +165,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, reply: Reply, fault: Fault | None) -> None:
         """Write the answer, or what a fault leaves of it."""
         body, kind = reply.encoded()
+        if fault and fault.kind == "unparsable":
+            body = body[: len(body) // 2]
         if fault and fault.kind == "lost":
             return self.hang_up()
         self.send_response_only(reply.status)

@@ -175,3 +175,10 @@ def test_a_file_that_was_changed_there_is_not_believed(azure, shell, elsewhere):
     azure.put_blobs(_folder_of(azure), {"predictions.csv": kept[::-1]})
     error = fails(shell, f"%mb_attach {elsewhere}", "predictions.csv is not in the workspace's storage as", AzureError)
     assert "--fresh" in error.fix
+
+
+def test_a_file_that_is_missing_there_is_named(azure, shell, elsewhere):
+    choose(azure)
+    azure.remove_blobs(_folder_of(azure), "report.json")
+    error = fails(shell, f"%mb_attach {elsewhere}", "but report.json of what it has left is not", AzureError)
+    assert "costs nothing more" in error.alternative

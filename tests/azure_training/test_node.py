@@ -66,9 +66,6 @@ def test_features_that_took_long_are_there_on_the_next_node_and_gone_after_the_t
     mirror = node.Mirror(here, there)
     mirror.update()
     assert [path.name for path in (there / node.CACHE).iterdir()] == ["old.npy"]
-    (here / node.CACHE / "last.npy").write_bytes(b"features")
-    mirror.update(last=True)
-    assert [path.name for path in (there / node.CACHE).iterdir()] == ["old.npy"]
 
     look = f"import pathlib, sys; sys.exit(not (pathlib.Path(sys.argv[1]) / {node.CACHE!r} / 'old.npy').exists())"
     command = [sys.executable, node.__file__, "--output", there, "--", "python", "-c", look, "{output}"]

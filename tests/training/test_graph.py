@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from mb_jupyter.training import graph
+from mb_jupyter.training import disk, graph
 
 from .conftest import SIZE
 
@@ -84,7 +84,7 @@ def test_nothing_of_this_machine_is_written_into_it(classifier, warm_cache) -> N
 def test_a_file_is_seen_whole_or_not_at_all(tmp_path) -> None:
     (tmp_path / "x").write_bytes(b"old")
     with pytest.raises(TypeError):
-        graph.write_aside(tmp_path / "x", "no bytes")  # type: ignore[arg-type]
+        disk.store(tmp_path / "x", "no bytes")  # type: ignore[arg-type]
     assert (tmp_path / "x").read_bytes() == b"old"
-    graph.write_aside(tmp_path / "x", b"new")
+    disk.store(tmp_path / "x", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"new")]

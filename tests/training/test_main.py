@@ -161,7 +161,7 @@ def test_a_run_leaves_everything_its_contract_names(finished):
     assert json.loads((finished.output / "bestModelMap.json").read_text(encoding="utf-8")) == [
         "middle", "très étroit", "wide",
     ]  # fmt: skip
-    assert not [name for name in names if name.endswith(".tmp")]
+    assert not [name for name in names if name.endswith(".part")]
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -325,7 +325,7 @@ def kill_in_the_second_epoch(program: Program) -> bool:
 
 
 def kill_while_the_checkpoint_is_written(program: Program) -> bool:
-    return len(program.of("epoch")) >= 2 and (program.output / "checkpoint" / ".last.pt.tmp").exists()
+    return len(program.of("epoch")) >= 2 and any((program.output / "checkpoint").glob(".last.pt.*"))
 
 
 def test_killed_and_started_again_it_ends_with_the_same_numbers(finished, code, pictures, tmp_path):
@@ -517,7 +517,19 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(code, pictures, t
     assert error["cause"].endswith("MiB are left on its disk.")
     assert torch.load(io.BytesIO(before), weights_only=True)["format"] == 2
     assert "frozen" in torch.load(kept, weights_only=True)
-    assert not list(kept.parent.glob(".*.tmp"))
+    assert not list(kept.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("recipe", ["features", "auto"])
+def test_a_disk_on_which_it_can_only_fail_is_refused_at_once(code, pictures, tmp_path, monkeypatch, recipe):
+    left = shutil.disk_usage("/")._replace(free=3 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
+    program = Program(code, pictures, tmp_path / "run", recipe=recipe)
+    assert program.call(monkeypatch) == 2, program.log
+    cause = program.status["error"]["cause"]
+    needed = {"features": "about 39 MiB", "auto": "about 154 MiB"}[recipe]
+    assert str(program.output) in cause and needed in cause and "3.0 MiB are left" in cause
+    assert not program.of("epoch")
 
 
 def test_wrong_settings_are_refused_at_once(code, pictures, tmp_path, monkeypatch):

@@ -164,3 +164,13 @@ def test_factors_that_cannot_be_are_left_out(tmp_path):
 def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
     (tmp_path / "file").touch()
     pace.add(pace.file_of(tmp_path / "file", "x"), {"features": 2.0})
+
+
+def test_a_stage_whose_count_leaves_most_of_it_out_goes_by_what_it_took_before():
+    outlook = Outlook({"int8": [0.5]})
+    outlook.plan("int8", 20, 0.1, fixed=18)
+    outlook.begin("int8")
+    # half of the images are through within a second; the timing that takes the rest has not begun
+    assert as_status(outlook, 1.0, 1.0, 0.5, 600)["eta_seconds"] == pytest.approx(9)
+    # and then all of them but one: the rest is not "one in twenty of what it took"
+    assert as_status(outlook, 6.0, 6.0, 0.95, 600)["eta_seconds"] == pytest.approx(4)

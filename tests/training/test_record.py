@@ -166,7 +166,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch, capsys):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(TrainingError, match=r"The run's folder .*run cannot be written"):
+    with pytest.raises(TrainingError, match=r"The folder .*run cannot be written"):
         Recorder(tmp_path / "run")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
 from mb_jupyter.naming import in_azure, is_name
-from mb_jupyter.records import read_object
+from mb_jupyter.records import read_fields, read_object
+from mb_jupyter.training import disk
 
 from .folder import FACTS, RunFolder, write_json
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection
     from mb_jupyter.azureml.storage import Blob, Store
 
+ENDED = "ended.json"
 NOT_FETCHED = (FACTS, "status.json", "log.txt", "run.json", "stop")
 TRIES = 3  # of a file that arrives damaged
 STAYS = ("checkpoint/",)  # for a run that goes on there; nobody needs it here
@@ -27,11 +29,22 @@ NAME = re.compile(r"[^\0/\\:*?\"<>|]{1,200}")
 
 
 def fetch(folder: RunFolder, store: Store, progress: Callable[[int, int], None]) -> None:
-    """Bring the run's files here; ``progress`` hears of bytes. Raises ``AzureError`` when one arrives damaged."""
+    """Bring the run's files here; ``progress`` hears of bytes.
+
+    Raises ``AzureError`` when one arrives damaged, or is missing of those that a training which ended well has left.
+    """
     prefix = str(folder.facts["prefix"])
-    blobs = [blob for blob in store.names(prefix) if _wanted(blob.name[len(prefix) :])]
     ended = _ended(folder, store)
     sums: Mapping[str, Any] = ended.get("files") or {}
+    found = [*store.names(prefix)]
+    missing = sums.keys() - {blob.name[len(prefix) :] for blob in found} if ended.get("returncode") == 0 else ()
+    if missing:
+        raise AzureError(
+            f"The training ended well, but {', '.join(sorted(missing))} of what it has left is not in the "
+            "workspace's storage.",
+            "Look at the storage account: somebody has removed it, or it is still on its way.",
+        )
+    blobs = [blob for blob in found if _wanted(blob.name[len(prefix) :])]
     total, done = sum(blob.size for blob in blobs), 0
     for blob in blobs:
         name = blob.name[len(prefix) :]
@@ -51,8 +64,8 @@ def _ended(folder: RunFolder, store: Store) -> Mapping[str, Any]:
     content = store.get(f"{folder.facts['prefix']}ended.json")
     if content is None:  # a node that went away has written none
         return {}
-    (folder.path / "ended.json").write_bytes(content)
-    return read_object(folder.path / "ended.json") or {}
+    (folder.path / ENDED).write_bytes(content)
+    return read_fields(folder.path, ENDED)
 
 
 def _wanted(name: str) -> bool:
@@ -90,7 +103,7 @@ def _download(store: Store, blob: Blob, target: Path, wanted: Any, progress: Cal
                 file.write(piece)
                 progress(file.tell())
         if part.stat().st_size == blob.size and (not wanted or _sha256(part) == wanted[1]):
-            part.replace(target)
+            disk.rename(part, target)
             return
         part.unlink()
     raise AzureError(
@@ -123,7 +136,8 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
     workspace = connection.place.workspace
     found = jobs.look(connection, job)
     if found is None:
-        raise AzureError(f"There is no job {job} in the workspace {workspace}.", "List the runs with %mb_runs.")
+        cause = jobs.gone(connection) or f"There is no job {job} in the workspace {workspace}."
+        raise AzureError(cause, "List the runs with %mb_runs.")
     prefix = found.output.partition("/paths/")[2]
     store = Store(connection)
     kept = {name: store.get(f"{prefix}{name}") for name in ("run.json", "split.csv", FACTS)} if prefix else {}
@@ -145,6 +159,6 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
     # a job that was begun again after a failure has another name than the handle
     write_json(
         folder / FACTS,
-        {**facts, "place": asdict(connection.place), "sign_in": sign_in, "submitted": True, "stages": []},
+        {**facts, "place": asdict(connection.place), "sign_in": sign_in, "submitted": True, "seen": True, "stages": []},
     )
     return folder

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.backends import RunState, Status
-from mb_jupyter.records import read_object
+from mb_jupyter.records import STATUS, read_fields
+from mb_jupyter.training import disk
 
 if TYPE_CHECKING:
     from mb_jupyter.azureml import Connection, Place
@@ -36,8 +36,8 @@ class RunFolder:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of the job; empty when there is none."""
-        return read_object(self.path / FACTS) or {}
+        """What is known of the job, as far as it fits; empty when there is none."""
+        return read_fields(self.path, FACTS)
 
     def know(self, **changes: Any) -> dict[str, Any]:
         """Change what is known, and return all of it."""
@@ -51,7 +51,7 @@ class RunFolder:
         """Where the job is."""
         from mb_jupyter.azureml import Place
 
-        return Place(**self.facts["place"])
+        return Place(**{each.name: self.facts["place"].get(each.name) or "" for each in dataclasses.fields(Place)})
 
     def connect(self) -> Connection:
         """Return a connection to the job's workspace, by the sign-in it was submitted with."""
@@ -63,40 +63,20 @@ class RunFolder:
 
     @property
     def told(self) -> dict[str, Any]:
-        """What ``status.json`` says."""
-        return read_object(self.path / "status.json") or {}
+        """What ``status.json`` says, as far as it fits."""
+        return read_fields(self.path, STATUS)
 
     def tell(self, state: RunState, **values: Any) -> None:
         """Write ``status.json``; what is not named stays as it was."""
         with self._lock:
             told = {**self.told, "state": str(state), **values, "updated": values.get("updated") or time.time()}
-            write_json(self.path / "status.json", told)
+            write_json(self.path / STATUS, told)
 
     def status(self) -> Status:
         """Return what ``status.json`` says as the view takes it."""
         told = self.told
         state = str(told.get("state", ""))
-        return Status(
-            state=RunState(state) if state in list(RunState) else RunState.STARTING,
-            stage=str(told.get("stage") or ""),
-            done=told.get("done"),
-            total=told.get("total"),
-            fraction=told.get("fraction"),
-            eta_seconds=told.get("eta_seconds"),
-            message=str(told.get("message") or ""),
-            stages=tuple(told.get("stages") or ()),
-            started=told.get("started"),
-            updated=told.get("updated"),
-            seconds=told.get("seconds"),
-            stage_seconds=told.get("stage_seconds"),
-            eta_at_most=bool(told.get("eta_at_most")),
-            planned=tuple(told.get("planned") or ()),
-            stopping=bool(told.get("stopping")),
-            error=told.get("error") or None,
-            url=str(told.get("url") or ""),
-            spent=told.get("spent"),
-            currency=str(told.get("currency") or ""),
-        )
+        return Status.of(RunState(state) if state in list(RunState) else RunState.STARTING, told, told.get("error"))
 
     # -- our own stages --------------------------------------------------------------------------------
 
@@ -142,6 +122,4 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write a file aside, then rename it."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    aside.write_bytes(content)
-    os.replace(aside, path)  # noqa: PTH105
+    disk.swap(path, content, durable=path.name == FACTS)  # without it nobody finds the job again

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mb_jupyter.backends import Job, RunState
 from mb_jupyter.errors import AzureError, MBError, SignInError
@@ -31,16 +31,16 @@ REFUSED = 90.0  # seconds for which a refused sign-in is tried again
 NEVER_SENT = (
     "Canceled before anything was submitted; nothing runs and nothing costs. What is up already is not sent twice."
 )
-CUT = (408, 429, 500, 502, 503, 504)
 
 
 class Follower(threading.Thread):
-    """Follows the run in ``folder``; with ``job`` it submits it first."""
+    """Follows the run in ``folder``; with ``job`` it submits it first, as the folder's owner."""
 
-    def __init__(self, folder: Path, job: Job | None = None) -> None:
+    def __init__(self, folder: Path, job: Job | None = None, owner: IO[bytes] | None = None) -> None:
         super().__init__(daemon=True, name=f"azure {folder.name}")
         self.folder = RunFolder(folder)
         self.job = job
+        self._owner = owner  # its lock tells other kernels that the job is still being sent
         self.asked = time.monotonic()
         self.looked = threading.Event()  # after the first look
         self._canceled = threading.Event()
@@ -71,12 +71,12 @@ class Follower(threading.Thread):
         try:
             if self.job is not None:
                 self._patiently(self._send)
-                if self._canceled.is_set():  # while the submission was under way
-                    self._patiently(self._call_back)
+                self._let_go()
             self._follow()
         except CanceledError:
             self.folder.tell(RunState.CANCELED, message=NEVER_SENT, stages=self.folder.close_stages())
         except MBError as error:
+            error = self._naming_what_is_gone(error)
             words = ("cause", "fix", "alternative", "details")
             self._give_up({word: getattr(error, word) for word in words if getattr(error, word)})
         except Exception as error:
@@ -89,7 +89,12 @@ class Follower(threading.Thread):
             }
             self._give_up(told)
         finally:
+            self._let_go()
             self.looked.set()
+
+    def _let_go(self) -> None:
+        if self._owner is not None:
+            self._owner.close()
 
     def _send(self, connection: Connection) -> None:
         assert self.job is not None
@@ -100,15 +105,18 @@ class Follower(threading.Thread):
         from mb_jupyter.azureml import jobs
 
         jobs.cancel(connection, str(self.folder.facts["job"]))
+        self._canceled.clear()
 
     def _follow(self) -> None:
         looker = Looker(self.folder)
         pause = OFTEN
         while True:
             turned = self._patiently(looker.look)
+            if self._canceled.is_set() and looker.sees_it:  # asked for while the submission was under way
+                self._patiently(self._call_back)
             self.looked.set()
             if looker.ended is not None:
-                self._over = True
+                self._over = looker.sees_it
                 self._bring(looker)
                 return
             if time.monotonic() - self.asked > NOBODY_LOOKS:
@@ -120,8 +128,6 @@ class Follower(threading.Thread):
 
     def _bring(self, looker: Looker) -> None:
         """Bring the files, and only then say that the run has ended: whoever waits may use them."""
-        from mb_jupyter.azureml.storage import Store
-
         stages = self.folder.stage("download") if looker.leaves_files else self.folder.close_stages()
 
         def progress(done: int, total: int) -> None:
@@ -131,7 +137,7 @@ class Follower(threading.Thread):
             )
 
         def bring(connection: Connection) -> None:
-            fetch.fetch(self.folder, Store(connection), progress)
+            fetch.fetch(self.folder, looker.store(connection), progress)
             looker.conclude(connection)
 
         if looker.leaves_files:
@@ -141,6 +147,8 @@ class Follower(threading.Thread):
 
     def _patiently(self, work: Callable[[Connection], Any]) -> Any:
         """Do something in Azure; as long as it is the network or the service that fails, wait and try again."""
+        from mb_jupyter.azureml.translate import is_passing
+
         pause = OFTEN
         while True:
             try:
@@ -157,7 +165,7 @@ class Follower(threading.Thread):
                     self._connection = None
                 # an upload has somebody waiting before it: a refusal is told at once
                 patience = REFUSED if refused and self.job is None else float("inf")
-                if not (passing(error) or refused) or now - self._failing > patience:
+                if not (is_passing(error) or refused) or now - self._failing > patience:
                     raise
                 if refused and self.job is not None:
                     raise
@@ -165,7 +173,7 @@ class Follower(threading.Thread):
                 since = f" since {seconds:.0f} s" if seconds >= 1 else ""
                 on = "" if self.job is not None or self._over else " The run itself goes on."
                 self._note(f"{error.cause.rstrip('.')}{since}; trying again.{on}")
-            if self._canceled.is_set() and self.job is not None:
+            if self._canceled.is_set() and self.job is not None and not self.folder.facts.get("submitting"):
                 from mb_jupyter.azureml.upload import CanceledError
 
                 raise CanceledError
@@ -176,35 +184,35 @@ class Follower(threading.Thread):
             pause = min(pause * SLOWER, RARELY)
 
     def _note(self, said: str) -> None:
-        told = self.folder.told
-        state = str(told.get("state", ""))
         with contextlib.suppress(OSError):
-            self.folder.tell(RunState(state) if state else RunState.STARTING, message=said)
+            self.folder.tell(self.folder.status().state, message=said)
+
+    def _naming_what_is_gone(self, error: MBError) -> MBError:
+        """Return the error, or for one that says only that something is not there what it is."""
+        from mb_jupyter.azureml import jobs
+
+        if isinstance(error, AzureError) and error.status == 404 and self._connection is not None:
+            with contextlib.suppress(AzureError):
+                if gone := jobs.gone(self._connection):
+                    fix = "%mb_workspace list shows what there is; %mb_workspace use NAME, or create NAME, chooses."
+                    return AzureError(gone, fix, details=error.details)
+        return error
 
     def _give_up(self, error: dict[str, str]) -> None:
-        """Say what went wrong; a job that was submitted goes on without us, so its run has not failed."""
-        if not self.folder.facts.get("submitted"):
+        """Say what went wrong. A job that Azure may have goes on without us: that is no word on how the run ends."""
+        if not self.folder.path.is_dir():  # deleted: nobody is left to tell
+            return
+        facts, status = self.folder.facts, self.folder.status()
+        if not (facts.get("submitted") or facts.get("submitting")):
             self.folder.tell(RunState.FAILED, error=error, message=error["cause"], stages=self.folder.close_stages())
             return
         self._gave_up = time.monotonic()
-        handle = str(self.folder.facts.get("handle", ""))
+        handle = facts.get("handle", "")
         then = (
             f"The job has ended and costs nothing more; its files stay in Azure: %mb_attach {handle} fetches them."
             if self._over
-            else f"The run goes on, and costs, until it ends: %mb_attach {handle} follows it again."
+            else f"It may go on, and cost. %mb_attach {handle} asks Azure again; its page: {status.url}"
         )
-        state = str(self.folder.told.get("state", ""))
-        error = {**error, "kind": "lost", "alternative": then}
-        self.folder.tell(RunState(state) if state else RunState.RUNNING, error=error)
-
-
-def passing(error: AzureError) -> bool:
-    """Tell whether the same request may succeed soon: the network, a pause that was asked for, trouble over there."""
-    from mb_jupyter.azureml.translate import of_the_network
-
-    if error.status in CUT:
-        return True
-    cause = error.__cause__
-    # an answer that began well and was cut off has the status of its beginning
-    cut = error.status is not None and error.status < 300 and cause is not None
-    return cut or of_the_network(cause)
+        is_unsent = facts.get("missing_since") and facts.get("seen") is False
+        error = {**error, "kind": "unsent" if is_unsent else "lost", "alternative": then}
+        self.folder.tell(status.state, error=error)

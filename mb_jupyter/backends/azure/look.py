@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.backends import RunState
 from mb_jupyter.backends.local import ENDED_BY_SYSTEM
 from mb_jupyter.errors import AzureError
+from mb_jupyter.records import METRICS, STATUS, fields_of, metrics_of, read_fields
 
+from .fetch import ENDED
 from .folder import RunFolder, write
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml.storage import Store
     from mb_jupyter.azureml.tracking import Tracking
 
+GIVE_IT_UP = "%mb_cancel closes the run here, --fresh trains anew; a job that goes on in Azure is not ended by that."
+SEND_AGAIN = "Run the cell again: the job is submitted under the same name, so that there is only one in any case."
 KILLED = (137, -9)  # exit codes of a program that the system has ended
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
-MISSING_SECONDS = 30.0  # for which the service must say that there is no such job
+MISSING_SECONDS = 30.0  # for which a job that Azure does not find is looked for before somebody is told
 LOG_PIECE = 4 * 2**20  # of a log that is read at a time
 
 #: Azure's word -> ours, the stage, and what to say
@@ -38,7 +42,7 @@ WORDS: dict[str, tuple[RunState, str, str]] = {
     "Paused": (RunState.STARTING, "queue", "Azure has paused the job"),
     "Completed": (RunState.COMPLETED, "", ""),
     "Failed": (RunState.FAILED, "", ""),
-    "NotResponding": (RunState.FAILED, "", ""),
+    "NotResponding": (RunState.RUNNING, "", "Azure does not hear from the node"),
     "Canceled": (RunState.CANCELED, "", ""),
 }
 UNKNOWN = (RunState.STARTING, "queue", "Azure does not say how the job stands")
@@ -58,7 +62,6 @@ class Looker:
         self.folder = folder
         self.ended: RunState | None = None
         self._facts: Facts | None = None
-        self._missing_since: float | None = None
         self._etags: dict[str, str] = {}
         self._program: dict[str, Any] = {}
         self._records: list[bytes] = []
@@ -71,18 +74,34 @@ class Looker:
 
     @property
     def leaves_files(self) -> bool:
-        """Tell whether there is something to bring: the program has begun, and its job is still there."""
-        return self._facts is not None and bool(self.folder.facts.get("ran"))
+        """Tell whether there is something to bring: the program has begun."""
+        return bool(self.folder.facts.get("ran"))
+
+    @property
+    def sees_it(self) -> bool:
+        """Tell whether Azure has found the job at the last look."""
+        return self._facts is not None
+
+    def store(self, connection: Connection) -> Store:
+        """Return the storage of the run's files; once open it can be read though the workspace is gone."""
+        from mb_jupyter.azureml.storage import Store
+
+        self._store = self._store or Store(connection)
+        return self._store
 
     def look(self, connection: Connection) -> bool:
-        """Look once; tell whether the run has taken a turn, so that it is worth looking again soon."""
+        """Look once; tell whether the run has taken a turn, so that it is worth looking again soon.
+
+        Raises ``AzureError`` when Azure has not found the job for a while, which is no word on how the run ends.
+        """
         from mb_jupyter.azureml import jobs
 
         self._facts = jobs.look(connection, str(self.folder.facts["job"]))
         if self._facts is None:
-            self._miss()
+            self._miss(connection)
             return True
-        self._missing_since = None
+        if self.folder.facts.get("missing_since") or self.folder.facts.get("seen") is False:
+            self.folder.know(missing_since=None, seen=True)
         state = WORDS.get(self._facts.status, UNKNOWN)[0]
         if self._facts.status in ("Running", "Finalizing") or (state.is_terminal and self._facts.started):
             self.folder.know(ran=True)
@@ -91,34 +110,59 @@ class Looker:
             self._read_log(connection, str(self._facts.name))
             if not state.is_terminal:
                 self._read_metrics(connection)
-        if state.is_terminal:
-            self.ended = self._outcome(state)
+        if state.is_terminal or (self._facts.status == "NotResponding" and self._has_ended(connection)):
+            self.ended = state if state.is_terminal else RunState.FAILED
             return True
         self._tell(connection)
         now = (self._facts.status, self._program.get("stage"))
         turned, self._last = now != self._last, now
         return turned
 
+    def _miss(self, connection: Connection) -> None:
+        """Look for what the run itself has left where Azure does not find its job: it forgets, and remembers."""
+        from mb_jupyter.azureml import jobs
+
+        facts = self.folder.facts
+        since = facts.get("missing_since") or self.folder.know(missing_since=time.time())["missing_since"]
+        if self._has_ended(connection):
+            self._read_files(connection)
+            self.folder.know(ran=True)
+            self.ended = RunState.FAILED
+            return
+        job, workspace = facts["job"], connection.place.workspace
+        cause = jobs.gone(connection) or f"Azure does not find the job {job} in the workspace {workspace}."
+        if time.time() - since > MISSING_SECONDS:
+            if facts.get("seen") is False:
+                raise AzureError(f"{cause} It may never have arrived there.", SEND_AGAIN)
+            raise AzureError(f"{cause} How the run has ended, or whether it goes on, is not known.", GIVE_IT_UP)
+        self.folder.tell(self.folder.status().state, message=f"{cause} Looking again.")
+
+    def _has_ended(self, connection: Connection) -> bool:
+        """Tell whether the program itself has written down how it ended."""
+        try:
+            return self.store(connection).get(f"{self.folder.facts['prefix']}{ENDED}") is not None
+        except AzureError:
+            return False
+
     # -- what the program has written ------------------------------------------------------------------
 
     def _read_files(self, connection: Connection) -> None:
-        from mb_jupyter.azureml.storage import Store
-
-        self._store = self._store or Store(connection)
-        prefix = str(self.folder.facts["prefix"])
-        for blob in self._store.names(prefix):
+        store, prefix = self.store(connection), str(self.folder.facts["prefix"])
+        for blob in store.names(prefix):
             name = blob.name[len(prefix) :]
-            if name not in ("status.json", "metrics.jsonl") or self._etags.get(name) == blob.etag:
+            if name not in (STATUS, METRICS) or self._etags.get(name) == blob.etag:
                 continue
-            content = self._store.get(blob.name)
-            if content is None:
+            content = store.get(blob.name)
+            if not content:
                 continue
-            self._etags[name] = blob.etag
-            if name == "status.json":
-                self._program = _object(content) or self._program
-            else:
+            if name == METRICS:
                 self._records = content.splitlines(keepends=True)
                 self._write_records({})
+            elif not (told := fields_of(content, STATUS)):  # cut off: it is read again
+                continue
+            else:
+                self._program = told
+            self._etags[name] = blob.etag
 
     def _read_metrics(self, connection: Connection) -> None:
         """Take the epochs that the workspace's metrics know of and the program's file does not show yet."""
@@ -133,7 +177,7 @@ class Looker:
 
     def _epochs(self) -> set[int]:
         """Return the epochs that the program's own file tells."""
-        return {record["epoch"] for record in map(_object, self._records) if record and "epoch" in record}
+        return {record["epoch"] for record in metrics_of(b"".join(self._records)) if "epoch" in record}
 
     def _write_records(self, metrics: Mapping[str, list[tuple[int, float]]]) -> None:
         known = self._epochs()
@@ -148,7 +192,7 @@ class Looker:
                 record = {"event": "epoch", "phase": phase, "epoch": step, **figures}
                 lines.append(json.dumps(record).encode() + b"\n")
         content = b"".join(lines)
-        path = self.folder.path / "metrics.jsonl"
+        path = self.folder.path / METRICS
         if content and (not path.exists() or path.read_bytes() != content):
             write(path, content)
 
@@ -169,17 +213,6 @@ class Looker:
             self._log_end += len(piece)
 
     # -- what it means ---------------------------------------------------------------------------------
-
-    def _outcome(self, state: RunState) -> RunState:
-        if state is RunState.COMPLETED and self._program.get("state") == "stopped":
-            return RunState.STOPPED
-        return state
-
-    def _miss(self) -> None:
-        """Believe that a job is gone only when the service says so for a while: it forgets, and remembers."""
-        self._missing_since = self._missing_since or time.monotonic()
-        if time.monotonic() - self._missing_since > MISSING_SECONDS:
-            self.ended = RunState.FAILED
 
     def stages(self, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return our stages with the program's between them."""
@@ -223,7 +256,8 @@ class Looker:
         return said
 
     def _cost(self, connection: Connection) -> dict[str, Any]:
-        assert self._facts is not None
+        if self._facts is None:  # what was known of it stays
+            return {}
         if not self._url:
             tenant = connection.facts.tenant
             self._url = f"{self._facts.url}&tid={tenant}" if self._facts.url and tenant else self._facts.url
@@ -240,31 +274,50 @@ class Looker:
 
     def conclude(self, connection: Connection) -> None:
         """Write down how it ended; the files are here already."""
-        assert self.ended is not None
         ours = self.folder.close_stages()
-        if self._facts is None:
-            gone = {
-                "cause": "The job is not in the workspace: somebody has deleted it, or it never arrived there.",
-                "fix": "Run the cell again to train anew.",
-            }
-            self.folder.tell(RunState.FAILED, stages=ours, error=gone, message="")
-            return
-        if self._facts.status in ("Running", "Finalizing"):
-            return
         values = {key: self._program.get(key) for key in ("stage", "fraction", "started", "seconds", "planned")}
-        state, error = self.ended, None
-        over = self.folder.facts.get("queue_over")
-        if over is not None and state is RunState.CANCELED:
-            state = RunState.FAILED
-            error = _never_ran(float(over), str(self.folder.facts.get("compute", "")))
-        elif state is RunState.CANCELED and self._ran_out_of_time():
-            state, error = RunState.FAILED, _out_of_time(float(self.folder.facts["minutes"]))
-        elif state is RunState.FAILED:
-            error = self._reason(connection)
+        state, error, note = self._verdict(connection)
         self.folder.tell(
             state, **values, done=None, total=None, eta_seconds=0.0, message="", stages=self.stages(ours), error=error,
-            **self._cost(connection),
+            note=note, **self._cost(connection),
         )  # fmt: skip
+
+    def _verdict(self, connection: Connection) -> tuple[RunState, dict[str, str] | None, str]:
+        """Return how it ended, why it failed, and what is to be said of it.
+
+        A training that has written down that it ended well, and whose files are here as it has written them, is
+        complete whatever Azure calls its job.
+        """
+        assert self.ended is not None
+        state, code = self.ended, read_fields(self.folder.path, ENDED).get("returncode")
+        if code == 0 or (code is None and state is RunState.COMPLETED):
+            well = RunState.STOPPED if self._program.get("state") == "stopped" else RunState.COMPLETED
+            return well, None, "" if state is RunState.COMPLETED else self._disagreement()
+        over = self.folder.facts.get("queue_over")
+        if over is not None and state is RunState.CANCELED:
+            return RunState.FAILED, self._never_ran(float(over)), ""
+        if state is RunState.CANCELED and self._ran_out_of_time():
+            return RunState.FAILED, _out_of_time(float(self.folder.facts["minutes"])), ""
+        if state is RunState.CANCELED:
+            return state, None, ""
+        return RunState.FAILED, self._reason(connection), ""
+
+    def _disagreement(self) -> str:
+        word = "does not find its job any more" if self._facts is None else f"calls its job {self._facts.status}"
+        return (
+            f"Azure {word}, but the training had ended well before: all that it has written is here, checked by hash."
+        )
+
+    def _never_ran(self, minutes: float) -> dict[str, str]:
+        facts, compute = self._facts, self.folder.facts.get("compute", "")
+        ran = facts is not None and facts.started and facts.ended and facts.ended - facts.started > 1
+        return {
+            "cause": f"No node was free for {minutes:.0f} minutes; the job was canceled"
+            f"{' just after one had come' if ran else ' and has cost nothing'}.",
+            "fix": "Take another size, region or the priority dedicated: "
+            f"%mb_compute show {compute}, %mb_compute sizes.",
+            "alternative": "Wait longer: azure: {queue_minutes: 600}.",
+        }
 
     def _ran_out_of_time(self) -> bool:
         """Tell whether it was Azure that canceled the job, at its limit."""
@@ -279,13 +332,11 @@ class Looker:
         from mb_jupyter.azureml.translate import redacted
 
         told = self._program.get("error")
-        if self._program.get("state") == "failed" and isinstance(told, dict):
+        if self._program.get("state") == "failed" and told:
             return {key: str(value) for key, value in told.items() if value}
-        ended = _object(_read(self.folder.path / "ended.json")) or {}
-        if ended.get("returncode") in KILLED:
+        if read_fields(self.folder.path, ENDED).get("returncode") in KILLED:
             return dict(ENDED_BY_SYSTEM)
-        assert self._facts is not None
-        code, message = jobs.why(connection, self._facts.name)
+        code, message = jobs.why(connection, str(self.folder.facts["job"]))
         last = _last_error(_read(self.folder.path / "log.txt").decode("utf-8", "replace"))
         said = last or redacted(message.strip().splitlines()[0] if message.strip() else "without an explanation")
         kind = f" ({code})" if code else ""
@@ -295,14 +346,6 @@ class Looker:
             "alternative": "Azure's own page of the run has more: run.url",
             "details": redacted(f"Azure said ({code}): {message}") if message else "",
         }
-
-
-def _never_ran(minutes: float, compute: str) -> dict[str, str]:
-    return {
-        "cause": f"No node was free for {minutes:.0f} minutes; the job was canceled and has cost nothing.",
-        "fix": f"Take another size, region or the priority dedicated: %mb_compute show {compute}, %mb_compute sizes.",
-        "alternative": "Wait longer: azure: {queue_minutes: 600}.",
-    }
 
 
 def _out_of_time(minutes: float) -> dict[str, str]:
@@ -320,14 +363,6 @@ def _last_error(log: str) -> str:
     if not starts:
         return ""
     return next((line.strip() for line in lines[starts[-1] + 1 :] if line and not line[0].isspace()), "")
-
-
-def _object(content: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _read(path: Any) -> bytes:

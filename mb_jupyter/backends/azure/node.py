@@ -9,6 +9,7 @@ up to date every few seconds and is where a preempted node goes on from.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -26,12 +27,13 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-SYNC_SECONDS = 2.0
+SYNC_SECONDS, SLOWEST_SECONDS = 2.0, 30.0  # between two updates of the mount; at its end, where it refuses them
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
 STOP_FILE, STOP_TAG, STOP_SECONDS = "stop", "mb_stop", 3.0
 SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
 CACHE, CACHE_SECONDS = "checkpoint/cache/", 60.0  # features: a pass that is over sooner is not worth the upload
-LAST = ("ended.json", "metrics.jsonl", "status.json")  # written after what they speak of
+ENDED = "ended.json"
+LAST = (ENDED, "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
 
@@ -57,10 +59,9 @@ def main() -> int:
     else:
         _wait_for(place / "ready", place / "failed")
     words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
-    try:
-        return run([sys.executable, *words[1:]], output, given.output)
-    finally:
-        _leave(place)
+    code = run([sys.executable, *words[1:]], output, given.output)
+    _leave(place)  # not before: until everything has arrived in the mount, this is the only copy
+    return code
 
 
 def run(command: list[str], output: Path, mount: Path) -> int:
@@ -70,6 +71,9 @@ def run(command: list[str], output: Path, mount: Path) -> int:
     for sort in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sort, lambda number, _: child.send_signal(number))
     mirror = Mirror(output, mount) if _number("RANK") == 0 else None
+    if mirror is not None:
+        with contextlib.suppress(OSError):  # of an attempt whose node was taken away at its end
+            (mount / ENDED).unlink()
     if _number("LOCAL_RANK") == 0:
         threading.Thread(target=_watch_for_stop, args=(mount, output / STOP_FILE), daemon=True).start()
     while True:
@@ -80,22 +84,40 @@ def run(command: list[str], output: Path, mount: Path) -> int:
             if mirror is not None:
                 mirror.update()
     if mirror is not None:
-        files = {name: [facts[0], _sha256(output / name)] for name, facts in mirror.files() if "/" not in name}
-        ended = {"returncode": code, "ended": time.time(), "files": files}
-        (output / "ended.json").write_text(json.dumps(ended), encoding="utf-8")
-        mirror.update(last=True)
-        if code == 0:
-            shutil.rmtree(mount / CACHE, ignore_errors=True)
+        _bring_home(mirror, code)
     return code if code >= 0 else 128 - code
+
+
+def _bring_home(mirror: Mirror, code: int) -> None:
+    """Bring all that the program has left to the mount, then the word that it is there.
+
+    Tried until it succeeds, or until the job's time is over and Azure ends this process.
+    """
+    if code == 0:
+        shutil.rmtree(mirror.here / CACHE, ignore_errors=True)
+    mirror.update_all()
+    files = {name: [facts[0], _sha256(mirror.here / name)] for name, facts in mirror.files() if "/" not in name}
+    ended = {"returncode": code, "ended": time.time(), "files": files}
+    (mirror.here / ENDED).write_text(json.dumps(ended), encoding="utf-8")
+    mirror.update_all()
+    if code == 0:
+        shutil.rmtree(mirror.there / CACHE, ignore_errors=True)
 
 
 def _watch_for_stop(mount: Path, stop: Path) -> None:
     """Leave the file that the program looks for when the run gets the tag, or the mount the file."""
     while not stop.exists():
-        if (mount / STOP_FILE).exists() or _has_tag():
+        if _is_there(mount / STOP_FILE) or _has_tag():
             say("was asked to stop and to keep the best")
             stop.touch()
         time.sleep(STOP_SECONDS)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a mount that fails for a while tells nothing
+        return False
 
 
 def _has_tag() -> bool:
@@ -123,23 +145,36 @@ class Mirror:
     def __init__(self, here: Path, there: Path) -> None:
         self.here, self.there = here, there
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._refused: set[str] = set()
 
-    def update(self, last: bool = False) -> None:
-        """Copy what has changed; what the mount refuses now is tried again the next time."""
+    def update(self) -> bool:
+        """Copy what has changed; tell whether all of it is there. What the mount refuses is tried the next time."""
+        whole = True
         for name, facts in sorted(self.files(), key=lambda found: (found[0] in LAST, found[0])):
             if self._seen.get(name) == facts:
                 continue
-            if name.startswith(CACHE) and (last or time.time() - facts[1] / 1e9 < CACHE_SECONDS):
+            if name.startswith(CACHE) and time.time() - facts[1] / 1e9 < CACHE_SECONDS:
                 continue
             try:
                 copy(self.here / name, self.there / name)
-                self._seen[name] = facts
-            except FileNotFoundError:  # replaced while it was looked at
-                continue
             except OSError as error:
-                say(f"{name} could not be written to the workspace's storage: {error}")
-                if last:
-                    raise
+                if not (self.here / name).exists():  # replaced while it was looked at
+                    continue
+                whole = False
+                if name not in self._refused:
+                    say(f"{name} could not be written to the workspace's storage, trying again: {error}")
+                self._refused.add(name)
+            else:
+                self._seen[name] = facts
+                self._refused.discard(name)
+        return whole
+
+    def update_all(self) -> None:
+        """Copy what has changed, again and again until all of it is there."""
+        pause = SYNC_SECONDS
+        while not self.update():
+            time.sleep(pause)
+            pause = min(pause * 1.5, SLOWEST_SECONDS)
 
     def files(self) -> list[tuple[str, tuple[int, ...]]]:
         """Return every file with what changes when it does; one that was renamed over another has a new inode."""
@@ -268,7 +303,7 @@ def _restore(mount: Path, output: Path) -> None:
         for name in names:
             path = Path(folder) / name
             relative = path.relative_to(mount)
-            if not name.startswith(".") and relative.as_posix() not in (STOP_FILE, "ended.json", "azure.json"):
+            if not name.startswith(".") and relative.as_posix() not in (STOP_FILE, ENDED, "azure.json"):
                 (output / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, output / relative)
     config = output / "config.json"
@@ -341,6 +376,13 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
 
 
+def _end(code: int) -> None:
+    """End the process without the interpreter's own end, in which a thread that asks for the tag may crash it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    sys.exit(main())
+    _end(main())

@@ -39,19 +39,35 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
     from mb_jupyter.azureml.storage import Store
     from mb_jupyter.azureml.upload import CanceledError
 
-    if jobs.look(connection, folder.facts["job"]) is None:
+    name, unanswered = folder.facts["job"], folder.facts.get("submitting")
+    if jobs.look(connection, name) is None and not (unanswered and canceled()):
         store = Store(connection)
-        arguments, inputs = _data(folder, job, store, canceled)
+        # what may have arrived is called back when it shows itself, and may be writing its files already
+        arguments, inputs = _data(folder, job, store, canceled if not unanswered else lambda: False)
         _tell(folder, "submit", "sending the training program")
-        _send_files(folder, job, store)
+        if not unanswered:
+            _send_files(folder, job, store)
         spec = _spec(folder, job, store, code=_program(job, connection), arguments=arguments, inputs=inputs)
-        if canceled():
+        if canceled() and not unanswered:
             raise CanceledError
-        folder.know(submitting=True)  # a kernel that ends now may leave a job
-        facts = jobs.submit(connection, spec)
-        folder.know(submitted=True, url=facts.url)
-        return
+        _submit(folder, connection, spec)
     folder.know(submitted=True)
+    folder.tell(RunState.STARTING, url=jobs.portal(connection, name))
+
+
+def _submit(folder: RunFolder, connection: Any, spec: Any) -> None:
+    """Submit the job; that it may be there is known from before the request until Azure itself has refused it."""
+    from mb_jupyter.azureml import jobs
+    from mb_jupyter.azureml.translate import is_passing
+
+    unanswered = folder.facts.get("submitting")  # a try before this one
+    folder.know(submitting=True)
+    try:
+        jobs.submit(connection, spec)
+    except AzureError as error:
+        if not unanswered and not is_passing(error):
+            folder.know(submitting=None)
+        raise
 
 
 def _data(
@@ -97,7 +113,7 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
             store.put(f"{prefix}{name}", file)
     for stale in ("stop", "ended.json", "status.json"):  # of an attempt before
         store.delete(f"{prefix}{stale}")
-    kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "kernel", "log")}
+    kept = {key: value for key, value in folder.facts.items() if key not in ("stages", "log")}
     aside = folder.path / f".{FACTS}.sent"
     write_json(aside, kept)
     store.put(f"{prefix}{FACTS}", aside.read_bytes())
