@@ -222,7 +222,7 @@ def _cell(value: Any) -> str:
             "Each row is one image with one Label; a classifier gives every image exactly one class.",
         )
     missing = value is None or value != value or str(value) == "<NA>"  # noqa: PLR0124 - NaN
-    return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value).strip()
 
 
 def _remembered(index: Path) -> dict[str, Picture]:

@@ -14,18 +14,19 @@ whatever was asked beside it; ``benchmarks/predict.py`` has the figures.
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import io
 import os
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from . import archive
+from . import archive, bulk
+from .bulk import Answer
 from .display import Shown, card, details, elide, percent, table, text_table
 from .errors import ModelError, PredictionError
 from .prediction import (
@@ -41,9 +42,8 @@ from .prediction import (
 from .seen import Seen
 from .sources import Picture, content_of, count, expand, is_single
 from .standing import in_card, of_file
-from .training import disk
 from .training.paths import at_home, brief, unreachable
-from .written import Written, csv_file
+from .written import Written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,14 +70,6 @@ def load(path: str | Path) -> Model:
     if standing is not None:
         standing.require("model")
     return Model(archive.read(place))
-
-
-class _Answer(NamedTuple):
-    name: str
-    scores: np.ndarray[Any, Any] | None  # float32, one for each class; None with an error
-    error: str
-    thumbnail: bytes
-    seen: str | None = None  # the part of the run's data that the image was in
 
 
 class Model:
@@ -154,62 +146,35 @@ class Model:
 
     def predict_to(
         self,
-        csv_path: str | Path,
+        path: str | Path,
         *sources: Any,
         progress: Callable[[int, int | None], None] | None = None,
+        notify: Callable[[str], None] | None = None,
         urls: bool = False,
     ) -> Written:
-        """Write the answers for any number of pictures to a CSV file, in constant memory.
+        """Write the answers for any number of images to a CSV or Parquet file, in constant memory.
 
         Columns: ``ImageSource, Prediction, Score.<class> ..., Error``, and of a model with a threshold
-        ``Unsure`` (True, False); a picture that cannot be read has its reason in ``Error``. ``progress`` is called
-        with the pictures done and how many there are (None when ``sources`` holds a generator). The file appears
-        when it is complete, in place of an older one. Its name ends in ``.csv``.
-        """
-        path = csv_file(at_home(csv_path))
-        total = count(sources, urls=urls)  # also says what is missing before anything is written
-        started = time.monotonic()
-        try:
-            with (
-                disk.staged(path, durable=True) as aside,
-                aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-            ):
-                counts, failed, unsure, seen = self._write(file, expand(sources, urls=urls), total, progress)
-        except OSError as error:
-            raise PredictionError(
-                f"{path} cannot be written: {error.strerror or error}.", "Choose another place for the file."
-            ) from error
-        return Written(path, counts, failed, time.monotonic() - started, unsure, self.origin.text, seen)
+        ``Unsure`` (True, False); an image that cannot be read has its reason in ``Error``. In CSV, names that a
+        spreadsheet would take for formulas begin with an apostrophe; Parquet (``pip install "mb_jupyter[parquet]"``)
+        has every name as it is. ``progress`` is called with the images done and how many there are (None when
+        ``sources`` holds a generator), ``notify`` with a sentence about what was kept.
 
-    def _write(
-        self,
-        file: io.TextIOBase,
-        pictures: Iterable[Picture],
-        total: int | None,
-        progress: Callable[[int, int | None], None] | None,
-    ) -> tuple[Counter[str], int, int, Counter[str]]:
-        rows = csv.writer(file)
-        last = ["Error", "Unsure"] if self.unsure_below is not None else ["Error"]
-        rows.writerow(["ImageSource", "Prediction", *(f"Score.{name}" for name in self.classes), *last])
-        counts: Counter[str] = Counter()
-        seen: Counter[str] = Counter()
-        failed = unsure = 0
-        for done, answer in enumerate(self._answers(pictures), start=1):
-            seen.update([answer.seen] if answer.seen else [])
-            if answer.scores is None:
-                failed += 1
-                rows.writerow([answer.name, "", *[""] * len(self.classes), answer.error, *["False"] * (len(last) - 1)])
-            else:
-                label = self.classes[int(answer.scores.argmax())]
-                counts[label] += 1
-                doubt = is_unsure(float(answer.scores.max()), self.unsure_below)
-                unsure += doubt
-                # nine digits give back every float32 exactly
-                shares = (f"{score:.9g}" for score in answer.scores.tolist())
-                rows.writerow([answer.name, label, *shares, "", *[str(doubt)] * (len(last) - 1)])
-            if progress is not None:
-                progress(done, total)
-        return counts, failed, unsure, seen
+        The file appears when it is complete, in place of an older one. Until then the answers are kept beside it, in
+        ``<name>.part``: after a stop or a crash the same call continues there.
+        """
+        target = bulk.check_name(at_home(path))
+        total = count(sources, urls=urls)  # also finds what is missing before anything is written
+        columns = bulk.Columns(self.classes, self.unsure_below)
+        call = bulk.Call(target, columns, self._digest, total, progress, notify)
+        return replace(bulk.write(call, expand(sources, urls=urls), self._answers), run=self.origin.text)
+
+    @cached_property
+    def _digest(self) -> str:
+        """What decides the answers, in one word: the network, the classes, the threshold and the preparation."""
+        digest = hashlib.blake2b(self._contents.onnx, digest_size=16)
+        digest.update(repr((self.classes, self.size, self.unsure_below, self._contents.prepared)).encode())
+        return digest.hexdigest()
 
     def explain(self, source: Any, *, label: str | None = None, urls: bool = False) -> Explanation:
         """Return which parts of a picture spoke for its class, and for ``label`` too where that is another class.
@@ -258,11 +223,11 @@ class Model:
             run=self.origin.text,
         )  # fmt: skip
 
-    def _answers(self, pictures: Iterable[Picture], thumbnails: int = 0) -> Iterator[_Answer]:
+    def _answers(self, pictures: Iterable[Picture], thumbnails: int = 0) -> Iterator[Answer]:
         """Yield the answers in the order of the pictures, a few pictures ahead on every core."""
         _ = self._session  # made here, once, before several threads ask for it
         threads = min(_cores(), MOST_THREADS)
-        waiting: deque[Future[_Answer]] = deque()
+        waiting: deque[Future[Answer]] = deque()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="mb-predict")
         try:
             for i, picture in enumerate(pictures):
@@ -274,22 +239,22 @@ class Model:
         finally:  # an interrupt ends after the pictures in work, not after all
             pool.shutdown(cancel_futures=True)
 
-    def _answer(self, picture: Picture, thumbnail: bool) -> _Answer:
+    def _answer(self, picture: Picture, thumbnail: bool) -> Answer:
         from .training.errors import PictureError
 
         try:
             content = content_of(picture)
             image = self.opened(content)
         except PictureError as error:
-            return _Answer(picture.name, None, str(error), b"")
+            return Answer(picture.name, None, str(error), b"")
         except OSError as error:
-            return _Answer(picture.name, None, error.strerror or str(error), b"")
+            return Answer(picture.name, None, error.strerror or str(error), b"")
         scores, seen = self.scores(self.squared(image)[None])[0], self.seen(content)
         if not thumbnail:
-            return _Answer(picture.name, scores, "", b"", seen)
+            return Answer(picture.name, scores, "", b"", seen)
         if max(image.size) < THUMBNAIL and isinstance(content, bytes):
             image = self.opened(content, at_least=THUMBNAIL)  # what a small network needs is too coarse to look at
-        return _Answer(picture.name, scores, "", _thumbnail(image), seen)
+        return Answer(picture.name, scores, "", _thumbnail(image), seen)
 
     def seen(self, content: Any) -> str | None:
         """Return the part (train, validation, test) of the run's data that a file, by path or bytes, was in.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST = 128  # characters, as in Azure
 LONGEST_BYTES = 200  # in UTF-8: the name of a folder has at most 255, and some file systems add to it
@@ -41,13 +42,23 @@ def is_name(name: str) -> bool:
 
 def problem(name: str) -> str:
     """Return why a new experiment cannot be called this, as a sentence; empty when it can."""
-    if _RESERVED.fullmatch(name):
+    if is_reserved(name):
         return f"{name} is a reserved name on Windows; choose another, such as {name}-1."
     if is_name(name):
         return ""
     if len(name) <= LONGEST and len(name.encode("utf-8", "surrogatepass")) > LONGEST_BYTES:
         return f"Allowed are {RULE}, and no more than {LONGEST_BYTES} bytes in UTF-8."
     return f"Allowed are {RULE}."
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether Windows takes a name of a file or folder for a device, as it does ``con`` and ``aux.csv``."""
+    return _RESERVED.fullmatch(name.partition(".")[0].rstrip()) is not None
+
+
+def alike(name: str, others: Iterable[str]) -> str:
+    """Return which of the others some file systems take for the same name; empty where none, or only itself."""
+    return next((other for other in others if clean(other) != clean(name) and same(other, name)), "")
 
 
 def derived(text: str) -> str:
@@ -59,7 +70,7 @@ def derived(text: str) -> str:
     while name and not _may_begin(name[0]):
         name = name[1:]
     name = name.rstrip(_INSIDE)
-    return f"{name}-{FALLBACK}" if _RESERVED.fullmatch(name) else name or FALLBACK
+    return f"{name}-{FALLBACK}" if is_reserved(name) else name or FALLBACK
 
 
 def same(one: str, other: str) -> bool:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import functools
 import json
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import WorkspaceError
+from .training import disk
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 RUN, STATUS, METRICS, REPORT, REPRODUCIBILITY = (
     "run.json", "status.json", "metrics.jsonl", "report.json", "reproducibility.json",
 )  # fmt: skip
+READ_PAUSES = (0.005, 0.02, 0.05, 0.1)  # seconds before another try
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
     path = folder / RUN
     try:
-        found = _parsed(path.read_bytes())
+        found = _parsed(_content(path))
     except OSError as error:
         raise _unreadable(folder, error.strerror or str(error)) from None
     if not isinstance(found, dict):
@@ -69,7 +72,7 @@ def read_processes(folder: Path) -> tuple[int | None, int | None]:
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the records of ``metrics.jsonl``; a line that is being written, was torn or does not fit is skipped."""
     try:
-        return metrics_of((folder / METRICS).read_bytes())
+        return metrics_of(_content(folder / METRICS))
     except OSError:
         return []
 
@@ -93,10 +96,16 @@ def metrics_of(content: bytes) -> list[dict[str, Any]]:
 def read_object(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file; None when there is no such file, or none that is whole."""
     try:
-        found = _parsed(path.read_bytes())
+        found = _parsed(_content(path))
     except OSError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's bytes; Windows may refuse one for a moment while it is replaced: that is not a missing file."""
+    pauses = READ_PAUSES if platform.system() == "Windows" else disk.ONCE
+    return disk.patiently(path.read_bytes, pauses)
 
 
 def _parsed(content: bytes) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .display import card, counted, elide, escape, table, text_table
 from .errors import ConfigError, DataError
 from .records import REPORT, REPRODUCIBILITY, read_fields, read_run
+from .training.cells import records
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -179,4 +179,4 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():  # of a run that has not come so far
         return []
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
+        return list(records(file))

@@ -184,11 +184,14 @@ def _from_text(source: str | Path, urls: bool) -> Iterator[Picture]:
 
 def _matching(pattern: Path) -> Iterator[Picture]:
     found = sorted(glob.iglob(str(pattern), recursive=True))  # noqa: PTH207 - pathlib's cannot take absolute ones
-    images = [Path(name) for name in found if not Path(name).is_dir() and may_be_image(name)]
-    if not images:
+    empty = True
+    for path in map(Path, found):  # one at a time: a path takes several times the memory of its name
+        if not path.is_dir() and may_be_image(path):
+            empty = False
+            yield Picture(_clean(path), path)
+    if empty:
         others = f" ({len(found):,} others do)" if found else ""
         raise PredictionError(f"No image matches {_clean(pattern)}{others}.", ENDINGS)
-    yield from (Picture(_clean(path), path) for path in images)
 
 
 def _in_folder(folder: Path) -> Iterator[Picture]:

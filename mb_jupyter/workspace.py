@@ -74,8 +74,7 @@ class Workspace:
             return
         if said:
             raise WorkspaceError(f"{name!r} cannot be the name of an experiment.", said)
-        alike = next((known for known in folders if naming.same(known, name)), None)
-        if alike is not None:
+        if alike := naming.alike(name, folders):
             raise WorkspaceError(
                 f"There is an experiment {alike}, and {name} differs only in capitals.",
                 f"Use {alike}, or choose a name that differs in more: Windows and macOS take the two for one.",

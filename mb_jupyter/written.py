@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .display import Shown, card, duration, escape
-from .errors import PredictionError
 from .prediction import summarise
 from .seen import notes
-from .training.paths import brief, unreachable
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,7 @@ class Written:
     unsure: int = 0
     run: str = ""  # which run's model answered, in words
     seen: Mapping[str, int] = field(default_factory=dict)  # part of the run's data -> how many of the images were in it
+    kept: str = ""  # what was kept from an earlier call, in words
 
     @property
     def pictures(self) -> int:
@@ -36,19 +35,8 @@ class Written:
         rate = f"{self.pictures / max(self.seconds, 1e-9):,.0f} a second"
         said = summarise(self.counts, self.failed, self.unsure)
         said += f" Written to {self.path} in {duration(self.seconds)}, {rate}."
-        lines = notes(self.run, Counter(self.seen).elements())
+        lines = [self.kept] if self.kept else []
+        lines += notes(self.run, Counter(self.seen).elements())
         lines += ["The column Error of the file says why."] if self.failed else []
         page = "".join(f"<div>{escape(line)}</div>" for line in lines)
         return Shown("\n".join([said, *lines]), card(said, page))._repr_mimebundle_()
-
-
-def csv_file(path: Path) -> Path:
-    """Return the path of a table to write, or say that only CSV is written; a spreadsheet refuses it under its name."""
-    if reason := unreachable(path):
-        raise PredictionError(f"{brief(path)} cannot be written: {reason}.", "Choose another place for the file.")
-    if path.suffix.casefold() == ".csv":
-        return path
-    raise PredictionError(
-        f"{path.name[:200] or 'An empty name'} is not the name of a CSV file, and only CSV is written.",
-        f"Call it {path.stem[:200] or 'answers'}.csv, which a spreadsheet opens too.",
-    )

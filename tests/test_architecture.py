@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "installation", "training", "display", "errors", "cloud",
     },
     "panels": {
-        "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
+        "naming", "experiment", "run", "model", "standing", "sources", "report", "prediction", "export", "dataset",
         "workspace", "config", "cloud", "training", "display", "plots", "errors",
     },
     "experiment": {
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "seen": set(),
     "standing": {"backends", "records", "display", "when", "errors"},
-    "model": {"archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
+    "model": {"naming", "archive", "sources", "prediction", "seen", "standing", "training", "display", "errors"},
     "archive": {"records", "training", "errors"},
     "sources": {"training", "errors"},
     "prediction": {"plots", "seen", "display"},
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "workspace": {"naming", "azureml", "training", "display", "errors"},
     "azureml": {"training", "errors"},
     "cloud": {"naming", "azureml", "workspace", "run", "when", "training", "display", "errors"},
-    "records": {"errors"},
+    "records": {"training", "errors"},
     "backends": {"training", "errors"},
     "backends.local": {"backends", "records", "training", "errors"},
     "backends.azure": {"naming", "backends", "records", "azureml", "training", "errors"},
@@ -61,12 +61,12 @@ MAY_IMPORT = {
 
 #: of the program, the others may import these only
 OPEN_PROGRAM_MODULES = {
-    "model": {"preprocess", "disk", "paths", "errors"},
+    "model": {"cells", "inputs", "preprocess", "disk", "paths", "errors"},
     "sources": {"formats", "inputs", "paths", "errors"},
     "archive": {"described"},
-    "export": {"preprocess", "formats", "described", "disk", "paths", "errors"},
+    "export": {"cells", "preprocess", "formats", "described", "disk", "paths", "errors"},
     "dataset": {"manifest", "index", "disk", "paths", "errors", "preprocess"},
-    "report": {"preprocess", "disk", "paths", "errors", "review", "pictures"},
+    "report": {"cells", "preprocess", "disk", "paths", "errors", "review", "pictures"},
     "panels": {"preprocess", "formats", "disk", "paths", "errors"},
     "installation": {"weights", "errors"},
     "azureml": {"identity", "index"},
@@ -76,8 +76,9 @@ OPEN_PROGRAM_MODULES = {
     "cloud": {"disk"},
     "workspace": {"disk", "paths"},
     "config": {"paths"},
+    "records": {"disk"},
     "magics": {"paths"},
-    "experiment": {"paths"},
+    "experiment": {"cells", "paths"},
 }
 
 
@@ -135,7 +136,7 @@ NEIGHBOURS: dict[str, str] = {
     "configtext": "config", "yaml12": "config", "placement": "experiment", "plan": "experiment",
     "datareport": "dataset", "live": "run", "liveclock": "run", "epochtable": "run", "history": "run",
     "recordshapes": "records",
-    "completion": "magics", "explain": "model", "written": "model", "rerun": "experiment",
+    "completion": "magics", "bulk": "model", "explain": "model", "written": "model", "rerun": "experiment",
 }  # fmt: skip
 
 

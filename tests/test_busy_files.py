@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from mb_jupyter.backends import RunState
+from mb_jupyter.backends.local import LocalBackend
 from mb_jupyter.training import disk
 from tests.picture_files import folder_of
 
@@ -104,6 +108,27 @@ def busy(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     return calls
+
+
+def test_a_refused_read_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a file is replaced, Windows may refuse to open it: a run that is complete must not look gone."""
+    files = {"run.json": {}, "process.json": {"pid": 1}, "owner.lock": {}, "exit.json": {"returncode": 0},
+             "status.json": {"state": "completed", "stage": "verify"}}  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    real, calls = Path.read_bytes, Counter[str]()
+
+    def read_bytes(self: Path) -> bytes:
+        calls[self.name] += 1
+        if calls[self.name] % 2:
+            raise PermissionError(13, "Access is denied")
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    for _ in range(4):
+        status = LocalBackend().status(tmp_path)
+        assert (status.state, status.stage) == (RunState.COMPLETED, "verify")
 
 
 def test_who_waits_long_enough_is_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,8 @@ def export(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Export:
 def fresh(export: Export, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Return one environment for all tests here; making it takes half a minute."""
     fresh = Environment(tmp_path_factory.mktemp("fresh") / "venv")
-    fresh.install(*(f"{export.root / folder}[test]" for folder in export.folders), "hatchling")
+    lock = export.root / "RotGrunApi" / "requirements.lock"  # what the container has is what is tested
+    fresh.install("-c", str(lock), *(f"{export.root / folder}[test]" for folder in export.folders), "hatchling")
     return fresh
 
 
@@ -207,6 +209,54 @@ def test_the_console_programs_table_is_ours_byte_for_byte(
     done = subprocess.run([program, folder, "--csv", tmp_path / "theirs.csv"], capture_output=True, env=CLEAN)
     assert done.returncode == 1, "one picture is broken"
     assert (tmp_path / "theirs.csv").read_bytes() == (tmp_path / "ours.csv").read_bytes()
+
+
+def test_names_of_formulas_are_neutral_there_and_read_back(fresh: Environment, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for number, name in enumerate(("=1.png", "'=2.png", "@a;=3.png", "\t-4.png")):
+        put(folder / name, encoded(photo(number, (60, 60)), "PNG"))
+    (folder / "-broken.png").write_bytes(b"no image")
+    program = fresh.bin / "rot-grun-predict"
+    names = sorted(path.name for path in folder.iterdir() if path.name != "-broken.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run.model.predict_to(tmp_path / "ours.csv", [Path(name) for name in names])
+    done = subprocess.run([program, "--csv", "theirs.csv", "--", *names], capture_output=True, env=CLEAN, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    table = (folder / "theirs.csv").read_bytes()
+    assert table == (tmp_path / "ours.csv").read_bytes()
+    assert not [line for line in table.decode().splitlines() if line.lstrip('"').startswith(("=", "@", "-", "\t"))]
+    again = subprocess.run([program, "theirs.csv", "--csv", "-"], capture_output=True, env=CLEAN, cwd=folder)
+    assert again.returncode == 0 and again.stdout == table, "its own table is a list of the same images"
+
+
+def test_the_container_is_pinned(fresh: Environment, export: Export) -> None:
+    folder = export.root / "RotGrunApi"
+    docker = (folder / "Dockerfile").read_text("utf-8")
+    (base,) = [line.split()[1] for line in docker.splitlines() if line.startswith("FROM")]
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-[a-z]+", base)
+    assert "-r /build/RotGrunApi/requirements.lock" in docker and "--no-deps --no-build-isolation" in docker
+    lines = [line for line in (folder / "requirements.lock").read_text("utf-8").splitlines() if line[:1] != "#"]
+    pins = dict(line.split("==") for line in lines)
+    listed = {entry["name"].lower().replace("_", "-"): entry["version"] for entry in json.loads(
+        fresh.pip("list", "--format", "json")
+    )}  # fmt: skip
+    code = """
+import json, re
+from importlib.metadata import requires
+def needed(name, seen):
+    for line in requires(name) or ():
+        if ";" not in line:
+            other = re.match(r"[\\w.-]+", line)[0].lower().replace("_", "-")
+            if other not in seen:
+                seen.add(other)
+                needed(other, seen)
+    return seen
+print(json.dumps(sorted(needed("rot-grun-api", set()) | needed("hatchling", {"hatchling"}))))
+"""
+    needed = set(fresh.json(code)) - {"rot-grun-model"}
+    assert needed <= pins.keys(), "a package that the container needs has no version"
+    assert {name: listed[name] for name in needed} == {name: pins[name] for name in needed}
 
 
 def test_the_snippet_runs_there_too(fresh: Environment, run: Run, export: Export) -> None:

@@ -82,6 +82,12 @@ def test_a_path_that_no_system_knows_is_an_error_of_ours(here: Path, door: str, 
     caught.value.why().encode()  # the notebook can save it
 
 
+def test_a_table_takes_the_place_of_a_link_that_leads_to_nothing(here: Path) -> None:
+    for name in ("circle.csv", "nowhere.csv"):
+        mb_jupyter.load("bestModel.onnx").predict_to(name, GREY)
+        assert Path(name).is_file() and not Path(name).is_symlink()
+
+
 def test_on_windows_a_path_longer_than_it_takes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = tmp_path.joinpath(*["x" * 50] * 5)
     assert paths.unreachable(long) == ""

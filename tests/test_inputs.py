@@ -218,14 +218,6 @@ def test_a_model_is_copied_and_pickled(model: Model, path: Path, twin: Callable[
     assert "_session" not in other.__getstate__()
 
 
-@pytest.mark.parametrize("name", ["answers.xlsx", "answers.parquet", "answers", "answers.csv.gz", "answers.txt"])
-def test_only_csv_is_written(model: Model, path: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(PredictionError, match="only CSV is written") as caught:
-        model.predict_to(tmp_path / name, path)
-    assert ".csv" in caught.value.fix and list(tmp_path.iterdir()) == []
-    assert model.predict_to(tmp_path / "answers.CSV", path).pictures == 1
-
-
 def test_scores_are_plain_numbers_the_highest_first(model: Model, path: Path) -> None:
     answer: Any = model.predict(path)
     scores = json.loads(json.dumps(answer.scores))

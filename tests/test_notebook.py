@@ -262,6 +262,16 @@ def test_papermill_fails_too(place, monkeypatch):
     assert "The weights of another network." in (place / "out.ipynb").read_text()
 
 
+def test_what_a_panel_leaves_stands_without_its_widgets(execute):
+    """A front end that cannot show a saved widget, as VS Code, still shows the output above it: the summary."""
+    summary, view = execute("%mb data").outputs[:2]
+    assert "application/vnd.jupyter.widget-view+json" not in summary["data"]
+    assert "mb-summary" in summary["data"]["text/html"] and "No images are chosen" in summary["data"]["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in view["data"]
+    assert "Run the cell again to reopen" in view["data"]["text/html"]
+    assert "Run the cell again to reopen" in view["data"]["text/plain"]
+
+
 @pytest.mark.usefixtures("place")
 def test_where_nobody_watches_a_mistake_is_in_the_log_with_its_cause(place):
     mistakes = {

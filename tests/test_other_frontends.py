@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import venv
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
@@ -17,11 +19,14 @@ from jupyter_client.manager import KernelManager
 import mb_jupyter
 from mb_jupyter.backends import Job, RunState
 from mb_jupyter.backends.local import LocalBackend
+from mb_jupyter.errors import PredictionError
 from mb_jupyter.panels import style
 from mb_jupyter.panels.data import Data
 from mb_jupyter.panels.state import State
+from mb_jupyter.panels.uploads import keep
 from mb_jupyter.training import processes
 from tests.panel_widgets import alerted, named, press, until, widgets
+from tests.tiny_model import write_model
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "jupyter-config" / "kernels" / "mb_jupyter"
@@ -79,6 +84,32 @@ def test_where_uploads_are_not_delivered_the_path_is_there_and_named(
     press(step, "Add to the class")
     until(lambda: alerted(step))
     assert "VS Code" in alerted(step) and "my_pictures" in alerted(step) and "tulips" in alerted(step)
+
+
+@pytest.mark.parametrize(("label", "reason"), [("con", "reserved"), ("Tulips", "differs only in capitals")])
+def test_a_class_that_windows_cannot_keep_apart_is_refused_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flowers" / "tulips").mkdir(parents=True)
+    step = Data(State(tmp_path / "panel.json"))
+    named(step, "Folder or CSV file").value = "flowers"
+    named(step, "Class").value = label
+    named(step, "Choose pictures").value = ({"name": "a.png", "type": "", "size": 1, "content": b"x",
+                                             "last_modified": datetime.now(UTC)},)  # fmt: skip
+    press(step, "Add to the class")
+    until(lambda: alerted(step))
+    assert reason in alerted(step)
+    assert [path.name for path in (tmp_path / "flowers").iterdir()] == ["tulips"]
+
+
+@pytest.mark.parametrize("name", ["con.csv", "AUX.csv", "nul.csv", "com1.csv", "LPT9.old.csv"])
+def test_files_that_windows_takes_for_devices_are_written_nowhere(tmp_path: Path, name: str) -> None:
+    model = mb_jupyter.load(write_model(tmp_path))
+    with pytest.raises(PredictionError, match="reserved name on Windows"):
+        model.predict_to(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    kept = keep([{"name": name, "content": b"x"}], tmp_path / "class")
+    assert [path.name for path in kept] == [f"image-{name}"]
 
 
 @pytest.mark.parametrize("has_python", [True, False])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mb_jupyter.backends.azure.fetch import kept_as
 from mb_jupyter.errors import WorkspaceError
 from mb_jupyter.workspace import Workspace
 
@@ -120,6 +121,12 @@ def test_two_names_that_differ_only_in_capitals(workspace, there, other):
     (workspace.root / other).mkdir(exist_ok=True)
     (workspace.root / other / "experiment.json").write_text("{}")
     assert workspace.experiment(other).is_dir(), "of an earlier version, on a system that keeps them apart"
+
+
+def test_an_experiment_of_another_machine_is_kept_under_one_name_on_every_system(tmp_path):
+    (tmp_path / "Flowers").mkdir()
+    assert [kept_as(name, tmp_path) for name in ("flowers", "Flowers", "trees")] == ["Flowers", "Flowers", "trees"]
+    assert kept_as("aux", tmp_path) == "aux-images"
 
 
 def test_two_trainings_at_once_get_two_runs(workspace):

@@ -15,6 +15,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 ENDING = ".template"
 PROGRAM = Path(preprocess.__file__).parent
 PIXELS = (
+    "cells.py",
     "preprocess.py",
     "described.py",
     "formats.py",

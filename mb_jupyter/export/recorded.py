@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.report.files import data_root
+from mb_jupyter.training.cells import records
 from mb_jupyter.training.errors import PictureError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _held_out(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of ``predictions.csv``, one of every class before the second of any."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("ImageSource") and row.get("Label")]
+            rows = [row for row in records(file) if row.get("ImageSource") and row.get("Label")]
     except (OSError, csv.Error):
         return
     by_class: dict[str, list[dict[str, str]]] = {}

@@ -252,10 +252,15 @@ class Commands(Magics):
                 durable.show(Shown(f"{told}{far}"))
 
         try:
-            return work(say)
-        finally:
-            if shown_at:
-                durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
+            found = work(say)
+        except BaseException as error:
+            notes = getattr(error, "__notes__", [])
+            if shown_at or (notes and somebody_there()):
+                durable.show(Shown(" ".join([f"{what}: ended after {time.monotonic() - begun:.0f} s.", *notes])))
+            raise
+        if shown_at:
+            durable.show(Shown(f"{what}: done in {time.monotonic() - begun:.0f} s"))
+        return found
 
     def asked(self, run: Run, ask: Callable[[], Any], what: str) -> Any:
         """Ask something of a run, and return the sentence about it."""

@@ -48,7 +48,7 @@ class ModelMagics(Commands):
         argument("path", nargs="*", help="pictures, folders or globs; without: the panel, to pick one"),
         argument("-r", "--run", help="handle or id of a run, or name of an experiment; default: the latest"),
         argument("-m", "--model", help="an MLModel.zip or the folder of a run, instead of a run"),
-        argument("--to", metavar="FILE", help="write the answers to this CSV file, however many there are"),
+        argument("--to", metavar="FILE", help="write the answers, however many, to this .csv or .parquet file"),
         argument("--urls", action="store_true", help="allow addresses (http, https) as pictures"),
     )
     def mb_predict(self, args: Any) -> Any:
@@ -64,8 +64,18 @@ class ModelMagics(Commands):
         images = [self.thing(word) for word in args.path]
 
         def work(say: Callable[..., None]) -> Any:
-            if args.to:
-                return model.predict_to(args.to, *images, progress=say, urls=args.urls)
-            return model.predict(*images, progress=say, urls=args.urls)
+            if not args.to:
+                return model.predict(*images, progress=say, urls=args.urls)
+            told = "scoring the images"
 
-        return self.with_progress("scoring the pictures", work)
+            def notify(note: str) -> None:
+                nonlocal told
+                told = f"{note} Scoring the images"
+                say(told=told)
+
+            def progress(done: int, total: int | None) -> None:
+                say(done, total, told)
+
+            return model.predict_to(args.to, *images, progress=progress, notify=notify, urls=args.urls)
+
+        return self.with_progress("scoring the images", work)

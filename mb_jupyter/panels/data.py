@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mb_jupyter import naming
 from mb_jupyter.display import Shown, card, escape
 from mb_jupyter.errors import DataError, MBError
 from mb_jupyter.training.paths import at_home, brief, unreachable
@@ -187,6 +188,10 @@ class Data(Step):
             )
         if folder.suffix.casefold() in TABLES:
             raise DataError("Pictures cannot be added to a list.", "Choose a folder in the field above.")
+        if naming.is_reserved(label):
+            raise DataError(f"{label} is a reserved name on Windows.", f"Choose another, such as {label}-1.")
+        if alike := naming.alike(label, _subfolders(folder)):
+            raise DataError(f"There is a class {alike}, and {label} differs only in capitals.", f"Name it {alike}.")
 
         def done(written: list[Path]) -> None:
             self._upload.value = ()
@@ -194,6 +199,14 @@ class Data(Step):
             self.look()
 
         self.work(lambda: keep(uploads, folder / label), done, says=f"writing {len(uploads)} pictures")
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except (OSError, ValueError):
+        return []
 
 
 def checked(value: str) -> Iterator[Said]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mb_jupyter.errors import DataError
+from mb_jupyter.naming import is_reserved
 from mb_jupyter.training import disk
 
 
@@ -18,6 +19,7 @@ def keep(uploads: Iterable[Mapping[str, Any]], folder: Path) -> list[Path]:
         for upload in uploads:
             # a browser sends a bare name; whatever else came would not stay in the folder
             name = Path(str(upload["name"]).replace("\\", "/")).name or "picture"
+            name = f"image-{name}" if is_reserved(name) else name
             path, number = folder / name, 1
             while path.exists():
                 number += 1

@@ -13,6 +13,7 @@ from mb_jupyter.errors import DataError
 from mb_jupyter.records import REPRODUCIBILITY, RUN, STATUS, read_fields, read_metrics
 from mb_jupyter.standing import Standing
 from mb_jupyter.training import disk
+from mb_jupyter.training.cells import original
 from mb_jupyter.training.paths import at_home
 
 from . import reasons
@@ -35,12 +36,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     try:
         columns = list(pd.read_csv(path, nrows=0, dtype=str, encoding_errors="surrogateescape").columns)
         kinds = {name: float if name.startswith(SCORE) else str for name in columns}
-        return pd.read_csv(
-            path,
-            dtype=kinds,
-            keep_default_na=False,
-            encoding_errors="surrogateescape",
-        )
+        return _original(pd.read_csv(path, dtype=kinds, keep_default_na=False, encoding_errors="surrogateescape"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its path.") from error
     except ValueError as error:  # of pandas, of float, and of text that is not UTF-8
@@ -76,9 +72,18 @@ def read_text_table(path: Path) -> pd.DataFrame | None:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+        return _original(pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape"))
     except (OSError, ValueError):
         return None
+
+
+def _original(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its texts and the names of its columns as they were before they were written."""
+    import pandas as pd
+
+    is_figures = pd.api.types.is_float_dtype
+    texts = {str(name): column.map(original) for name, column in frame.items() if not is_figures(column)}
+    return frame.assign(**texts).rename(columns=original)
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[Any]:

@@ -5,14 +5,13 @@ No file of the user's is ever moved: what was reviewed is a list that the next t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mb_jupyter.errors import DataError
 from mb_jupyter.training import review
+from mb_jupyter.training.cells import to_csv
 from mb_jupyter.training.errors import TrainingError
 
 from .files import SCORE, replace
@@ -109,11 +108,8 @@ def write_patch(path: Path, suspects: pd.DataFrame, accept: Iterable[str] = (), 
             rows[source] = row
         else:
             rows[source] = (source, row[1], *rows[source][2:])
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(PATCH_COLUMNS)
-    writer.writerows(rows.values())
-    return replace(path, "\ufeff" + text.getvalue())  # without the mark a spreadsheet breaks letters with accents
+    # without the mark a spreadsheet breaks letters with accents
+    return replace(path, "\ufeff" + to_csv([PATCH_COLUMNS, *rows.values()]))
 
 
 def _rows(suspects: pd.DataFrame, accepted: set[str]) -> Iterator[tuple[str, ...]]:
@@ -128,4 +124,4 @@ def reviewed_in(path: Path) -> dict[str, tuple[str, ...]] | None:
     except TrainingError:
         return None
     known = (tuple(row.get(column.casefold(), "") for column in PATCH_COLUMNS) for row in rows)
-    return {row[0]: row for row in known if row[2]}
+    return {row[0]: row for row in known if row[2].strip()}

@@ -8,9 +8,7 @@ network sees no image again: the heads are fitted in the coordinates of the head
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from . import head
+from .cells import to_csv
 from .data import Sample
 from .disk import swap
 from .session import Session
@@ -202,14 +201,12 @@ class _Judge:
 
 def write(path: Path, found: Sequence[Point], classes: Sequence[str]) -> None:
     """Write ``Fraction,Repeat,Fold,Images,Groups,Right,Total,LogLoss``, and right and total of every class."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
     names = [column for name in classes for column in (f"Right.{name}", f"Total.{name}")]
-    table.writerow(["Fraction", "Repeat", "Fold", "Images", "Groups", "Right", "Total", "LogLoss", *names])
+    rows: list[list[object]] = [["Fraction", "Repeat", "Fold", "Images", "Groups", "Right", "Total", "LogLoss", *names]]
     for one in found:
         each = [count for pair in zip(one.right.tolist(), one.total.tolist(), strict=True) for count in pair]
         counts = [int(one.right.sum()), int(one.total.sum())]
-        table.writerow([
+        rows.append([
             f"{one.fraction:g}", one.repeat, one.fold, one.images, one.groups, *counts, f"{one.log_loss:.6f}", *each,
         ])  # fmt: skip
-    swap(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    swap(path, to_csv(rows).encode("utf-8", "surrogateescape"))

@@ -6,7 +6,6 @@ reader needs; ``MLModel.zip`` is the same with the map, the preprocessing and th
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import zipfile
@@ -18,6 +17,7 @@ import numpy as np
 
 from . import described as preparation
 from . import parallel
+from .cells import to_csv
 from .data import Sample, decode
 from .disk import swap
 from .errors import TrainingError
@@ -129,14 +129,12 @@ def write_table(
     facts: Mapping[str, Sequence[Any]],
 ) -> None:
     """Write what is known and what was answered of each picture; ``facts`` are columns behind the label."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["ImageSource", "Label", *facts, "Prediction", *(f"Score.{name}" for name in classes)])
+    rows: list[list[Any]] = [["ImageSource", "Label", *facts, "Prediction", *(f"Score.{name}" for name in classes)]]
     for row, (sample, scores) in enumerate(zip(samples, answers, strict=True)):
         known = [sample.source, classes[sample.label], *(column[row] for column in facts.values())]
         shares = (np.format_float_positional(score, trim="0") for score in scores)
-        table.writerow([*known, classes[int(scores.argmax())], *shares])
-    swap(path, text.getvalue().encode("utf-8", "surrogateescape"), durable=True)
+        rows.append([*known, classes[int(scores.argmax())], *shares])
+    swap(path, to_csv(rows).encode("utf-8", "surrogateescape"), durable=True)
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

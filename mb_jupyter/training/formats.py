@@ -7,12 +7,14 @@ can be read here.
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 FIRST_BYTES = 64  # of a file, which are enough to tell its format
+MOST_NAMES = 100_000  # of a folder in memory at once
 
 
 class Format(NamedTuple):
@@ -147,15 +149,26 @@ def named(extensions: Iterable[str] = SUFFIXES) -> str:
 def below(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Yield every file below a folder by name, and whether it is to be taken for an image.
 
-    Hidden files and folders, what systems leave behind and linked folders are left out; one folder is in memory at a
-    time.
+    Hidden files and folders, what systems leave behind and linked folders are left out. However many files there are,
+    100,000 names of each folder on the way are in memory at the most.
     """
-    with os.scandir(folder) as entries:
-        listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    for name, is_folder in listed:
+    for name, is_folder in _listed(folder):
         if is_left_behind(name):
             continue
         if is_folder:
             yield from below(folder / name)
         else:
             yield folder / name, may_be_image(folder / name)
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Yield what is in a folder by name, and whether it is a folder; a larger one is read again for each part."""
+    last = ""
+    while True:
+        with os.scandir(folder) as entries:
+            later = ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name > last)
+            some = heapq.nsmallest(MOST_NAMES, later)
+        yield from some
+        if len(some) < MOST_NAMES:
+            return
+        last = some[-1][0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 import stat
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .cells import from_csv
 from .errors import TrainingError
 from .formats import has_image_name, is_left_behind
 from .identity import Stamp
@@ -308,11 +308,11 @@ def read_rows(path: Path) -> list[Entry]:
     except OSError as error:
         raise TrainingError(f"'{shown(path)}' cannot be read ({error.strerror}).", "Check its rights.") from None
     try:
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
+        table = from_csv(text, delimiter_of(text), strip=True)
     except csv.Error as error:
         raise TrainingError(f"'{shown(path)}' is not a CSV file ({error}).", "Save it as CSV UTF-8.") from None
     columns = table[0] if table else []
-    rows = [row for row in table[1:] if any(cell.strip() for cell in row)]
+    rows = [row for row in table[1:] if any(row)]
     return check_rows(columns, rows, f"'{shown(path)}'")
 
 
@@ -322,7 +322,7 @@ def delimiter_of(text: str) -> str:
 
 
 def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> list[Entry]:
-    """Return the entries of a table; refuse what is incomplete.
+    """Return the entries of a table whose cells have no blanks around them; refuse what is incomplete.
 
     ``columns`` are the names as written: capitals do not matter in ours, and count in those of further columns.
     """
@@ -338,13 +338,13 @@ def check_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str)
     entries: list[Entry] = []
     problems: list[str] = []
     for number, row in enumerate(rows, 1):
-        source, label, split, group = (row[i].strip() if 0 <= i < len(row) else "" for i in where)
+        source, label, split, group = (row[i] if 0 <= i < len(row) else "" for i in where)
         if not source or not label:
             problems.append(f"row {number} has no {'ImageSource' if not source else 'Label'}")
         elif split and split.casefold() not in SPLIT_NAMES:
             problems.append(f"row {number} has the Split '{shown(split)}'")
         else:
-            slices = tuple((column, row[i].strip() if i < len(row) else "") for column, i in further.items())
+            slices = tuple((column, row[i] if i < len(row) else "") for column, i in further.items())
             entries.append(Entry(source, label, SPLIT_NAMES.get(split.casefold(), ""), group, slices))
     if problems:
         more = f", and {len(problems) - 5:,} more" if len(problems) > 5 else ""

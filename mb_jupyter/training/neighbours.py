@@ -8,15 +8,14 @@ nearest neighbour where its own jump is larger than nearly all of those. Nothing
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import disk, features, processes
+from .cells import to_csv
 from .errors import StoppedError
 from .network import Classifier
 from .parts import Parts
@@ -170,13 +169,11 @@ def _nearest(images: Array, base: Array, labels: Array) -> Nearest:
 
 
 def _write(path: Path, parts: Parts, nearest: Nearest, close: Array) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     learned = [("train", sample) for sample in parts.train] + [("validation", sample) for sample in parts.validation]
     for row, sample in enumerate(parts.test):
         part, neighbour = learned[int(nearest.place[row])]
         cosine = f"{nearest.similarity[row]:.4f}"
-        table.writerow([sample.source, neighbour.source, part, cosine, int(close[row])])
+        rows.append([sample.source, neighbour.source, part, cosine, int(close[row])])
     with disk.writing(path.parent):
-        disk.swap(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        disk.swap(path, to_csv(rows).encode("utf-8", "surrogateescape"))

@@ -6,12 +6,12 @@ Both are data of the training, kept beside the pictures: files are never moved o
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .cells import from_csv
 from .errors import TrainingError
 from .listing import Candidate, Listing, delimiter_of
 from .nearby import Names, nfc
@@ -33,7 +33,7 @@ class Relabel(NamedTuple):
 def read_patch(path: Path) -> list[Relabel]:
     """Return the rows of a ``labels.patch.csv`` that change something; one without a NewLabel was not decided."""
     patch = [Relabel(*(row[column.casefold()] for column in COLUMNS)) for row in read_rows(path)]
-    return [row for row in patch if row.new_label and row.new_label != row.label]
+    return [row for row in patch if row.new_label.strip() and row.new_label != row.label]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -46,7 +46,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise TrainingError(f"The file of labels '{name}' cannot be read: {reason}.", "Check `labels`.")
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
+        table = from_csv(text, delimiter_of(text))
     except FileNotFoundError:
         raise TrainingError(f"There is no file of labels '{name}'.", "Correct `labels`, or leave it out.") from None
     except OSError as error:
@@ -62,7 +62,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         )
     # a line that somebody cut short gets empty cells: its picture is missed later, by name
     rows = ((*row, *[""] * len(columns)) for row in table[1:] if any(cell.strip() for cell in row))
-    return [{column: cell.strip() for column, cell in zip(columns, row, strict=False)} for row in rows]
+    return [dict(zip(columns, row, strict=False)) for row in rows]
 
 
 def apply(listing: Listing, exclude: Sequence[str], patch: Sequence[Relabel]) -> list[Finding]:
@@ -78,12 +78,12 @@ def apply(listing: Listing, exclude: Sequence[str], patch: Sequence[Relabel]) ->
     changes: dict[str, Candidate] = {}
     problems = []
     for row in patch:
-        candidate = there.get(names.same(_plain(row.source)))
+        candidate = _meant(row.source, there, names)
         problem = _problem(row, candidate, changes, listing.classes) if candidate else _not_there(row.source, names)
         if candidate is None or problem:
             problems.append(problem)
         else:
-            changes[candidate.path] = replace(candidate, label=nfc(row.new_label))
+            changes[candidate.path] = replace(candidate, label=_class(row.new_label, listing.classes))
     if problems:
         classes = quoted(sorted(listing.classes), 12)
         raise _refused("labels", problems, f"Correct or delete these rows. The classes are {classes}.")
@@ -92,6 +92,17 @@ def apply(listing: Listing, exclude: Sequence[str], patch: Sequence[Relabel]) ->
         changes.get(candidate.path, candidate) for candidate in listing.candidates if candidate.path not in left_out
     ]
     return [*_findings(left_out, [(there[path], after) for path, after in changes.items() if path not in left_out])]
+
+
+def _meant(source: str, there: dict[str, Candidate], names: Names) -> Candidate | None:
+    """Return the candidate that a row names: exactly, else as another system or somebody who types writes it."""
+    found = (names.same(name) for name in (source, _plain(source), _plain(source.strip())))
+    return next((there[name] for name in found if name), None)
+
+
+def _class(name: str, classes: Sequence[str]) -> str:
+    """Return the class that a cell names: exactly, else without the blanks around it."""
+    return nfc(name) if nfc(name) in classes else nfc(name.strip())
 
 
 def _plain(name: str) -> str:
@@ -108,9 +119,9 @@ def _problem(row: Relabel, candidate: Candidate, changes: Iterable[str], classes
     name = f"'{shown(row.source)}'"
     if candidate.path in changes:
         return f"{name} is there twice"
-    if nfc(row.new_label) not in classes:
+    if _class(row.new_label, classes) not in classes:
         return f"{name} gets the new label '{shown(row.new_label)}', which is no class"
-    if row.label and nfc(row.label) != candidate.label:
+    if row.label.strip() and _class(row.label, (candidate.label,)) != candidate.label:
         return f"{name} is said to be '{shown(row.label)}' and is '{shown(candidate.label)}' now"
     return ""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .cells import from_csv, to_csv
 from .disk import swap
 from .errors import TrainingError
 from .listing import SLICE
@@ -207,19 +207,16 @@ def rows_of(pictures: Sequence[Picture]) -> list[tuple[str, ...]]:
 
 def write_split(path: Path, pictures: Sequence[Picture]) -> None:
     """Write the split as CSV: ImageSource, Label, Split, Sha256, Group, Slice.<column>; aside first, then renamed."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns_of(pictures))
-    writer.writerows(rows_of(pictures))
+    text = to_csv([columns_of(pictures), *rows_of(pictures)])
     # a name that is not UTF-8 has to survive the round trip
-    swap(path, text.getvalue().encode("utf-8", "surrogateescape"), durable=True)
+    swap(path, text.encode("utf-8", "surrogateescape"), durable=True)
 
 
 def read_split(path: Path) -> list[SplitRow]:
     """Read what :func:`write_split` wrote, but no further columns; :class:`TrainingError` for another file."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        rows = from_csv(text)
     except (OSError, csv.Error) as error:
         raise TrainingError(f"The split '{shown(path)}' cannot be read ({error}).", "Start the run anew.") from None
     if not rows or tuple(rows[0][: len(COLUMNS)]) != COLUMNS:

@@ -102,7 +102,7 @@ def test_a_run_that_azure_has_lost_can_be_closed_here(azure, shell, monkeypatch)
     monkeypatch.setenv("STANDIN", "")
     first = only_job(azure)
     run(shell, cell())
-    assert len(azure.jobs) == 2 and first.status == "Running", "the second one was asked for"
+    assert len(azure.jobs) == 2 and first.status != "Canceled", "the second one was asked for"
 
 
 def test_a_cancel_that_meets_a_forgotten_job_is_not_believed(azure, shell, monkeypatch):
@@ -183,12 +183,13 @@ def test_a_resource_group_that_is_deleted_during_a_run_is_named(azure, shell, mo
 
 
 def test_a_workspace_that_is_deleted_during_the_upload_is_named(azure, shell):
-    azure.fault("PUT", "*/data/packs/*", 1, kind="stall", seconds=0.2)
+    held = azure.fault("PUT", "*/data/packs/*", kind="stall")
 
     def take() -> None:
         while not azure.asked("PUT", "*/data/packs/*"):
             time.sleep(0.005)
         azure.take_workspace("ws", "rg")
+        held.times = held.hits = 0
 
     with meanwhile(take):
         error = fails(shell, cell(), "The workspace ws is gone", TrainingFailed)
@@ -197,12 +198,13 @@ def test_a_workspace_that_is_deleted_during_the_upload_is_named(azure, shell):
 
 def test_a_workspace_that_is_deleted_at_the_end_costs_nothing_of_the_result(azure, shell):
     """The storage is still there, and already open: what the run has left is fetched, and is its result."""
-    azure.fault("GET", "*blob.core.windows.net/*predictions.csv", 1, kind="stall", seconds=0.5)
+    held = azure.fault("GET", "*blob.core.windows.net/*predictions.csv", kind="stall")
 
     def take() -> None:
         while not azure.asked("GET", "*blob.core.windows.net/*predictions.csv"):
             time.sleep(0.01)
         azure.take_workspace("ws", "rg")
+        held.times = held.hits = 0
 
     with meanwhile(take):
         assert "completed" in run(shell, cell())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.errors import AzureError
-from mb_jupyter.naming import in_azure, is_name
+from mb_jupyter.naming import alike, derived, in_azure, is_name, is_reserved
 from mb_jupyter.records import read_fields, read_object
 from mb_jupyter.training import disk
 
@@ -126,6 +126,16 @@ def _experiment(record: bytes | None, there: str) -> str:
     return name if is_name(name) and in_azure(name) == there else there
 
 
+def kept_as(experiment: str, root: Path) -> str:
+    """Return the name under which an experiment of another machine is kept here, the same on every system.
+
+    One that is here and differs only in capitals is taken for the same; a name that Windows reserves gets another.
+    """
+    if is_reserved(experiment):
+        return derived(experiment)
+    return alike(experiment, (path.name for path in root.glob("*") if path.is_dir())) or experiment
+
+
 def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
     """Return a folder for a run that another machine has begun, made from what that machine has left in Azure."""
     from dataclasses import asdict
@@ -147,7 +157,7 @@ def adopt(connection: Connection, sign_in: str, job: str, root: Path) -> Path:
             f"The job {job} of the workspace {workspace} was not begun by this program, or its files are gone.",
             "Look at it in the portal: " + found.url if found.url else "",
         )
-    experiment = _experiment(kept["run.json"], parts[-2])
+    experiment = kept_as(_experiment(kept["run.json"], parts[-2]), root)
     folder = inside(root, f"{experiment}/{parts[-1]}")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder.parent / "experiment.json").exists():

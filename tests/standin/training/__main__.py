@@ -66,7 +66,7 @@ first = not (output / "checkpoint").exists()
 (output / "checkpoint/last").touch()
 stage("features", done=0, total=len(rows), fraction=0.1, eta_seconds=3.0)
 stage("head")
-epochs = 600 if behaviour in ("slow", "deaf") else settings["epochs"]
+epochs = 6_000 if behaviour in ("slow", "deaf") else settings["epochs"]
 stopped = False
 for epoch in range(epochs + 1):
     record("epoch", phase="finetune" if epoch else "features", epoch=epoch, train_loss=1 / (epoch + 1),
