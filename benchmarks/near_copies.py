@@ -1,6 +1,7 @@
 """Near copies: how many of them are found, by what was done to the image; false pairs; seconds for many images.
 
-    python benchmarks/near_copies.py ../shared/data/flowers_small ../shared/data/trashnet ... [--images 100000]
+    python benchmarks/near_copies.py ../shared/data/flowers_small ../shared/data/trashnet [--images 2000]
+    python benchmarks/near_copies.py --simulated 2000 20000 100000
 
 Peer in the same run: ImageHash's 64-bit perceptual hash, a pair being one that differs in at most 10 bits. Each
 altered image stands beside 100 originals of its set. "False pairs" are pairs of different originals that are taken for
@@ -10,6 +11,7 @@ copies; ours are named, because a set may hold real ones. Handwritten digits of 
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import resource
 import time
@@ -20,7 +22,7 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from mb_jupyter.training import similar
+from mb_jupyter.training import similar, thumbnails
 from mb_jupyter.training.pictures import Picture
 
 PEER_BITS = 10
@@ -169,12 +171,43 @@ def many(images: list[Image.Image], number: int) -> None:
     pictures = [picture(f"part {index}", image) for index, image in enumerate(parts)]
     again = [picture(f"again {index}", ImageOps.mirror(cut(0.05)(parts[index]))) for index in range(100)]
     made, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    spent = time.process_time()
     named = {one: members for members in groups([*pictures, *again]).values() for one in members}
     seconds, after = time.perf_counter() - made, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = sum(f"part {index}" in named[f"again {index}"] for index in range(100))
     print(
-        f"{number:,} parts of photos (hashed in {made - begun:.0f} s): compared in {seconds:.1f} s with "
-        f"{(after - before) / 1024:,.0f} MiB; {found} of 100 mirrored and cut ones are found"
+        f"{number:,} parts of photos (hashed in {made - begun:.0f} s): compared in {seconds:.1f} s, "
+        f"{time.process_time() - spent:.1f} s of processor time, with "
+        f"{(after - before) / 1024:,.0f} MiB; {found} of 100 mirrored and cut ones are found",
+        flush=True,
+    )
+
+
+def simulated(number: int) -> None:
+    """Compare so many random thumbnails and hashes, which no image stands behind: what is left is the comparing."""
+    rng = np.random.default_rng(0)
+    waves = np.outer(1 / (1 + np.arange(12)), 1 / (1 + np.arange(12)))
+    cosines = np.cos(np.pi * np.outer(np.arange(12), np.arange(thumbnails.SIDE) + 0.5) / thumbnails.SIDE)
+
+    def one(index: int) -> Picture:
+        grey = 128 + 60 * (cosines.T @ (waves * rng.normal(0, 1, (12, 12))) @ cosines)
+        colour = rng.normal(128, 12, thumbnails.CELLS**2 * 2)
+        packed = b"".join(part.clip(0, 255).astype(np.uint8).tobytes() for part in (grey, colour))
+        text = base64.b64encode(packed).decode("ascii")
+        hashed = int.from_bytes(rng.bytes(40), "big")
+        return Picture(
+            f"{index}", "a", "", f"{index:016x}".ljust(64, "0"), 96, 72, "JPEG", hashed, 1, 1, thumbnail=text
+        )
+
+    pictures = [one(index) for index in range(number)]
+    begun, spent, before = time.perf_counter(), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    joined = number - len(groups(pictures))
+    seconds, processor = time.perf_counter() - begun, time.process_time() - spent
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"{number:,} random thumbnails: compared in {seconds:.1f} s, {processor:.1f} s of processor time, with "
+        f"{more:,.0f} MiB; {joined} joined",
+        flush=True,
     )
 
 
@@ -196,9 +229,16 @@ def picture_hash(image: Image.Image) -> int | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("sets", nargs="+", type=Path)
-    parser.add_argument("--images", type=int, default=0, help="compare so many parts of the photos as well")
+    parser.add_argument("sets", nargs="*", type=Path)
+    parser.add_argument("--images", type=int, nargs="*", default=(), help="compare so many parts of the photos as well")
+    parser.add_argument(
+        "--simulated", type=int, nargs="*", default=(), help="compare so many random thumbnails, no more"
+    )
     given = parser.parse_args()
+    if given.simulated:
+        for number in given.simulated:
+            simulated(number)
+        return
     table: dict[str, dict[str, tuple[float, float]]] = {}
     every: list[Image.Image] = []
     for folder in given.sets:
@@ -215,8 +255,8 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(figures) + " |")
     print()
     cost(every)
-    if given.images:
-        many(every, given.images)
+    for number in given.images:
+        many(every, number)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import AzureError, ConfigError, DataError
+from .errors import ConfigError, DataError
 from .naming import in_azure
 from .training.paths import at_home
 
@@ -153,6 +153,7 @@ def _placement(config: TrainConfig, chosen: Chosen, flight: Preflight) -> Placem
             "priority": compute.priority,
             "nodes": azure.nodes,
             "environment": azure.environment,
+            "wheels": flight.has_closed_nodes and not azure.environment,
             "experiment": azure.experiment or in_azure(config.experiment),
             "azure_name": in_azure(config.experiment),
             "queue_minutes": azure.queue_minutes,
@@ -177,11 +178,8 @@ def _limits(config: TrainConfig, price: float | None) -> tuple[float | None, flo
     minutes, most = config.max_minutes, _longest(config)
     if config.max_cost is None:
         return minutes, most
-    if not price:
-        raise AzureError(
-            "The service tells no price for this compute, so `max_cost` could not be kept.",
-            "Set `max_minutes` instead.",
-        )
+    if not price:  # the pre-flight has seen to it that there are max_minutes
+        return minutes, most
     paid = config.max_cost / price * 60
     # the program ends before the job is ended, so that the money buys a model
     own = max(paid - SPARE_MINUTES, paid / 2)

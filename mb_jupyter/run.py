@@ -310,7 +310,8 @@ class Run:
             records = self.backend.metrics(self.folder)
             told = [record.get("at_once", record["batch_size"]) for record in records if record.get("batch_size")]
             batch = told[-1] if told else self.config.get("batch_size") or USUAL_BATCH
-            error["fix"] = f"Set `batch_size: {max(1, int(batch) // 2)}`, or close other programs, and train again."
+            error["alternative"] = error.get("fix", "")
+            error["fix"] = f"Set `batch_size: {max(1, int(batch) // 2)}` and train again."
         tail = self._log_tail()
         traceback = error.get("traceback", "").strip()
         told = [traceback] if traceback and traceback.splitlines()[-1] not in tail else []

@@ -33,7 +33,7 @@ def end_followers() -> None:
         follower.asked = float("-inf")
         follower.cancel()
     for follower in backend._followers.values():
-        follower.join(30)
+        follower.join(120)
         assert not follower.is_alive()
     backend._followers.clear()
 

@@ -8,17 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.azure_emulator.fixtures import azure, azure_session  # noqa: F401
 from tests.azure_shell import azure_shell  # noqa: F401
+from tests.demand import missing
 
 # tests use onnxruntime without the program around it, which switches its reports off; and then a test of Azure
 # would find them at its proxy
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 ROOT = Path(__file__).parent.parent
+#: groups of tests that run in one process each, from the longest
+LONGEST = ("browser", "training/test_main.py", "test_quickstart.py", "test_export_projects.py")
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2  # of linux/capability.h
 
 
@@ -46,16 +50,32 @@ def shared_data() -> Path:
     """Return the folder of real photo sets beside the project."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"{folder} is missing: in CI the tests on real photos must run")
-        pytest.skip("the real photo sets are not on this machine")
+        missing("the real photo sets are not on this machine")
     return folder
 
 
+def group_of(nodeid: str) -> str:
+    """Return what shares servers and trained models with a test, and so runs in one process: its file, or folder."""
+    file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+    return "browser" if file.startswith("browser/") else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # playwright leaves an event loop running in the main thread, where asyncio.run() then fails:
-    # the browser's tests come last
-    items.sort(key=lambda item: "browser" in item.path.parts)
+    # what takes longest begins first: several processes end together
+    items.sort(key=lambda item: [*LONGEST, group_of(item.nodeid)].index(group_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of ``pytest -n`` whole groups, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def alerted(step: Step) -> str:
     return str(step.problem._page.value) if step.problem.widget.layout.display != "none" else ""
 
 
-def until(true: Callable[[], Any], seconds: float = 30) -> None:
+def until(true: Callable[[], Any], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come"

@@ -17,7 +17,7 @@ from tests.azure_emulator.emulator import Azure
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "train_on_azure.ipynb"
 EACH = 100  # pictures of a class
 ENOUGH = 0.9  # accuracy that frozen features must reach on these pictures
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1_200)
 
 
 def executed(azure: Azure, place: Path, more: str) -> nbformat.NotebookNode:
@@ -30,7 +30,7 @@ def executed(azure: Azure, place: Path, more: str) -> nbformat.NotebookNode:
     book.cells.insert(at + 1, nbformat.v4.new_code_cell(own))
     book.cells.append(nbformat.v4.new_code_cell(more))
     client = NotebookClient(
-        book, kernel_name="python3", resources={"metadata": {"path": str(place)}}, timeout=540, coalesce_streams=True
+        book, kernel_name="python3", resources={"metadata": {"path": str(place)}}, timeout=1_100, coalesce_streams=True
     )
     client.execute()
     return book

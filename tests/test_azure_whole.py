@@ -66,7 +66,7 @@ def test_from_photos_to_score_bars(azure: Azure, folder: Path, tmp_path: Path, m
     work = tmp_path / "work"
     work.mkdir()
     client = NotebookClient(
-        book, kernel_name="python3", resources={"metadata": {"path": str(work)}}, timeout=250, coalesce_streams=True
+        book, kernel_name="python3", resources={"metadata": {"path": str(work)}}, timeout=800, coalesce_streams=True
     )
     client.execute()
     plan, said = shown(book, 2), shown(book, 3)

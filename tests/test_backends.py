@@ -83,7 +83,7 @@ def folder(tmp_path: Path, backend: Backend) -> Iterator[Path]:
     backend.cancel(path)
 
 
-def until(backend: Backend, folder: Path, reached: Callable[[Status], object], seconds: float = 60) -> Status:
+def until(backend: Backend, folder: Path, reached: Callable[[Status], object], seconds: float = 120) -> Status:
     end = time.monotonic() + seconds
     while not reached(status := backend.status(folder)):
         assert time.monotonic() < end, f"{status}\n{backend.log(folder)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -80,16 +80,8 @@ def _errored(azure):
     azure.make_compute("gpu", error={"code": "ClusterCoreQuotaReached", "message": "The cores are gone."})
 
 
-def _reader(azure):
-    azure.role = "Reader"
-
-
 def _unregistered(azure):
     azure.providers["microsoft.machinelearningservices"] = "NotRegistered"
-
-
-def _withheld(azure):
-    azure.sizes_withheld.add("Standard_NC4as_T4_v3")
 
 
 def _no_quota(azure):
@@ -100,12 +92,10 @@ def _no_quota(azure):
     ("spoil", "name", "said", "fix"),
     [
         (_errored, "compute", "The cores are gone", "recreate gpu"),
-        (_reader, "role", "may not submit", "AzureML Data Scientist"),
         (_unregistered, "provider", "NotRegistered", "registers it"),
-        (_withheld, "size", "no longer offers", "Standard_NC8as_T4_v3"),
         (_no_quota, "quota", "0 of 0 low-priority vCPUs left, 4 needed", "Quota"),
     ],
-    ids=["compute", "role", "provider", "size", "quota"],
+    ids=["compute", "provider", "quota"],
 )
 def test_each_obstacle_is_a_line_with_its_fix(azure, place, spoil, name, said, fix):  # noqa: PLR0917
     spoil(azure)
@@ -118,10 +108,102 @@ def test_each_obstacle_is_a_line_with_its_fix(azure, place, spoil, name, said, f
     assert len(caught.value.lines()) <= 6
 
 
+SUBMITTER = [
+    "*/read", "environments/write", "jobs/*", "metadata/artifacts/write", "metadata/codes/*/write",
+    "environments/build/action", "environments/readSecrets/action",
+]  # fmt: skip
+"""Below the workspace: what Microsoft's table of rights names for "submitting any type of run (V2)"."""
+
+
+def role(*actions: str, without: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    base = "Microsoft.MachineLearningServices/workspaces/"
+    return {"actions": [base + each for each in actions], "notActions": [base + each for each in without]}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (role(*SUBMITTER), "may submit jobs"),
+        (
+            role("*/read", "*/action", "*/delete", "*/write", without=("delete", "write", "computes/*/write")),
+            "may submit",
+        ),
+        (role("*/read", "jobs/write", "codes/versions/write"), "may submit jobs"),
+        (role("*/read", "jobs/*"), "do not name codes/write; Azure may refuse"),
+        (role(*SUBMITTER, without=("jobs/write",)), "do not name jobs/write;"),
+        ("Reader", "do not name jobs/write and codes/write;"),
+    ],
+    ids=["submitter", "data scientist", "least", "no code", "taken away", "reader"],
+)
+def test_what_is_guessed_of_the_rights_stops_nothing(azure, place, given, said):
+    azure.role = given
+    flight = cloud.preflight(place)
+    check = line(flight, "role")
+    assert said in check.said and flight.ok
+    assert check.ok is (True if "may submit" in said else None)
+    assert check.ok or "AzureML Data Scientist" in check.fix
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "status"),
+    [("*/permissions", "role", 404), ("*/vmSizes", "size", 500), ("*/providers/*Services", "provider", 400)],
+)
+def test_an_optional_question_that_fails_stops_nothing(azure, place, where, name, status):
+    azure.fault("GET", where, 99, status=status)
+    flight = cloud.preflight(place, seconds=30)
+    check = line(flight, name)
+    assert check.ok is None and "does not need it" in check.fix and flight.ok
+    assert not re.search(r"\b(GET|POST)\b", check.said), "a cause is in words"
+
+
+def test_a_question_that_fails_is_named_in_words(azure, place):
+    azure.fault("GET", "*/permissions", 99, status=400)
+    azure.fault("GET", "*/workspaces/ws/computes", 99, status=404)
+    flight = cloud.preflight(place)
+    assert "reading the account's rights" in line(flight, "role").said
+    assert "reading the computes" in line(flight, "compute").said
+
+
+def test_a_size_that_the_region_does_not_list_is_a_note(azure, place):
+    azure.sizes_withheld.add("Standard_NC4as_T4_v3")
+    flight = cloud.preflight(place)
+    assert line(flight, "size").ok is None and "does not list Standard_NC4as_T4_v3" in line(flight, "size").said
+    assert "Standard_NC8as_T4_v3" in line(flight, "size").fix and flight.ok and flight.gpus == 1
+
+
+def test_a_limit_of_the_cost_without_a_price(azure, place):
+    """It can only be kept by the time, and how is said before anything is sent."""
+    azure.sizes_withheld.add("Standard_NC4as_T4_v3")
+    flight = cloud.preflight(place, cloud.Wanted(max_cost=2))
+    assert line(flight, "caps").ok is False and "--max-minutes 60" in line(flight, "caps").fix
+    flight = cloud.preflight(place, cloud.Wanted(max_cost=2, max_minutes=30))
+    assert flight.ok and line(flight, "caps").ok is None and "not kept without a price" in line(flight, "caps").said
+
+
+@pytest.mark.parametrize("kind", ["Hub", "Project", "FeatureStore"])
+def test_a_workspace_of_another_kind_is_a_note(azure, place, kind):
+    azure.make_workspace("other", "rg", kind=kind)
+    flight = cloud.preflight(cloud.choose(workspace="other"))
+    assert line(flight, "kind").ok is None and f"of the kind {kind}" in line(flight, "kind").said
+    listed = cloud.workspaces(cloud.sign_in("environment"), azure.subscription)
+    assert kind in listed._repr_mimebundle_()["text/plain"]
+
+
+def test_a_closed_network_is_a_note(azure, place):
+    azure.isolation, azure.public_access = "AllowOnlyApprovedOutbound", "Disabled"
+    azure.make_workspace("closed", "rg")
+    azure.make_compute("gpu", workspace="closed")
+    flight = cloud.preflight(cloud.choose(workspace="closed", compute="gpu"))
+    assert flight.ok and flight.has_closed_nodes
+    nodes, workspace = (check for check in flight.checks if check.name == "network")
+    assert nodes.ok is None and "approved" in nodes.said and "weights: FILE" in nodes.fix
+    assert workspace.ok is None and "inside its network" in workspace.fix
+
+
 def test_what_is_asked_for_does_not_fit(azure, place):
     flight = cloud.preflight(place, cloud.Wanted(nodes=3, max_minutes=600, max_cost=0.5, remote=True))
     assert "at most 2" in line(flight, "nodes").said
-    assert line(flight, "caps").ok is False and "max_minutes to " in line(flight, "caps").fix
+    assert line(flight, "caps").ok is None and "ends the job after" in line(flight, "caps").said
     assert "in Azure already" in line(flight, "data").said
     gone = cloud.preflight(cloud.choose(compute="other"))
     assert "no compute other" in line(gone, "compute").said and "create other" in line(gone, "compute").fix
@@ -140,13 +222,11 @@ def test_without_a_workspace_or_a_sign_in(azure, place, monkeypatch):
 
 
 def test_an_answer_that_does_not_come_holds_nothing_up(azure, place):
-    stalled = 60
-    azure.fault("GET", "*/permissions", kind="stall", seconds=stalled)
-    begun = time.monotonic()
-    flight = cloud.preflight(place, seconds=8)  # time enough for all the others on a busy machine
+    held = azure.fault("GET", "*/permissions", 99, kind="stall", seconds=600)  # longer than a test may take
+    flight = cloud.preflight(place, seconds=8)
     assert line(flight, "role").ok is None and "not answered" in line(flight, "role").said
-    assert time.monotonic() - begun < stalled, "it ends before that answer would have come"
     assert flight.ok, "what is unknown stops nothing"
+    held.release()
 
 
 def test_experiments_of_both_sides(azure, place):

@@ -75,7 +75,7 @@ def test_nothing_is_left_out_silently(place):
 
 def test_two_trainings_at_once(place):
     both = [start(seed=1), start(seed=2)]
-    assert [run.wait(30).state for run in both] == ["completed", "completed"]
+    assert [run.wait(120).state for run in both] == ["completed", "completed"]
     assert both[0].folder != both[1].folder
 
 
@@ -110,7 +110,7 @@ def test_one_that_goes_on_is_found(place, monkeypatch):
     assert again.handle == run.handle
     assert "no second one was started" in again.notes[0]
     assert again.stop() is again
-    assert run.wait(20).state is RunState.STOPPED
+    assert run.wait(120).state is RunState.STOPPED
     assert "stopped" in start().notes[0]
 
 
@@ -142,7 +142,7 @@ def start_twenty_times_at_once() -> list[list[str]]:
         process.stdin.write("now\n")
         process.stdin.flush()
     for process in processes:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate()
         said.append(out.split())
     return said
 
@@ -155,9 +155,9 @@ def test_of_twenty_starts_at_once_one_trains_and_the_others_find_it(place, monke
         time.sleep(0.02)
     psutil.Process(json.loads((run.folder / "status.json").read_text())["pid"]).kill()
     with pytest.raises(TrainingFailed):
-        run.wait(30)
+        run.wait(120)
     failed = start_twenty_times_at_once()
-    assert run.stop().wait(30).state is RunState.STOPPED
+    assert run.stop().wait(120).state is RunState.STOPPED
     stopped = start_twenty_times_at_once()
     assert len(mb_jupyter.runs()) == 1
     assert [sum(int(began) for began, *_ in starts) for starts in (new, failed, stopped)] == [1, 1, 0]
@@ -179,15 +179,16 @@ def test_a_killed_one_goes_on_in_its_folder(place, monkeypatch):
     monkeypatch.setenv("STANDIN", "die")
     run = start()
     with pytest.raises(TrainingFailed, match="probably because the memory ran out") as caught:
-        run.wait(20)
+        run.wait(120)
     assert "`batch_size: 32`" in caught.value.fix  # the half of what the program said it uses
+    assert "Close other programs" in caught.value.alternative
     assert (
         str(run.folder.relative_to(place) / "log.txt") in caught.value.details and "stage epoch" in caught.value.details
     )
     again = start()
     assert again.handle == run.handle
     assert "resumed from its checkpoint" in again.notes[0]
-    assert again.wait(20).state is RunState.COMPLETED
+    assert again.wait(120).state is RunState.COMPLETED
     assert run.state is RunState.COMPLETED
     epochs = again.metrics
     assert list(epochs["epoch"]) == [0, 1, 2], "an epoch that was done twice stands once"
@@ -209,12 +210,12 @@ def test_after_a_failure_what_is_remembered_of_the_images_is_not_believed(place,
     monkeypatch.setenv("STANDIN", "refuse")
     run = start()
     with pytest.raises(TrainingFailed):
-        run.wait(20)
+        run.wait(120)
     assert run.record["fingerprint"] != true
     monkeypatch.delenv("STANDIN")
     again = start(fresh=fresh)
     assert again.handle != run.handle and again.record["fingerprint"] == true
-    assert again.wait(20).state is RunState.COMPLETED
+    assert again.wait(120).state is RunState.COMPLETED
     assert "0" * 64 not in index.read_text()
 
 
@@ -281,15 +282,13 @@ def pressing(times: int) -> threading.Thread:
         return bool(there())
 
     def press() -> None:
-        assert until(lambda: mb_jupyter.runs() and len(mb_jupyter.runs()[0].metrics), 60)
+        assert until(lambda: mb_jupyter.runs() and len(mb_jupyter.runs()[0].metrics), 120)
         folder = mb_jupyter.runs()[0].folder
-        for _ in range(3):
-            for answer in ("stop", "canceled")[:times]:
-                os.kill(os.getpid(), signal.SIGINT)
-                if not until((folder / answer).exists, 8):  # longer than two presses may be apart
-                    break
-            else:
-                return
+        for answer in ("stop", "canceled")[:times]:
+            answered = [folder / answer, folder / "canceled"]
+            while not any(file.exists() for file in answered):
+                os.kill(os.getpid(), signal.SIGINT)  # Python may lose one, in a finalizer
+                until(lambda: any(file.exists() for file in answered), 20)  # noqa: B023 - it is over before the next
 
     thread = threading.Thread(target=press)
     thread.start()
@@ -306,12 +305,14 @@ def interruptible() -> Iterator[None]:
 
 def test_stop_pressed_once_and_twice(place, monkeypatch, capsys, interruptible):
     monkeypatch.setenv("STANDIN", "slow")
+    monkeypatch.setattr("mb_jupyter.run.SECOND_STOP", 0.0)  # no press is a second one
     presser = pressing(1)
     assert mb_jupyter.train(data="trees").state is RunState.STOPPED
     presser.join()
     assert "Stopping: the best model so far is evaluated and saved. Press Stop again" in capsys.readouterr().out
     shutil.rmtree(mb_jupyter.runs()[0].folder)
     monkeypatch.setenv("STANDIN", "deaf")
+    monkeypatch.setattr("mb_jupyter.run.SECOND_STOP", 1e9)  # every later press is
     presser = pressing(2)
     with pytest.raises(TrainingFailed, match="was cancelled"):
         mb_jupyter.train(data="trees", seed=2)
@@ -347,7 +348,7 @@ def test_missed_accuracy_fails_but_the_report_is_there(place, monkeypatch):
 def test_no_process_is_left(place):
     run = start().wait()
     pid = json.loads((run.folder / "process.json").read_text())["pid"]
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=120)
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 

@@ -64,7 +64,7 @@ def begin(backend: LocalBackend, tmp_path: Path) -> Iterator[Begin]:
         backend.cancel(folder)
 
 
-def until(backend: LocalBackend, folder: Path, reached: Callable[[Status], object], seconds: float = 20) -> Status:
+def until(backend: LocalBackend, folder: Path, reached: Callable[[Status], object], seconds: float = 120) -> Status:
     end = time.monotonic() + seconds
     while not reached(status := backend.status(folder)):
         assert time.monotonic() < end, f"{status}\n{backend.log(folder)}"
@@ -179,7 +179,7 @@ def test_a_killed_supervisor_takes_the_program_with_it(backend, begin):
     status = ended(backend, folder)
     assert status.state is RunState.FAILED
     assert status.error is not None and "the machine or the system ended it" in status.error["cause"]
-    psutil.wait_procs([program], timeout=5)
+    psutil.wait_procs([program], timeout=120)
     assert not _lives(program.pid)
 
 

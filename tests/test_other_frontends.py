@@ -129,11 +129,11 @@ def test_the_tile_starts_the_python_of_its_own_environment(tmp_path: Path, has_p
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=120)
+        client.wait_for_ready(timeout=300)
         told: list[str] = []
         client.execute_interactive(
             "import sys; print(sys.prefix)\n%mb_runs",
-            output_hook=lambda message: told.append(str(message["content"])), timeout=120,
+            output_hook=lambda message: told.append(str(message["content"])), timeout=300,
         )  # fmt: skip
     finally:
         client.stop_channels()

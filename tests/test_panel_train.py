@@ -13,6 +13,7 @@ import mb_jupyter
 from mb_jupyter.backends import RunState
 from mb_jupyter.panels.state import State
 from mb_jupyter.panels.train import Train
+from mb_jupyter.training import manifest
 from tests.panel_widgets import alerted, named, press, shown, until
 from tests.standin import move_in, write_pictures
 
@@ -35,12 +36,28 @@ def opened(**chosen: Any) -> Train:
     return step
 
 
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Hold the check of the pictures until the event is set; it goes on asking whether it is still wanted."""
+    scan, go_on = manifest.scan, threading.Event()
+
+    def held(root: Any, *, progress: Any, **others: Any) -> Any:
+        while not go_on.wait(0.02):
+            progress(0, 30)
+        return scan(root, progress=progress, **others)
+
+    monkeypatch.setattr(manifest, "scan", held)
+    yield go_on
+    go_on.set()
+
+
 @pytest.mark.parametrize("label", ["Stop and keep", "Cancel"])
-def test_a_start_is_abandoned_while_the_pictures_are_checked(place, label):
+def test_a_start_is_abandoned_while_the_pictures_are_checked(place, looking, label):
     step = opened()
     press(step, "Start")
     named(step, label).click()
     until(lambda: "nothing was started" in shown(step))
+    looking.set()
     until(lambda: not named(step, "Start").disabled)
     assert not mb_jupyter.runs() and alerted(step) == ""
     assert "abandoning" not in shown(step)
@@ -48,11 +65,13 @@ def test_a_start_is_abandoned_while_the_pictures_are_checked(place, label):
     until(lambda: "trees: completed" in shown(step))
 
 
-def test_a_start_that_is_abandoned_does_not_touch_the_run_before(place, monkeypatch):
+def test_a_start_that_is_abandoned_does_not_touch_the_run_before(place, looking, monkeypatch):
+    looking.set()
     monkeypatch.setenv("STANDIN", "slow")
     before = mb_jupyter.train(data="trees", experiment="wood", wait=False)
     monkeypatch.delenv("STANDIN")
     step = opened(training=mb_jupyter.train(data="trees", epochs=1).handle, run=before.handle)
+    looking.clear()
     press(step, "Start")
     named(step, "Cancel").click()
     until(lambda: "nothing was started" in shown(step))
@@ -68,13 +87,13 @@ def test_a_run_that_begins_while_its_start_is_abandoned_is_canceled(place, monke
 
     def late(*given: Any) -> None:
         submitting.set()
-        assert go_on.wait(20)
+        assert go_on.wait(120)
         submit(*given)
 
     monkeypatch.setattr(home, "_submit", late)
     step = opened()
     press(step, "Start")
-    assert submitting.wait(20)
+    assert submitting.wait(120)
     named(step, "Stop and keep").click()
     go_on.set()
     until(lambda: "trees: cancelled" in shown(step))
@@ -115,6 +134,6 @@ def test_the_failure_of_a_run_is_no_news_about_the_one_in_front(place, monkeypat
     threads = [each for each in threading.enumerate() if each.name == "mb panel"]
     mb_jupyter.attach(going_on).cancel()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert alerted(step) == "" and "wood: completed" in shown(step)
     assert named(step, "Cancel").layout.display == "none"

@@ -50,7 +50,7 @@ def told(run: Run, close: int, copies: int = 0, *, old: bool = False) -> Report:
         columns = ("ImageSource", "Neighbour", "NeighbourSplit", "Similarity", "Close")
         write(run.folder / "neighbours.csv", columns, pairs)
         record = json.loads((run.folder / "report.json").read_text())
-        record |= {"neighbours": {"close": close, "test": len(sources), "jump": 0.7, "chance": 0.01}, "leaked": copies}
+        record |= {"neighbours": {"close": close, "test": len(sources), "above": 3.5, "chance": 0.01}, "leaked": copies}
         (run.folder / "report.json").write_text(json.dumps(record))
     return Report.from_run(run.folder)
 
@@ -75,8 +75,13 @@ def test_close_neighbours_of_most_are_a_caveat_everywhere(run: Run) -> None:
                   run._repr_mimebundle_()["text/html"]):  # fmt: skip
         assert f"({close} of {number}) {CLOSE}" in shown
     assert caveat in bundle["text/plain"].splitlines()[:3]
+    for html, below in ((bundle["text/html"], "<details"), (page, "<nav")):  # beside the accuracy, not only under Leaks
+        assert html.index(f"({close} of {number}) {CLOSE}") < html.index(below)
     assert "Pairs of close neighbours (4 of" in bundle["text/plain"]
     assert json.loads((run.folder / "evaluation.json").read_text())["caveats"] == [caveat]
+    run.export("exported")
+    (card,) = Path("exported").rglob("MODEL_CARD.md")
+    assert caveat in card.read_text(encoding="utf-8")
     assert [step.code for step in report.steps if "close" in step.code] == ["close_neighbours"]
     assert "(close neighbours)" in runs()._repr_mimebundle_()["text/plain"]
     other = write_run(Workspace.local().root.parent, experiment="other")
@@ -121,9 +126,28 @@ def test_what_is_not_known_is_not_shown(run: Run) -> None:
 def test_nothing_is_said_to_be_without_neighbours_that_could_not_be_told_apart(run: Run) -> None:
     told(run, close=0)
     record = json.loads((run.folder / "report.json").read_text())
-    record["neighbours"]["jump"] = None
+    record["neighbours"]["above"] = None
     (run.folder / "report.json").write_text(json.dumps(record))
     said = Report.from_run(run.folder)._repr_mimebundle_()["text/plain"]
     leaks = said[said.index("\nLeaks\n") : said.index("\nConfusions\n")]
     assert "could not be told apart" in leaks
     assert "without" not in leaks and "none found" not in leaks
+
+
+def test_what_leaks_from_the_validation_part_and_what_has_no_group(run: Run) -> None:
+    told(run, close=0, copies=2)
+    rows = list(csv.reader((run.folder / "split.csv").read_text(encoding="utf-8").splitlines()))
+    part, group = (rows[0].index(name) for name in ("Split", "Group"))
+    for row in rows[1:]:
+        row[part] = row[part].replace("train", "validation")
+        row[group] = row[group] if row[group] in ("group0", "group1") else ""
+    write(run.folder / "split.csv", tuple(rows[0]), [tuple(row) for row in rows[1:]])
+    report = Report.from_run(run.folder)
+    assert report.leaked == 2 and [number for _, number in parts(report)] == [2, 0, report.pictures - 2]
+
+
+def test_a_single_close_neighbour_is_no_caveat(tmp_path: Path) -> None:
+    made = write_run(tmp_path, each=1)
+    report = told(made, 1)
+    assert report.pictures <= 5  # one is a fifth of them
+    assert report.caveats == [] and [step.code for step in report.steps if "close" in step.code] == []

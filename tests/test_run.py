@@ -33,7 +33,6 @@ def write(workspace: Workspace, experiment: str = "a", files: dict[str, Any] | N
     for name, content in contents.items():
         if content is not None:
             (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    time.sleep(0.002)
     return Run(folder)
 
 
@@ -100,6 +99,7 @@ def test_found_by_handle_id_experiment_and_time(workspace):
     first, other, last = write(workspace, "a"), write(workspace, "b"), None
     while last is None or last.id <= first.id:  # ids tell seconds
         last = write(workspace, "a")
+        time.sleep(0.02)
     assert attach(first.handle).folder == attach(first.id).folder == first.folder
     assert attach("a").folder == last.folder
     assert attach("b").folder == other.folder

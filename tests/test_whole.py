@@ -28,7 +28,7 @@ def book(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> nbforma
     names = f"folder, one = {str(folder)!r}, {str(one)!r}"
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (names, *CELLS)])
     resources = {"metadata": {"path": str(place)}}
-    NotebookClient(book, kernel_name="python3", resources=resources, timeout=200, coalesce_streams=True).execute()
+    NotebookClient(book, kernel_name="python3", resources=resources, timeout=800, coalesce_streams=True).execute()
     return book
 
 

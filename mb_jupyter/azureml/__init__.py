@@ -61,7 +61,11 @@ class Place:
 
 @dataclass(frozen=True)
 class WorkspaceFacts:
-    """What the service tells of a workspace. ``guid`` is the service's own id, which container names use."""
+    """What the service tells of a workspace. ``guid`` is the service's own id, which container names use.
+
+    ``kind`` is Default, Hub, Project or FeatureStore; ``isolation`` is that of the network its nodes are in,
+    ``public_access`` whether the workspace takes requests from the internet.
+    """
 
     id: str
     name: str
@@ -72,6 +76,14 @@ class WorkspaceFacts:
     tenant: str = ""
     state: str = ""
     datastore_auth: str = ""
+    kind: str = ""
+    isolation: str = ""
+    public_access: str = ""
+
+    @property
+    def has_closed_nodes(self) -> bool:
+        """Tell whether its nodes reach only what somebody has approved, and so perhaps no package index."""
+        return self.isolation.casefold() == "allowonlyapprovedoutbound"
 
     @property
     def data_plane(self) -> str:
@@ -149,4 +161,7 @@ def workspace_facts(answer: dict[str, Any]) -> WorkspaceFacts:
         tenant=str((answer.get("identity") or {}).get("tenantId", "")),
         state=str(inside.get("provisioningState", "")),
         datastore_auth=str(inside.get("systemDatastoresAuthMode", "")),
+        kind=str(answer.get("kind", "")),
+        isolation=str((inside.get("managedNetwork") or {}).get("isolationMode", "")),
+        public_access=str(inside.get("publicNetworkAccess", "")),
     )

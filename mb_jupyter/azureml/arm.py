@@ -18,6 +18,17 @@ SCOPE = "https://management.azure.com/.default"
 POLL_SECONDS = 5.0
 CONNECT_SECONDS, READ_SECONDS = 10, 60  # a stalled connection is given up, and tried again
 ENDED = ("succeeded", "failed", "canceled", "cancelled")
+VERBS = {"GET": "reading", "PUT": "writing", "PATCH": "changing", "POST": "asking for", "DELETE": "deleting"}
+COLLECTIONS = {
+    "permissions": "the account's rights", "vmsizes": "the sizes of the region", "usages": "the quota",
+    "locations": "the regions", "subscriptions": "the subscriptions", "resourcegroups": "the resource groups",
+    "resources": "what the resource group holds", "listsecrets": "access to the workspace's storage",
+    "startpendingupload": "a place for the training program", "details": "the run's history",
+}  # fmt: skip
+RESOURCES = {
+    "subscriptions": "subscription", "resourcegroups": "resource group", "providers": "resource provider",
+    "workspaces": "workspace", "computes": "compute", "datastores": "datastore", "jobs": "job", "codes": "code",
+}  # fmt: skip
 REPEATABLE = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "POST")  # no POST of ours does anything twice: it asks or sets
 
 Progress = Callable[[str], None]
@@ -68,7 +79,7 @@ class Arm:
         limits = {
             "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retry_on_methods": REPEATABLE,
         }  # fmt: skip
-        with translated(doing or f"{method} {urlsplit(url).path.rsplit('/', 1)[-1]}"):
+        with translated(doing or _named(method, urlsplit(url).path)):
             response = self._client.send_request(request, **limits)
             if response.status_code == 401 and hasattr(self._credential, "forget"):
                 self._credential.forget()  # a token that was taken back before its time
@@ -131,6 +142,15 @@ class Arm:
         if state in ("failed", "canceled", "cancelled"):
             raise _failed(response, doing)
         return answer
+
+
+def _named(method: str, path: str) -> str:
+    """Return what a request does, in the words of an error's cause: "reading the compute gpu"."""
+    verb, parts = VERBS.get(method, "asking for"), [part for part in path.split("/") if part]
+    last, before = (parts[-1] if parts else ""), (parts[-2] if len(parts) > 1 else "")
+    if before.casefold() in RESOURCES:
+        return f"{verb} the {RESOURCES[before.casefold()]} {last}"
+    return f"{verb} {COLLECTIONS.get(last.casefold(), f'the {last}')}"
 
 
 def _whole_answers() -> Any:

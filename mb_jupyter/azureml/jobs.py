@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mb_jupyter.errors import AzureError
 
 from . import TAGS, WORKSPACE_VERSION
-from .storage import container_client
+from .storage import Store, container_client
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ CODE_VERSION = "2023-04-01"
 ENVIRONMENT = "azureml://registries/azureml/environments/acpt-pytorch-2.8-cuda12.6/labels/latest"
 """Microsoft's own, ready on its nodes: an environment with an image of its own is built for minutes first."""
 CODE_SPACE = uuid.UUID("6b1f0f3e-52a4-4d0e-9a10-6f1d6c0d7a51")  # the names of code assets are made in it
+OUTPUT_TAG = "mb_output"  # where the run's folder is, on a job that mounts none
 SHARED_MEMORY = "8g"  # the processes of a node hand pictures to each other through it
 
 _one_at_a_time = threading.Lock()  # two submissions at once collide in the service
@@ -38,7 +39,7 @@ _one_at_a_time = threading.Lock()  # two submissions at once collide in the serv
 
 @dataclass(frozen=True)
 class Spec:
-    """A job before it is sent. ``inputs`` is name -> (address, mode), ``output`` the address of its folder.
+    """A job before it is sent. ``inputs`` is name -> (address, mode), ``output`` the address of its folder, if mounted.
 
     ``by_identity``: the node opens the storage as the person who submits, because the workspace keeps no key for it.
     """
@@ -70,6 +71,7 @@ class Facts:
     experiment: str = ""
     compute: str = ""
     output: str = ""
+    environment: str = ""
     nodes: int = 1
     waiting: str = ""
     started: float | None = None
@@ -110,7 +112,7 @@ def _entity(spec: Spec) -> Any:
         compute=spec.compute,
         environment=spec.environment,
         inputs={name: Input(type="uri_folder", path=path, mode=mode) for name, (path, mode) in spec.inputs.items()},
-        outputs={"run": Output(type="uri_folder", path=spec.output, mode="rw_mount")},
+        outputs={"run": Output(type="uri_folder", path=spec.output, mode="rw_mount")} if spec.output else {},
         environment_variables=dict(spec.env),
         distribution=PyTorchDistribution(process_count_per_instance=spec.processes) if several else None,
         instance_count=spec.nodes,
@@ -141,7 +143,8 @@ def _facts(answer: Mapping[str, Any]) -> Facts:
         url=str((services.get("Studio") or {}).get("endpoint", "")),
         experiment=str(inside.get("experimentName", "")),
         compute=str(inside.get("computeId", "")).rpartition("/")[2],
-        output=str((outputs.get("run") or {}).get("uri", "")),
+        output=str((outputs.get("run") or {}).get("uri") or tags.get(OUTPUT_TAG, "")),
+        environment=str(inside.get("environmentId", "")),
         nodes=int((inside.get("resources") or {}).get("instanceCount") or 1),
         waiting=_waiting(tags.get("_aml_system_ComputeTargetStatus", "")),
         started=_seconds(more.get("StartTimeUtc")),
@@ -216,6 +219,15 @@ def why(connection: Connection, name: str) -> tuple[str, str]:
     )
     error = (((details or {}).get("error") or {}).get("error")) or {}
     return str(error.get("code") or ""), str(error.get("message") or "")
+
+
+def build_log(connection: Connection, name: str) -> bytes:
+    """Return the log of the image that was built for a job, empty when none was."""
+    store = Store(connection, "workspaceartifactstore")
+    blobs = store.names(f"ExperimentRun/dcid.{name}/azureml-logs/")
+    return b"".join(
+        store.get(each) or b"" for each in sorted(blob.name for blob in blobs if "image_build" in blob.name)
+    )
 
 
 def snapshot(connection: Connection, folder: Path) -> str:

@@ -23,6 +23,7 @@ VERSION = "2024-10-01-preview"  # of the datastores' routes; the SDK's own
 RENEW_SECONDS = 45 * 60.0  # a signature lives an hour
 CHUNK = 4 * 2**20
 MOST_PAUSES = 5
+KEYLESS = "KeyBasedAuthenticationNotPermitted"  # the account refuses its own keys: the person's role must do
 FOLDER = "hdi_isfolder"  # what a mount (blobfuse) writes on an empty blob for each folder
 
 Answer = TypeVar("Answer")
@@ -47,6 +48,7 @@ class Store:
         self._lock = threading.Lock()
         self._client: Any = None
         self._has_key = True
+        self._takes_keys = True
         self._renew_at = 0.0
 
     def uri(self, path: str) -> str:
@@ -150,7 +152,10 @@ class Store:
             try:
                 return work(container)
             except HttpResponseError as error:
-                if error.status_code in (401, 403) and not renewed:
+                if getattr(error, "error_code", None) == KEYLESS and self._takes_keys:
+                    with self._lock:
+                        self._takes_keys, self._client = False, None
+                elif error.status_code in (401, 403) and not renewed:
                     renewed = True
                     with self._lock:
                         if self._client is container:
@@ -173,7 +178,8 @@ class Store:
         path = f"{connection.place.workspace_path}/datastores/{self.datastore}"
         facts = connection.arm.get(path, VERSION)["properties"]
         credential: Any = connection.credential
-        self._has_key = (facts.get("credentials") or {}).get("credentialsType", "None") != "None"
+        has_key = (facts.get("credentials") or {}).get("credentialsType", "None") != "None"
+        self._has_key = has_key and self._takes_keys
         if self._has_key:
             body = {"expirableSecret": True, "expireAfterHours": 1}
             secrets = connection.arm.send("POST", f"{path}/listSecrets", VERSION, body=body).json()

@@ -39,7 +39,7 @@ SUBMIT_SECONDS = 30  # between the run's record and its process there is nothing
 ENDED_BY_SYSTEM = {
     "kind": "killed",
     "cause": "The training was ended by the system, probably because the memory ran out.",
-    "fix": "Use less memory, or close other programs, and run the cell again; it goes on from its checkpoint.",
+    "fix": "Close other programs and run the cell again; it goes on from its checkpoint.",
 }
 GONE = {
     "kind": "gone",

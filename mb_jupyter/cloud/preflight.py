@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from mb_jupyter.azureml.computes import ComputeFacts
 
 SECONDS = 9.0  # within which the answers must be there; ten are promised
-SUBMIT = (
-    "Microsoft.MachineLearningServices/workspaces/experiments/runs/write",
-    "Microsoft.MachineLearningServices/workspaces/experiments/runs/submit/action",
-)
-SPARED = ("role", "provider", "size")  # a run can do without knowing
+SUBMIT = {
+    "jobs/write": ("jobs/write",),
+    "codes/write": ("metadata/codes/versions/write", "codes/versions/write"),
+}
+"""What a submission takes -> its names below ``Microsoft.MachineLearningServices/workspaces/``; one is enough."""
+OPTIONAL = ("role", "provider", "size")  # a run can do without the answers
 SLOW, FAST = 10e6, 100e6  # bits a second: between them lie most lines up
 WORDS = {True: ("ok", GOOD), False: ("stop", BAD), None: ("note", WARN)}
 
@@ -75,6 +76,7 @@ class Preflight:
     region: str = ""
     compute: ComputeFacts | None = field(default=None, repr=False)
     gpus: int | None = None
+    has_closed_nodes: bool = False
 
     @property
     def ok(self) -> bool:
@@ -147,6 +149,7 @@ class _Flight:
             self.facts.region if self.facts else "",
             self.compute,
             self.size.gpus if self.size else None,
+            self.facts is not None and self.facts.has_closed_nodes,
         )
 
     def say(self, name: str, ok: bool | None, said: str, fix: str = "") -> None:
@@ -157,12 +160,14 @@ class _Flight:
         try:
             return future.result(max(self.until - time.monotonic(), 0.01))
         except TooLate:
-            ok = None if name in SPARED else False
+            ok = None if name in OPTIONAL else False
             self.say(name, ok, "Azure has not answered in time.", "Try again; the run itself waits longer.")
         except MBError as error:
-            if getattr(error, "status", None) == 403 and name in SPARED:
+            if getattr(error, "status", None) == 403 and name in OPTIONAL:
                 said = "not checked: the account may not ask this of the subscription"
                 self.say(name, None, said, "The run does not need it; the role Reader on the subscription would do.")
+            elif name in OPTIONAL:
+                self.say(name, None, f"not checked: {error.cause}", "The run does not need it.")
             else:
                 self.say(name, False, error.cause, error.fix)
         return None
@@ -205,21 +210,38 @@ class _Flight:
             "" if ready else "Wait, or take another.",
         )
         self.say("region", True, self.facts.region)
+        if self.facts.kind.casefold() not in ("", "default"):
+            fix = "Jobs run in a workspace of the kind Default; if Azure refuses this one: %mb_workspace list."
+            self.say("kind", None, f"{self.facts.name} is of the kind {self.facts.kind}", fix)
+        self._network(self.facts)
         if self.facts.datastore_auth.casefold() == "identity":
             said = "the storage keeps no keys: needs Storage Blob Data Contributor"
             self.say("identity", None, said, "Whoever may assign roles gives it to you, on the storage account.")
         self._compute(self.answer("compute", found), self.answer("size", sizes))
 
+    def _network(self, facts: WorkspaceFacts) -> None:
+        if facts.has_closed_nodes:
+            fix = "Packages are sent along; weights are not: take efficientnet_lite0, or name a file: weights: FILE."
+            self.say("network", None, "the nodes reach only addresses that are approved, so perhaps not PyPI", fix)
+        if facts.public_access.casefold() == "disabled":
+            fix = "Run this notebook inside its network; from outside Azure refuses the job."
+            self.say("network", None, "the workspace takes no requests from the internet", fix)
+
     def _role(self, granted: Any) -> None:
-        from mb_jupyter.azureml.resources import may
+        from mb_jupyter.azureml.resources import PROVIDER, may
 
         if granted is None:
             return
-        if all(may(granted, action) for action in SUBMIT):
-            self.say("role", True, "may submit runs")
+        missing = [
+            what
+            for what, actions in SUBMIT.items()
+            if not any(may(granted, f"{PROVIDER}/workspaces/{action}") for action in actions)
+        ]
+        if missing:  # a role may grant it in a way that is not known here: the service itself decides
+            self.say("role", None, f"the account's roles do not name {' and '.join(missing)}; Azure may refuse the job",
+                     "If it does: ask for the role AzureML Data Scientist on the workspace.")  # fmt: skip
         else:
-            self.say("role", False, "the account may not submit runs in this workspace",
-                     "Ask for the role AzureML Data Scientist on the workspace.")  # fmt: skip
+            self.say("role", True, "may submit jobs")
 
     def _provider(self, states: Any) -> None:
         for name, state in (states or {}).items():
@@ -261,22 +283,19 @@ class _Flight:
             self.say("nodes", None, told_node_errors(compute), "Azure tries again; the run waits in the queue.")
         if self.wanted.nodes > compute.max_nodes:
             said = f"the run wants {self.wanted.nodes} nodes, the compute has at most {compute.max_nodes}"
-            self.say(
-                "nodes",
-                False,
-                said,
-                "Take fewer `nodes`, or make a compute with more: %mb_compute create NAME --nodes N.",
-            )
+            fix = "Take fewer `nodes`, or make a compute with more: %mb_compute create NAME --nodes N."
+            self.say("nodes", False, said, fix)
 
     def _size(self, compute: ComputeFacts, sizes: list[Size]) -> None:
         size = find(compute.size, sizes)
         if size is None:
             listed, other = find(compute.size), nearest(compute.size, sizes)
-            said = f"the region no longer offers {spelt(compute.size)}" + (
+            said = f"the region does not list {spelt(compute.size)} any more" + (
                 f" ({listed.retired})" if listed and listed.retired else ""
             )
-            fix = f"Make a compute of the nearest size: %mb_compute create NAME --size {other.name}." if other else ""
-            return self.say("size", False, said, fix)
+            fix = f"If no node comes: %mb_compute create NAME --size {other.name}, the nearest." if other else ""
+            self.size = listed
+            return self.say("size", None, said, fix)
         self.size = size
         gpus = f"{size.gpus} GPU{'' if size.gpus == 1 else 's'}" if size.gpus else "no GPU"
         fix = "" if size.gpus else "Training without a GPU is slow: %mb_compute sizes."
@@ -328,10 +347,7 @@ class _Flight:
         if self.price is None:
             if compute is not None:
                 self.say("price", None, "the service tells no price for it", "See https://azure.microsoft.com/pricing/")
-            ok, fix = (
-                (None, "Without a price, max_cost cannot be kept; set max_minutes.") if wanted.max_cost else (True, "")
-            )
-            return self.say("caps", ok, cap, fix)
+            return self._cap_without_price(cap)
         assert size is not None
         self.estimate = None if hours is None else self.price * hours
         longest = wanted.job_minutes or wanted.max_minutes
@@ -349,11 +365,23 @@ class _Flight:
             return self.say("caps", True, cap)
         minutes = limit / self.price * 60 if self.price else float("inf")
         if self.estimate is not None and self.estimate > limit:
-            said = f"max_minutes may cost {money(self.estimate, currency)}, max_cost is {money(limit, currency)}"
-            return self.say("caps", False, said, f"Set max_minutes to {int(minutes)} at most, or max_cost higher.")
+            said = (
+                f"max_minutes may cost {money(self.estimate, currency)}; "
+                f"max_cost {money(limit, currency)} ends the job after {minutes:.0f} minutes"
+            )
+            return self.say("caps", None, said, "Set max_cost higher if the training needs all its minutes.")
         return self.say(
             "caps", True, f"{cap}; max_cost {money(limit, currency)} is reached after {minutes:.0f} minutes"
         )
+
+    def _cap_without_price(self, cap: str) -> None:
+        wanted = self.wanted
+        if wanted.max_cost is None:
+            return self.say("caps", True, cap)
+        if wanted.max_minutes is None:
+            said = "max_cost cannot be turned into minutes without a price"
+            return self.say("caps", False, said, "Limit the time instead, such as --max-minutes 60.")
+        return self.say("caps", None, f"{cap}; max_cost is not kept without a price", "max_minutes limits the cost.")
 
 
 def _choice(there: list[str]) -> str:

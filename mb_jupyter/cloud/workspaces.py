@@ -61,8 +61,8 @@ def workspaces(account: Account, subscription: str, resource_group: str = "") ->
     from mb_jupyter.azureml.resources import workspaces as ask
 
     found = ask(Arm(account.credential), subscription, resource_group)
-    rows = [(w.name, w.resource_group, w.region, w.state, "by mb_jupyter" if w.ours else "") for w in found]
-    columns = ("Workspace", "Resource group", "Region", "State", "Made")
+    rows = [(w.name, w.resource_group, w.region, w.kind, w.state, "by mb_jupyter" if w.ours else "") for w in found]
+    columns = ("Workspace", "Resource group", "Region", "Kind", "State", "Made")
     return Listing("Azure workspaces", found, columns, rows, said=f"{len(found)} in the subscription {subscription}.")
 
 

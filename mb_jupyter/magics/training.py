@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mb_jupyter.config import Resolved
     from mb_jupyter.plan import Plan
 
-SETTINGS = ("data", "backend", "max_minutes", "epochs", "seed")  # of TrainConfig, which are flags too
+SETTINGS = ("data", "backend", "max_minutes", "max_cost", "epochs", "seed")  # of TrainConfig, which are flags too
 
 
 @magics_class
@@ -31,6 +31,7 @@ class MBMagics(Commands):
     recipe = Unicode(None, allow_none=True, help="auto, features or finetune").tag(config=True)
     epochs = Int(None, allow_none=True, help="epochs of fine-tuning, at the most").tag(config=True)
     max_minutes = Float(None, allow_none=True, help="minutes of a whole training, at the most").tag(config=True)
+    max_cost = Float(None, allow_none=True, help="cost of the nodes in Azure, at the most").tag(config=True)
     seed = Int(None, allow_none=True, help="seed of the split and of the training").tag(config=True)
 
     @property
@@ -46,6 +47,7 @@ class MBMagics(Commands):
         argument("-f", "--file", help="a YAML file with settings"),
         argument("--epochs", help="epochs of fine-tuning, at the most"),
         argument("--max-minutes", help="minutes of the whole training, at the most"),
+        argument("--max-cost", help="cost of the nodes in Azure, at the most, in the currency of its prices"),
         argument("--seed", help="seed of the split and of the training"),
         NO_WAIT,
         argument("--dry-run", action="store_true", help="resolve everything and show it; change nothing"),

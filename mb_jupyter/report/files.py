@@ -256,7 +256,7 @@ class InFolder:
         split = self.split
         if split is None or "Group" not in split.columns:
             return None
-        learned = set(split["Group"][split["Split"] != "test"])
+        learned = set(split["Group"][split["Split"] != "test"]) - {""}
         return int(split["Group"][split["Split"] == "test"].isin(learned).sum())
 
     @cached_property

@@ -150,7 +150,9 @@ def section(sheet: Sheet) -> Section | None:
 def _told_apart(report: Report) -> bool:
     """Whether the run could tell close neighbours from other images."""
     near = report.record.get("neighbours")
-    return close(report) is not None and isinstance(near, dict) and near.get("jump") is not None
+    if close(report) is None or not isinstance(near, dict):
+        return False
+    return near.get("above", near.get("jump")) is not None  # a jump: what earlier versions measured
 
 
 def _how(report: Report) -> list[str]:
@@ -160,14 +162,14 @@ def _how(report: Report) -> list[str]:
         return (
             ["This run did not compare the features of test and training images."] if report.split is not None else []
         )
-    if near.get("jump") is None:
+    if not _told_apart(report):
         return ["Close neighbours could not be told apart: too few images to know what is usual between classes."]
     like = close(report)
     none = [] if like is None or like.any() else ["No test image has a close neighbour in training."]
     return [
         *none,
-        "A close neighbour is far nearer, by the pretrained network's features, than the images after it: a jump that "
-        f"only {percent(near.get('chance') or 0)} of the images of different classes show.",
+        "A close neighbour stands out, by the pretrained network's features, from other images of its class, as only "
+        f"{percent(near.get('chance') or 0)} of the images do in other classes.",
     ]
 
 

@@ -1,9 +1,10 @@
 """Which test images have a close neighbour among the images the model learns from: siblings that no hash can find.
 
-Six photos of one tile look alike to the pretrained network, much more so than two tiles do. So near each of them there
-are a few images and then, after a jump, all others. How large such a jump is between images that surely show different
-things is seen in the data: from every image towards each of the other classes. A test image counts as close to its
-nearest neighbour where its own jump is larger than nearly all of those. Nothing is chosen by what is found here.
+Six photos of one tile look alike to the pretrained network, but the class and the light look more alike still. So the
+features are whitened first: what the images of a class have in common with each other counts no more than what is
+rare. Then the nearest image is compared with all others of its class: how many standard deviations is it above them?
+How many are usual between images that surely show different things is seen in the test images themselves, from each
+towards the classes that are not its own. Nothing is chosen by what is found here.
 """
 
 from __future__ import annotations
@@ -24,27 +25,42 @@ Array = np.ndarray[Any, Any]
 
 FILE = "neighbours.csv"
 COLUMNS = ("ImageSource", "Neighbour", "NeighbourSplit", "Similarity", "Close")
-SERIES = 8  # images before the jump, at the most
-CHANCE = 0.003  # of the images that show different things, as many have a jump as large
-FEWEST = 50  # jumps between classes below which nobody knows what is usual
-SAMPLE = 1000  # images of which the jumps towards other classes are measured
-OTHERS = 10  # classes of them, each
+CHANCE = 0.01  # of the test images, as many stand out as far towards a class that is not their own
+FEWEST = 30  # such comparisons below which nobody knows what is usual
+SMALLEST = 5  # images of a class among which one can stand out
+SAMPLE = 1500  # images by which the features are whitened
+KEPT = 1024  # directions of them that are compared
 LONGEST = 8.0  # standard deviations of a feature that count
-NUMBERS = 2**27  # of all features in memory; more are projected
-PROJECTED = 1024
 ROWS = 512  # images compared with all others at a time
 
 
 class Nearest(NamedTuple):
-    """Of M images: the index of the nearest of N others, its cosine, and how large the jump behind the nearest is.
+    """Of M images: the index of the nearest of N others, its cosine, and how far it is above the others of its class.
 
-    ``place`` is that index. ``jump`` (M,) is the smallest quotient of the distances of two neighbours in a row; NaN
-    where there are too few.
+    ``above`` (M,) is in standard deviations of the others, NaN where there are too few. ``usual`` has the same of
+    every image towards each class that is not its own, (at most M * (classes - 1),).
     """
 
     place: Array
     similarity: Array
-    jump: Array
+    above: Array
+    usual: Array
+
+
+class Whitened(NamedTuple):
+    """What turns features (N, D) into K directions of equal weight: ``mean`` and ``scale`` (D,), ``axes`` (D, K)."""
+
+    mean: Array
+    scale: Array
+    axes: Array
+
+    def of(self, found: Array) -> Array:
+        """Return features (N, D) as (N, K) float32 numbers each, of length 1."""
+        parts = []
+        for start in range(0, len(found), ROWS):
+            part = _standardised(found[start : start + ROWS], self.mean, self.scale) @ self.axes
+            parts.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6))
+        return np.concatenate(parts)
 
 
 def find(
@@ -87,85 +103,70 @@ def find(
     if processes.rank():
         return None
     labels = np.array([sample.label for sample in learned])
-    scale = _scale(found[:, 0])
-    base, other = _unit(found[:, 0], *scale), _unit(seen[:, 0], *scale)
-    usual = _between_classes(base, labels)
-    limit = float(np.quantile(usual, CHANCE)) if len(usual) >= FEWEST else None
-    nearest = _nearest(other, base, labels)
-    close = np.zeros(len(test), bool) if limit is None else nearest.jump <= limit
+    space = _whitened(found[:, 0], labels)
+    own = np.array([sample.label for sample in test])
+    nearest = _nearest(space.of(seen[:, 0]), own, space.of(found[:, 0]), labels)
+    limit = float(np.quantile(nearest.usual, 1 - CHANCE)) if len(nearest.usual) >= FEWEST else None
+    close = np.zeros(len(test), bool) if limit is None else nearest.above > limit
     _write(path, parts, nearest, close)
     closest = nearest.similarity[close]
     return {
         "threshold": float(closest.min()) if len(closest) else None,  # cosine of the least similar close pair
-        "jump": limit,
-        "measured_on": len(usual),
+        "above": limit,
+        "measured_on": len(nearest.usual),
         "chance": CHANCE,
         "test": len(test),
         "close": int(close.sum()),
     }
 
 
-def _scale(found: Array) -> tuple[Array, Array]:
-    """Return the mean of every feature (N, D) and what it is multiplied by to have the same spread as the others."""
-    some = found[:: max(1, len(found) // (4 * SAMPLE))].astype(np.float32)
-    spread = some.std(0)
-    return some.mean(0), 1 / (spread + 1e-3 * spread.mean() + 1e-9)
+def _standardised(found: Array, mean: Array, scale: Array) -> Array:
+    return np.asarray(np.clip((found.astype(np.float32) - mean) * scale, -LONGEST, LONGEST), np.float32)
 
 
-def _unit(found: Array, mean: Array, scale: Array) -> Array:
-    """Return features (N, D) standardised, of length 1, as (N, D) or fewer numbers each, float32."""
-    size = found.shape[1]
-    project = len(found) * size > NUMBERS and size > PROJECTED
-    axes = np.random.default_rng(0).normal(0, 1, (size, PROJECTED)).astype(np.float32) if project else None
-    parts = []
-    for start in range(0, len(found), ROWS):
-        part = found[start : start + ROWS].astype(np.float32)
-        part = np.clip((part - mean) * scale, -LONGEST, LONGEST)
-        part = part if axes is None else part @ axes
-        parts.append(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6))
-    return np.concatenate(parts).astype(np.float32)
+def _whitened(found: Array, labels: Array) -> Whitened:
+    """Return the directions in which images (N, D) of one class differ, each divided by how much they do.
+
+    A direction in which they differ less than on average is not blown up: it is mostly noise.
+    """
+    rows = np.linspace(0, len(found) - 1, min(SAMPLE, len(found))).astype(int)
+    some, labels = found[rows].astype(np.float32), labels[rows]
+    mean, spread = some.mean(0), some.std(0)
+    scale = 1 / (spread + 1e-3 * spread.mean() + 1e-9)
+    some = _standardised(some, mean, scale)
+    for label in np.unique(labels):
+        some[labels == label] -= some[labels == label].mean(0)
+    variance, images = np.linalg.eigh(some @ some.T / len(some))
+    kept = np.flatnonzero(variance > 1e-6 * max(variance[-1], 1e-6))[-KEPT:]
+    variance, images = variance[kept], images[:, kept]
+    axes = some.T @ (images / np.sqrt(len(some) * variance * (variance + variance.mean())))
+    return Whitened(mean, scale, np.asarray(axes, np.float32))
 
 
-def _jumps(similar: Array) -> Array:
-    """Return the largest jump among the nearest of (M, K) similarities: near 1 where there is none, NaN of too few."""
-    if similar.shape[1] < 3:
-        return np.full(len(similar), np.nan)
-    many = min(SERIES + 1, similar.shape[1])
-    away = np.sort(np.partition(1 - similar, many - 1, axis=1)[:, :many], axis=1)
-    away = np.maximum(away, 1e-3)  # of a copy in half precision
-    return np.asarray((away[:, :-1] / away[:, 1:]).min(1))
-
-
-def _between_classes(base: Array, labels: Array) -> Array:
-    """Return the jumps from images towards each class that is not theirs."""
-    rows = np.linspace(0, len(base) - 1, min(SAMPLE, len(base))).astype(int)
-    classes = np.unique(labels)
+def _nearest(images: Array, own: Array, base: Array, labels: Array) -> Nearest:
+    """Return the nearest of the base (N, K) for every image (M, K) of the classes ``own``, and how it stands out."""
+    order = np.argsort(labels, kind="stable")
+    classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    base = base[order]
     found = []
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        similar = base[some] @ base.T
-        for number, label in enumerate(classes):
-            away = np.roll(np.arange(len(classes)), -number)[1 : OTHERS + 1]
-            own = labels[some] == label
-            found += [_jumps(similar[own][:, labels == classes[other]]) for other in away]
-    every = np.concatenate(found) if found else np.empty(0)
-    return np.asarray(every[~np.isnan(every)])
-
-
-def _nearest(images: Array, base: Array, labels: Array) -> Nearest:
-    """Return the nearest of the base for every image, and the jump among the neighbours of that one's class."""
-    index, similarity, jump = [], [], []
     for start in range(0, len(images), ROWS):
         similar = images[start : start + ROWS] @ base.T
         best = similar.argmax(1)
-        index.append(best)
-        similarity.append(similar[np.arange(len(best)), best])
-        own = np.full(len(best), np.nan)
-        for label in np.unique(labels[best]):
-            rows = labels[best] == label
-            own[rows] = _jumps(similar[rows][:, labels == label])
-        jump.append(own)
-    return Nearest(np.concatenate(index), np.concatenate(similarity), np.concatenate(jump))
+        rows, label = np.arange(len(best)), labels[order[best]]
+        above = _above(similar, starts, sizes)
+        other = above[classes != own[start : start + ROWS, None]]
+        found.append((order[best], similar[rows, best], above[rows, np.searchsorted(classes, label)], other))
+    place, similarity, above, usual = (np.concatenate(each) for each in zip(*found, strict=True))
+    return Nearest(place, similarity, above, usual[~np.isnan(usual)])
+
+
+def _above(similar: Array, starts: Array, sizes: Array) -> Array:
+    """Return how many standard deviations the most similar image of every class is above its others, (M, classes)."""
+    best = np.maximum.reduceat(similar, starts, axis=1)
+    others = np.maximum(sizes - 1, 1)
+    mean = (np.add.reduceat(similar, starts, axis=1) - best) / others
+    variance = (np.add.reduceat(similar * similar, starts, axis=1) - best * best) / others - mean * mean
+    return np.where(sizes >= SMALLEST, (best - mean) / np.sqrt(np.maximum(variance, 1e-6)), np.nan)
 
 
 def _write(path: Path, parts: Parts, nearest: Nearest, close: Array) -> None:

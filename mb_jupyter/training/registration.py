@@ -3,7 +3,8 @@
 The two thumbnails are laid over each other, first roughly (eight ways up, three zooms, nine shifts), then exactly by an
 affine map (Lucas-Kanade, in the inverse compositional form of Baker and Matthews 2004), and what lies over
 each other is correlated after its local contrast was made equal. A correlation is worth the more the more detail it
-was found in: few strokes on an empty ground fit each other easily.
+was found in: few strokes on an empty ground fit each other easily. It is worth less where the map turns or slants:
+a copy is cut, framed or mirrored, while two bottles fit each other best somehow askew.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ SHAPE = 0.35  # that the map may differ from the identity: a copy is cut by a fi
 NOISE = 3.0  # grey levels of contrast that are none
 INSIDE = 0.92  # of half a side: nearer to the edge the contrast of a neighbourhood is not known
 OVERLAP = 0.5  # of the image that has to lie within the other
+STRAIGHT = 0.03  # shear of the map up to which one image is a crop of the other, perhaps turned or mirrored, no more
 CORRELATION = 0.92  # of copies at the least
-EVIDENCE = 8.2  # standard deviations above chance, at the least
-ONE_GREY = 10.0  # the same where only one of the two has colour
-BOTH_GREY = 13.0  # and where none has: then two strokes of a pen are soon alike
+EVIDENCE = 7.5  # standard deviations above chance, at the least, of a straight map
+ONE_GREY = 9.2  # the same where only one of the two has colour
+BOTH_GREY = 11.4  # and where none has: then two strokes of a pen are soon alike
+CROOKED = 1.8  # so many more where the map is not straight: images that are no copies fit best somehow askew
 TURNED = 0.5  # so many more where one had to be turned or mirrored: seven more ways to be alike by chance
+SURE = 11.0  # evidence of a straight map at which a lower correlation is noise: that of a dark image, say
+NOISY = 0.8  # the correlation that is enough then
 HASH_GREY = 11.0  # and where none has, but the hashes are near
 EVERY_CURVE = 0.98  # correlation that is enough then
 COLOUR = 6.0  # levels that the mean colour of a cell may differ, once the saturation is the same
@@ -58,6 +63,7 @@ class Match(NamedTuple):
     colour: Array  # levels that the colours differ at the most
     grey: Array  # how many of the two have no colour
     turned: Array  # whether one had to be turned or mirrored
+    shear: Array  # of the map that lays one over the other: the sine of a turn, or a slant
 
 
 def copies(thumbnails: Thumbnails, pairs: Array) -> Array:
@@ -72,8 +78,10 @@ def are_copies(found: Match) -> Array:
     evidence = _evidence(found)
     allowed = np.clip(COLOUR + MORE_COLOUR * (evidence - EVIDENCE), COLOUR, MOST_COLOUR)
     alike = (found.grey > 0) | (found.colour <= allowed)
-    needed = np.array([EVIDENCE, ONE_GREY, BOTH_GREY])[found.grey] + TURNED * found.turned
-    return np.asarray((found.correlation >= CORRELATION) & (evidence >= needed) & alike)
+    straight = found.shear <= STRAIGHT
+    needed = np.array([EVIDENCE, ONE_GREY, BOTH_GREY])[found.grey] + TURNED * found.turned + CROOKED * ~straight
+    enough = np.where(straight & (evidence >= SURE), NOISY, CORRELATION)
+    return np.asarray((found.correlation >= enough) & (evidence >= needed) & alike)
 
 
 def confirmed(thumbnails: Thumbnails, pairs: Array) -> Array:
@@ -100,7 +108,7 @@ def match(thumbnails: Thumbnails, pairs: Array) -> Match:
     """Lay the images of each pair over each other and return how well they fit; pairs that do not get 0."""
     number = len(pairs)
     found = Match(np.zeros(number), np.zeros(number), np.full(number, 255.0), np.zeros(number, np.intp),
-                  np.zeros(number, bool))  # fmt: skip
+                  np.zeros(number, bool), np.ones(number))  # fmt: skip
     one, other = (thumbnails.grey[pairs[:, side]].astype(np.float32) for side in (0, 1))
     correlation, way, zoom, swapped = _roughly(one, other)
     near = np.flatnonzero(correlation >= ROUGHLY)
@@ -119,6 +127,7 @@ def match(thumbnails: Thumbnails, pairs: Array) -> Match:
     turned = ways_up(colours)[np.arange(len(near)), :, way]
     found.colour[near] = _colours_differ(turned, thumbnails.colour[index[:, 1]].transpose(0, 3, 1, 2), affine)
     found.turned[near] = way > 0
+    found.shear[near] = np.abs(affine[:, [0, 1], [1, 0]]).max(1)
     found.grey[near] = sum(is_grey(thumbnails.colour[index[:, side]]).astype(np.intp) for side in (0, 1))
     return found
 

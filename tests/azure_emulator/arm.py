@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 import itertools
 import uuid
 from collections.abc import Callable, Iterable
@@ -69,10 +70,30 @@ def location_result(azure: Azure, request: Request) -> Reply:
     return Reply(202, None, {**POLL, "Location": f"https://{request.host}{request.target}"})
 
 
-def refuse_reader(azure: Azure, what: str) -> None:
-    """Refuse to change anything for someone who may only read."""
-    if azure.role == "Reader":
-        message = f"The client '{azure.user}' does not have authorization to perform action '{what}'."
+ROLES: dict[str, dict[str, list[str]]] = {
+    "Owner": {"actions": ["*"]},
+    "Contributor": {
+        "actions": ["*"],
+        "notActions": ["Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"],
+    },
+    "Reader": {"actions": ["*/read"]},
+}
+
+
+def _rights(azure: Azure) -> dict[str, list[str]]:
+    role = ROLES[azure.role] if isinstance(azure.role, str) else azure.role
+    return {"actions": [], "notActions": [], "dataActions": [], "notDataActions": [], **role}
+
+
+def refuse_without(azure: Azure, *actions: str) -> None:
+    """Refuse what takes one of the actions to a user whose role has none of them."""
+    role = _rights(azure)
+
+    def matches(action: str, key: str) -> bool:
+        return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in role[key])
+
+    if not any(matches(action, "actions") and not matches(action, "notActions") for action in actions):
+        message = f"The client '{azure.user}' does not have authorization to perform action '{actions[0]}'."
         raise RefusalError(403, "AuthorizationFailed", message)
 
 
@@ -267,16 +288,12 @@ PROVIDERS = (ML, "Microsoft.Storage", "Microsoft.KeyVault", "Microsoft.Insights"
 def permissions(azure: Azure, request: Request) -> Reply:
     """What the user may do at a scope."""
     login_check(azure, request)
-    actions = {"Owner": ["*"], "Contributor": ["*"], "Reader": ["*/read"]}[azure.role]
-    refused = (
-        ["Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"] if azure.role == "Contributor" else []
-    )
-    one = {"actions": actions, "notActions": refused, "dataActions": [], "notDataActions": []}
-    return page(azure, request, [one])
+    return page(azure, request, [_rights(azure)])
 
 
 ROLE_IDS = {"Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
             "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7"}  # fmt: skip
+CUSTOM_ROLE = str(uuid.UUID(int=8))
 
 
 def role_assignments(azure: Azure, request: Request) -> Reply:
@@ -293,7 +310,7 @@ def role_assignments(azure: Azure, request: Request) -> Reply:
                 "name": name,
                 "type": "Microsoft.Authorization/roleAssignments",
                 "properties": {
-                    "roleDefinitionId": f"{base}/roleDefinitions/{ROLE_IDS[azure.role]}",
+                    "roleDefinitionId": f"{base}/roleDefinitions/{ROLE_IDS.get(str(azure.role), CUSTOM_ROLE)}",
                     "principalId": azure.user_id,
                     "principalType": "User",
                     "scope": f"/subscriptions/{sub}",

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, page, without_null
+from .arm import ML, page, refuse_without, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -152,9 +152,15 @@ def version(azure: Azure, request: Request) -> Reply:
     return Reply(200, without_null(body))
 
 
+def _refuse_to_write(azure: Azure, kind: str) -> None:
+    # the table of rights calls code `metadata/codes`, the list of operations `codes`
+    refuse_without(azure, f"{ML}/workspaces/{kind}/versions/write", f"{ML}/workspaces/metadata/{kind}/versions/write")
+
+
 def put_version(azure: Azure, request: Request) -> Reply:
     """Register a version."""
     space, key = need(azure, request), _key(request)
+    _refuse_to_write(azure, key[0])
     known, (kind, name, number) = key in space.assets, key
     properties = {
         "isArchived": False,
@@ -178,6 +184,7 @@ def put_version(azure: Azure, request: Request) -> Reply:
 def pending_upload(azure: Azure, request: Request) -> Reply:
     """Give a fresh container for what a version is made of."""
     space = need(azure, request)
+    _refuse_to_write(azure, request.at["kind"])
     fresh = f"{space.guid[:10].rstrip('-')}-{uuid.uuid4()}"
     uri = f"https://{azure.azurite.account}.blob.core.windows.net:443/{fresh}"
     sas = azure.azurite.sas(fresh, "rcwl")

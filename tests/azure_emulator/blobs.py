@@ -77,7 +77,7 @@ class Azurite:
                 stderr=errors,
                 start_new_session=True,
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self._port), 1).close()
@@ -138,7 +138,7 @@ class Azurite:
             self._service.close()
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait()
 
 
 class Forward:

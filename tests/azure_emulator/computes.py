@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, POLL, page, refuse_narrow, refuse_reader, start, without_null
+from .arm import ML, POLL, page, refuse_narrow, refuse_without, start, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -135,7 +135,7 @@ def _refused(azure: Azure, size: str, low_priority: bool, least: int) -> dict[st
 def put(azure: Azure, request: Request) -> Reply:
     """Create or change a cluster."""
     space, asked, name = need(azure, request), request.json(), request.at["name"]
-    refuse_reader(azure, f"{ML}/workspaces/computes/write")
+    refuse_without(azure, f"{ML}/workspaces/computes/write")
     inner = asked["properties"]["properties"]
     size, low = inner["vmSize"], inner.get("vmPriority") == "LowPriority"
     known = space.computes.get(name.lower())

@@ -48,7 +48,8 @@ class World:
         }
         self.client_id, self.client_secret = "66666666-7777-8888-9999-000000000000", "stand-in~" + uuid.uuid4().hex
         self.user, self.user_id = "ada@example.org", "aaaaaaaa-0000-0000-0000-000000000001"
-        self.role = "Owner"  # Owner, Contributor, Reader
+        # Owner, Contributor, Reader, or a custom role: {"actions": [...], "notActions": [...]}
+        self.role: str | dict[str, list[str]] = "Owner"
         self.role_of_group = False  # the role is of the resource groups: what belongs to the subscription is refused
         self.token_lifetime = 3599.0  # seconds
         self.device_code_polls = 1  # how often "pending" is answered before the code counts as typed
@@ -63,8 +64,13 @@ class World:
         self.compute_error: dict[str, str] | None = None  # the same: compute creation fails after its 201
         self.broken_dependents = False
         self.datastore_credentials = "Sas"  # Sas, AccountKey, None (identity)
+        # of workspaces that are made from now on
+        self.isolation, self.public_access = "Disabled", "Enabled"
+        self.keys_refused = False  # the account takes no signature made with its key, whatever the datastore has
+        self.mounts_refused = False  # a node cannot mount a datastore that has no key, not even as its user
         self.sas_lifetime = 3600.0  # seconds
         self.pace = 0.05  # seconds a job rests in each state before it runs
+        self.image_build_log = ""  # of an environment's image that cannot be built: jobs fail before they have a node
         self.unseen = 0  # how often a job that was just made is not found (404), as if Azure had forgotten it
         self.exit_crash = False  # a node's process ends well, and crashes while it ends
         self.queue_held = False  # no node is free: jobs stay Queued

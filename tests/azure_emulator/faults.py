@@ -36,7 +36,7 @@ class Fault:
     status      answered with ``status``, ``code``, ``message`` and ``headers`` in place of the truth
     reset       the connection is reset before the request is looked at
     lost        the request takes effect, then the connection is reset: the answer is lost
-    stall       nothing is sent for ``seconds``, then the connection is closed
+    stall       nothing is sent for ``seconds`` or until ``release()``, then the connection is closed
     truncate    the answer's length is announced in full, half of it is sent, the connection is closed
     unparsable  the answer arrives whole with its status and type, and what is in it is half of what it should be
     cut         the connection is reset in the middle of the request's body
@@ -54,6 +54,10 @@ class Fault:
     skip: int = 0
     inside: bool = False
     hits: int = 0
+
+    def release(self) -> None:
+        """End it now: a stalled connection is closed, and no other is spoilt."""
+        self.times = self.hits = 0
 
     def refusal(self) -> RefusalError:
         """Return the error that stands for the answer."""

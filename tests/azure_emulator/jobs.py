@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, POLL, page, refuse_reader, start, without_null
+from .arm import ML, POLL, page, refuse_without, start, without_null
 from .messages import RefusalError, Reply, Request
 from .workspaces import Workspace, need
 
@@ -78,9 +78,9 @@ class Job:
         self.cancelled.set()
         if self.execution:
             self.execution.hurry = True
-            self.execution.join(30)
+            self.execution.join(120)
 
-    def wait(self, status: str = "", seconds: float = 60) -> Job:
+    def wait(self, status: str = "", seconds: float = 120) -> Job:
         """Wait for a status that it has or had, or for the end."""
         end = time.monotonic() + seconds
         while not (status in self.history if status else self.done):
@@ -105,6 +105,8 @@ class Job:
         tracking = self.space.body["properties"]["mlFlowTrackingUri"]
         artifacts = f"azureml://datastores/workspaceartifactstore/{self.artifact_prefix.rstrip('/')}"
         properties = copy.deepcopy(self.given)
+        # a label becomes the version that it means on that day
+        properties["environmentId"] = str(self.given.get("environmentId", "")).replace("/labels/latest", "/versions/12")
         properties["outputs"] = {
             "default": {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": artifacts},
             **(properties.get("outputs") or {}),
@@ -160,7 +162,7 @@ def put(azure: Azure, request: Request) -> Reply:
     from .runner import Execution
 
     space, name, given = need(azure, request), request.at["name"], request.json()["properties"]
-    refuse_reader(azure, f"{ML}/workspaces/jobs/write")
+    refuse_without(azure, f"{ML}/workspaces/jobs/write")
     if known := space.jobs.get(name):
         fixed = {key: value for key, value in given.items() if key not in MAY_CHANGE and key in known.given}
         if changed := [key for key, value in fixed.items() if known.given[key] != value and key != "outputs"]:
@@ -203,6 +205,7 @@ def listing(azure: Azure, request: Request) -> Reply:
 def cancel(azure: Azure, request: Request) -> Reply:
     """Begin to cancel; a job that has ended refuses."""
     space = need(azure, request)
+    refuse_without(azure, f"{ML}/workspaces/jobs/cancel/action")
     job = find(space, request.at["name"])
     if job.done:
         raise RefusalError(

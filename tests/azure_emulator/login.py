@@ -157,3 +157,10 @@ def managed_identity(azure: Azure, request: Request) -> Reply:
             "resource": resource,
         },
     )
+
+
+def on_behalf(azure: Azure, request: Request) -> Reply:
+    """Answer a job that runs as its user and asks for that user's token."""
+    resource = request.query["resource"].rstrip("/")
+    expires = str(int(time.time() + azure.token_lifetime))
+    return Reply(200, {"access_token": issue(azure, resource), "expires_on": expires, "token_type": "Bearer"})

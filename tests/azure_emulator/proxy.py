@@ -31,7 +31,8 @@ class ProxyHandler(Handler):
             if host != METADATA:
                 return self.refuse(host)
             # outside Azure nobody is there, and nobody phoned home
-            return super().answer() if azure.managed_identity else self.hang_up()
+            is_there = azure.managed_identity or self.server.inside
+            return super().answer() if is_there else self.hang_up()
         host = self.path.rsplit(":", 1)[0].lower()
         if azure.is_blob_host(host) and azure.direct_blobs:
             return self.tunnel(azure.azurite.port)

@@ -35,6 +35,7 @@ ROUTES: tuple[tuple[str, str, Function], ...] = (
     ("POST", LOGIN + "/oauth2/v2.0/devicecode", login.device_code),
     ("POST", LOGIN + "/oauth2/v2.0/token", login.token),
     ("GET", "169.254.169.254/metadata/identity/oauth2/token", login.managed_identity),
+    ("GET", "169.254.169.254/obo/token", login.on_behalf),
     # subscriptions, groups, providers, roles
     ("GET", ARM + "/tenants", arm.tenants),
     ("GET", ARM + "/subscriptions", arm.subscriptions),

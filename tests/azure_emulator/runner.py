@@ -31,6 +31,7 @@ NOT_INHERITED = (
     "AZURE_",
     "MLFLOW_",
     "PYTHONPATH",
+    "PIP_FIND_LINKS",
     "PYTEST_",
     "MB_",
     "RANK",
@@ -39,6 +40,10 @@ NOT_INHERITED = (
     "MASTER_",
     "VIRTUAL_ENV",
 )
+
+
+class _ImageError(Exception):
+    """The environment's image cannot be built."""
 
 
 class Execution(threading.Thread):
@@ -59,8 +64,16 @@ class Execution(threading.Thread):
         try:
             for status in ("Provisioning", "Preparing"):
                 self._rest(status)
+            if self.azure.image_build_log:
+                raise _ImageError
             while not self._over() and self._attempt() == "preempted":
                 job.preempted.clear()
+        except _ImageError:
+            name = "azureml-logs/20_image_build_log.txt"
+            log = self.azure.image_build_log.encode()
+            self.azure.azurite.container("azureml").upload_blob(f"{job.artifact_prefix}{name}", log)
+            message = f"Image build failed. For more details, check log file {name}."
+            job.error = {"code": "ImageBuildFailure", "message": message}
         except LookupError as error:
             job.error = {"code": "UserError", "message": f"Data access failed: {error}"}
         except Exception as error:
@@ -108,8 +121,8 @@ class Execution(threading.Thread):
         self._nodes(nodes)
         folder = azure.folder / "jobs" / job.name / str(job.attempts)
         self._mount(folder)
-        job.become("Running")
         self._start(folder, nodes)
+        job.become("Running")
         end = self._follow()
         self._store(final=True)
         if end == "preempted":
@@ -142,6 +155,7 @@ class Execution(threading.Thread):
             uri = one.get("uri") or f"azureml://datastores/workspaceblobstore/paths/azureml/{self.job.name}/{name}/"
             uri = uri.replace("${{name}}", self.job.name).replace("${{output_name}}", name)
             uri = uri.replace("${{default_datastore}}", "workspaceblobstore")
+            self._refuse_mount()
             container, prefix = assets.locate(azure, space, uri, identity=self._identity)
             output = Output(
                 folder / "outputs" / name, container, prefix.rstrip("/") + "/", one.get("mode") == "ReadWriteMount"
@@ -158,7 +172,12 @@ class Execution(threading.Thread):
     def _identity(self) -> bool:
         return bool(self.job.given.get("identity"))
 
+    def _refuse_mount(self) -> None:
+        if self.azure.mounts_refused:
+            raise LookupError("KeyBasedAuthenticationNotPermitted: key based authentication is not permitted")
+
     def _bring(self, name: str, one: dict[str, Any], folder: Path) -> str:
+        self._refuse_mount()
         container, prefix = assets.locate(self.azure, self.job.space, one["uri"], identity=self._identity)
         target = folder / "inputs" / name
         target.mkdir(parents=True)
@@ -206,6 +225,8 @@ class Execution(threading.Thread):
             "AZUREML_EXPERIMENT_ID": job.experiment_id,
             "AZUREML_SERVICE_ENDPOINT": f"https://{space.region}.api.azureml.ms",
         }
+        if self._identity:
+            given["OBO_ENDPOINT"] = "http://169.254.169.254/obo/token"
         given |= {f"AZURE_ML_INPUT_{name}": value for name, value in self._inputs.items()}
         given |= {f"AZURE_ML_OUTPUT_{name}": str(output.folder) for name, output in self._outputs.items()}
         path = os.pathsep.join((str(programs), os.environ["PATH"]))

@@ -99,6 +99,9 @@ def reset(connection: socket.socket) -> None:
         pass
 
 
+KEYLESS = "KeyBasedAuthenticationNotPermitted"
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection to the stand-in: any host, any method."""
 
@@ -139,6 +142,13 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault.kind in ("reset", "cut", "stall"):
             self.spoil(request, fault)
             return
+        if azure.is_blob_host(host) and self.is_refused(target):
+            self.read_body()
+            message = "Key based authentication is not permitted on this storage account."
+            reply = RefusalError(403, KEYLESS, message).reply(request)
+            self.record(request, reply, fault, bodies=False)
+            self.send(reply, fault)
+            return
         if azure.is_blob_host(host) and not (fault and fault.kind == "status"):
             self.pass_on(request, fault)
             return
@@ -146,6 +156,13 @@ class Handler(BaseHTTPRequestHandler):
         reply = fault.refusal().reply(request) if fault and fault.kind == "status" else self.routed(request)
         self.record(request, reply, fault)
         self.send(reply, fault)
+
+    def is_refused(self, target: str) -> bool:
+        """Tell whether the account refuses a request for a blob because it is signed with the account's key."""
+        # code goes to a container of its own, with a signature that is not made with the key
+        of_a_datastore = target.split("/")[1].startswith("azureml")
+        by_key = not self.headers.get("Authorization", "").startswith("Bearer ")
+        return self.server.azure.keys_refused and of_a_datastore and by_key
 
     def routed(self, request: Request) -> Reply:
         """Return what the route's function answers."""

@@ -25,12 +25,12 @@ def ml(azure: Azure) -> MLClient:
     return MLClient(EnvironmentCredential(), azure.subscription, "rg", "ws", enable_telemetry=False, retry_total=0)
 
 
-def get(azure: Azure, path: str = "/subscriptions", **more: float) -> requests.Response:
+def get(azure: Azure, path: str = "/subscriptions", timeout: tuple[float, float] = (20, 20)) -> requests.Response:
     """Ask without anyone who retries."""
     token = EnvironmentCredential().get_token(SCOPE).token
     head = {"Authorization": f"Bearer {token}"}
     where = f"https://management.azure.com{path}?api-version=2022-12-01"
-    return requests.get(where, headers=head, timeout=more.get("timeout", 20))
+    return requests.get(where, headers=head, timeout=timeout)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 500, 503])
@@ -47,11 +47,10 @@ def test_connections_that_break(azure: Azure) -> None:
     azure.fault("GET", "*/subscriptions", kind="reset")
     with pytest.raises(requests.ConnectionError):
         get(azure)
-    fault = azure.fault("GET", "*/subscriptions", kind="stall", seconds=30)
+    fault = azure.fault("GET", "*/subscriptions", kind="stall")
     with pytest.raises(requests.ReadTimeout):
-        get(azure, timeout=0.3)
-    fault.hits = 0
-    azure.faults.clear()
+        get(azure, timeout=(20, 0.3))
+    fault.release()
     azure.fault("GET", "*/subscriptions", kind="truncate")
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
         get(azure)
@@ -123,7 +122,7 @@ def test_the_network_goes_and_comes_back(azure: Azure) -> None:
 
 def test_no_network_breaks_what_is_under_way(azure: Azure) -> None:
     token = EnvironmentCredential().get_token(SCOPE).token
-    fault = azure.fault("GET", "*/subscriptions", kind="stall", seconds=30)
+    fault = azure.fault("GET", "*/subscriptions", kind="stall")
     failed: list[BaseException] = []
 
     def ask() -> None:
@@ -138,7 +137,7 @@ def test_no_network_breaks_what_is_under_way(azure: Azure) -> None:
     while not fault.hits:
         time.sleep(0.01)
     with azure.no_network():
-        thread.join(10)
+        thread.join()
         assert failed and isinstance(failed[0], requests.ConnectionError)
 
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .arm import ML, ML_REGIONS, POLL, REGIONS, login_check, need_group, page, refuse_reader, start, without_null
+from .arm import ML, ML_REGIONS, POLL, REGIONS, login_check, need_group, page, refuse_without, start, without_null
 from .messages import RefusalError, Reply, Request
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         "provisioningState": "Succeeded",
         "friendlyName": given.get("friendly") or name,
         "description": given.get("description") or "",
-        "publicNetworkAccess": "Enabled",
+        "publicNetworkAccess": azure.public_access,
         "hbiWorkspace": False,
         "v1LegacyMode": False,
         "storageAccount": made.get("storage"),
@@ -113,7 +113,7 @@ def make(azure: Azure, sub: str, rg: str, name: str, region: str, **given: Any) 
         "discoveryUrl": f"https://{host}/discovery",
         "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{path}",
         "systemDatastoresAuthMode": azure.datastore_credentials_mode,
-        "managedNetwork": {"isolationMode": "Disabled"},
+        "managedNetwork": {"isolationMode": azure.isolation},
         "tenantId": azure.tenant,
         "storageHnsEnabled": False,
     }
@@ -247,7 +247,7 @@ def _deployment_id(request: Request) -> str:
 def deploy(azure: Azure, request: Request) -> Reply:
     """Deploy the SDK's template: its parameters are read, the template itself is not."""
     group, asked = need_group(azure, request), request.json()
-    refuse_reader(azure, "Microsoft.Resources/deployments/write")
+    refuse_without(azure, "Microsoft.Resources/deployments/write")
     given = {name: one.get("value") for name, one in asked["properties"].get("parameters", {}).items()}
     name, region = given["workspaceName"], given.get("location") or group["location"]
     path = _deployment_id(request)

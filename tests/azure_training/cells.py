@@ -16,7 +16,7 @@ from tests.azure_emulator.emulator import Azure
 from tests.azure_emulator.jobs import Job
 
 CELL = "%%mb_train trees -o run --backend azure\ndata: trees\nepochs: {epochs}\n{more}"
-LONG = 120  # epochs of a run to which something happens meanwhile
+PATIENCE = 120.0  # seconds, for what must come on a machine that has much else to do
 FILES = {"report.json", "predictions.csv", "metrics.jsonl", "split.csv", "log.txt", "ended.json", "config.json"}
 STALL = {"kind": "stall", "seconds": 5.0}
 PASSING: list[dict[str, Any]] = [
@@ -53,13 +53,21 @@ def only_job(azure: Azure) -> Job:
 
 def seen(azure: Azure, shell: InteractiveShell) -> Job:
     """Wait until the notebook's side has seen an epoch of the job that runs."""
-    end = time.monotonic() + 60
-    while True:
+
+    def there() -> bool:
         files = list(Path("kept/trees").glob("*/metrics.jsonl"))
-        if azure.jobs and files and '"epoch"' in files[0].read_text():
-            return only_job(azure)
-        assert time.monotonic() < end, {name: (job.history, job.error) for name, job in azure.jobs.items()}
-        time.sleep(0.05)
+        return bool(azure.jobs and files and '"epoch"' in files[0].read_text())
+
+    until(there, lambda: {name: (job.history, job.error) for name, job in azure.jobs.items()})
+    return only_job(azure)
+
+
+def until(true: Callable[[], object], otherwise: Callable[[], object] = lambda: "it did not come") -> None:
+    """Wait for what lasts once it has come."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -78,14 +86,15 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(90)
-        assert not raised, raised
+        thread.join(2 * PATIENCE)
+        assert not raised and not thread.is_alive(), raised
 
 
-def told(words: str, seconds: float = 40) -> bool:
+def told(words: str) -> bool:
     """Wait until the run's status says some words."""
-    end = time.monotonic() + seconds
-    while not any(words in path.read_text() for path in Path("kept/trees").glob("*/status.json")):
-        assert time.monotonic() < end, [path.read_text() for path in Path("kept/trees").glob("*/status.json")]
-        time.sleep(0.05)
+
+    def said() -> list[str]:
+        return [path.read_text() for path in Path("kept/trees").glob("*/status.json")]
+
+    until(lambda: any(words in each for each in said()), said)
     return True

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from mb_jupyter.azureml import arm
 from mb_jupyter.backends.azure import follow
 from tests.azure_emulator.emulator import Azure
 from tests.standin import PROGRAM, write_pictures
@@ -27,3 +28,18 @@ def shell(azure: Azure, azure_shell: InteractiveShell, tmp_path: Path, monkeypat
     write_pictures(tmp_path / "trees")
     choose(azure)
     return azure_shell
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up an answer of Azure's that does not come sooner than a person would."""
+    monkeypatch.setattr(arm, "READ_SECONDS", 1)
+
+
+@pytest.fixture
+def held(shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the program in its last epoch until the test touches the file that this returns."""
+    go = tmp_path / "go"
+    monkeypatch.setenv("STANDIN", "held")
+    monkeypatch.setenv("STANDIN_GO", str(go))
+    return go

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mb_jupyter.azureml import arm
 from mb_jupyter.backends import RunState
 from mb_jupyter.backends.azure import look
 from mb_jupyter.errors import AzureError, TrainingFailed
@@ -16,7 +14,7 @@ from mb_jupyter.naming import in_azure
 from tests.azure_emulator.emulator import Azure
 from tests.azure_shell import fails, run
 
-from .cells import FILES, LONG, PASSING, STALL, cell, choose, meanwhile, named, only_job, seen, the_run, told
+from .cells import FILES, PASSING, STALL, cell, choose, meanwhile, named, only_job, seen, the_run, told, until
 
 # -- how it ends badly -----------------------------------------------------------------------------------
 
@@ -54,7 +52,7 @@ def test_a_second_attempt_is_not_blamed_for_the_first(azure, shell, monkeypatch,
 def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     monkeypatch.setenv("STANDIN", "die")
     error = fails(shell, cell(), "probably because the memory ran out", TrainingFailed)
-    assert "batch_size: 32" in error.fix
+    assert "batch_size: 32" in error.fix and "a size with more memory: %mb_compute" in error.alternative
     run(shell, cell())
     first, second = azure.jobs.values()
     assert (first.status, second.status) == ("Failed", "Completed") and second.name == f"{first.name}-2"
@@ -62,17 +60,37 @@ def test_a_program_that_the_system_ends(azure, shell, monkeypatch):
     assert not (the_run(shell).folder / "checkpoint").exists(), "the mark that blobfuse leaves for a folder is no file"
 
 
-def test_a_node_that_dies_with_everything_on_it(azure, shell):
+def test_a_node_that_dies_with_everything_on_it(azure, shell, monkeypatch):
+    monkeypatch.setenv("STANDIN", "slow")
     with meanwhile(lambda: azure.kill(seen(azure, shell).name)):
-        error = fails(shell, cell(epochs=LONG), "The job failed in Azure", TrainingFailed)
+        error = fails(shell, cell(), "The job failed in Azure", TrainingFailed)
     assert "status code -9" in error.cause and "run.url" in error.alternative
 
 
-def test_no_node_comes(azure, shell, monkeypatch):
+def test_an_image_that_cannot_be_built_brings_its_log(azure, shell):
+    azure.image_build_log = "Step 3/7\nPackagesNotFoundError: no-such-package\nThe build failed.\n"
+    error = fails(
+        shell, cell("azure: {environment: 'azureml:mine:1'}"), "could not build the environment", TrainingFailed
+    )
+    assert "ImageBuildFailure" in error.cause and "azure: {environment}" in error.fix
+    assert "PackagesNotFoundError: no-such-package" in run(shell, "%mb_why")
+
+
+def test_a_long_wait_in_the_queue_is_explained(azure, shell, monkeypatch):
     azure.queue_held = True
-    monkeypatch.setattr(look, "HINT_MINUTES", 0.02)
-    with meanwhile(lambda: told("there may be no free machines of this size in the region")):
-        error = fails(shell, cell("azure: {queue_minutes: 0.06}"), "No node was free for", TrainingFailed)
+    monkeypatch.setattr(look, "HINT_MINUTES", 0.0)
+
+    def let_go() -> None:
+        told("there may be no free machines of this size in the region")
+        azure.queue_held = False
+
+    with meanwhile(let_go):
+        assert "completed" in run(shell, cell())
+
+
+def test_no_node_comes(azure, shell):
+    azure.queue_held = True
+    error = fails(shell, cell("azure: {queue_minutes: 0.02}"), "No node was free for", TrainingFailed)
     assert "has cost nothing" in error.cause and "%mb_compute" in error.fix
     assert only_job(azure).status == "Canceled" and only_job(azure).attempts == 0
 
@@ -95,8 +113,7 @@ def test_stop_keeps_the_best_and_cancel_does_not(azure, shell, monkeypatch):
     monkeypatch.setenv("STANDIN", "deaf")
 
     def cancel() -> None:
-        while len(azure.jobs) < 2:
-            time.sleep(0.05)
+        until(lambda: len(azure.jobs) == 2)
         list(azure.jobs.values())[1].wait("Running")
         shell.run_line_magic("mb_cancel", "")
 
@@ -109,8 +126,8 @@ def test_stop_keeps_the_best_and_cancel_does_not(azure, shell, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [PASSING[1], STALL, {"kind": "truncate"}, {"status": 403, "times": 1}], ids=named)
-def test_a_download_that_is_disturbed_goes_on(azure, shell, monkeypatch, fault):
-    monkeypatch.setattr(arm, "READ_SECONDS", 1)
+@pytest.mark.usefixtures("impatient")
+def test_a_download_that_is_disturbed_goes_on(azure, shell, fault):
     azure.fault("GET", "*blob.core.windows.net/*predictions.csv", **{"times": 2, **fault})
     run(shell, cell(epochs=1))
     assert the_run(shell).report.headline

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from mb_jupyter.azureml import arm
 from mb_jupyter.backends import RunState
 from mb_jupyter.backends.azure import follow
 from mb_jupyter.errors import AzureError
-from tests.azure_emulator.faults import Fault
 from tests.azure_shell import fails, run
 
-from .cells import LONG, PASSING, cell, meanwhile, named, only_job, seen, the_run, told
+from .cells import PASSING, cell, meanwhile, named, only_job, seen, the_run, told, until
 
 JOB, TRACKED, FILE = "*/jobs/*", "*/mlflow/*", "*blob.core.windows.net/*status.json"
 
@@ -28,36 +25,42 @@ JOB, TRACKED, FILE = "*/jobs/*", "*/mlflow/*", "*blob.core.windows.net/*status.j
     ],
     ids=lambda value: named(value) if isinstance(value, dict) else value.strip("*/"),
 )
-def test_following_that_is_disturbed_goes_on(azure, shell, monkeypatch, where, fault):
-    monkeypatch.setattr(arm, "READ_SECONDS", 1)
-    faults: list[Fault] = []
-
+@pytest.mark.usefixtures("impatient")
+def test_following_that_is_disturbed_goes_on(azure, shell, held, where, fault):
     def disturb() -> None:
         seen(azure, shell)
-        faults.append(azure.fault("GET", where, **{"times": 2, **fault}))
+        made = azure.fault("GET", where, **{"times": 2, **fault})
+        until(lambda: made.hits == made.times)
+        held.touch()
 
     with meanwhile(disturb):
-        said = run(shell, cell(epochs=LONG))
-    assert faults[0].hits == faults[0].times and "completed" in said and len(the_run(shell).metrics) == LONG + 1
+        said = run(shell, cell(epochs=3))
+    assert "completed" in said and len(the_run(shell).metrics) == 4
     assert only_job(azure).attempts == 1
 
 
-def test_a_token_that_is_taken_back_is_asked_for_anew(azure, shell):
-    with meanwhile(lambda: seen(azure, shell) and azure.expire_tokens()):
-        run(shell, cell(epochs=LONG))
+def test_a_token_that_is_taken_back_is_asked_for_anew(azure, shell, held):
+    def take_back() -> None:
+        seen(azure, shell)
+        azure.expire_tokens()
+        until(lambda: any(one.status == 401 for one in azure.asked("GET", "*")))
+        held.touch()
+
+    with meanwhile(take_back):
+        run(shell, cell())
     assert only_job(azure).attempts == 1
 
 
-def test_a_while_without_network(azure, shell):
+def test_a_while_without_network(azure, shell, held):
     def cut() -> None:
         seen(azure, shell)
         with azure.no_network():
             told("trying again. The run itself goes on.")
-            time.sleep(3)
+        held.touch()
 
     with meanwhile(cut):
-        run(shell, cell(epochs=LONG))
-    assert only_job(azure).attempts == 1 and len(the_run(shell).metrics) == LONG + 1
+        run(shell, cell(epochs=3))
+    assert only_job(azure).attempts == 1 and len(the_run(shell).metrics) == 4
 
 
 @pytest.mark.parametrize(
@@ -78,9 +81,15 @@ def test_a_run_that_can_no_longer_be_followed_is_not_lost(azure, shell, monkeypa
     assert the_run(shell).state is RunState.STOPPED and only_job(azure) is job
 
 
-def test_a_taken_node_costs_no_more_than_the_epoch(azure, shell):
-    with meanwhile(lambda: azure.preempt(seen(azure, shell).name)):
-        run(shell, cell(epochs=LONG))
+def test_a_taken_node_costs_no_more_than_the_epoch(azure, shell, held):
+    def preempt() -> None:
+        job = seen(azure, shell)
+        azure.preempt(job.name)
+        until(lambda: job.attempts == 2)
+        held.touch()
+
+    with meanwhile(preempt):
+        run(shell, cell())
     job = only_job(azure)
     assert job.attempts == 2 and job.history.count("Running") == 2
     assert "found a checkpoint in the run's folder" in the_run(shell).logs()
@@ -115,8 +124,7 @@ def test_what_only_mlflow_knows_is_seen_while_it_runs(azure, shell, tmp_path, mo
     def stop() -> None:
         seen(azure, shell)
         (shown,) = Path("kept/trees").glob("*/metrics.jsonl")
-        while '"epoch": 3' not in shown.read_text():
-            time.sleep(0.05)
+        until(lambda: '"epoch": 3' in shown.read_text())
         shell.run_line_magic("mb_stop", "")
 
     with meanwhile(stop):

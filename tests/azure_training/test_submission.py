@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
-from mb_jupyter.azureml import arm
 from mb_jupyter.backends import RunState
 from mb_jupyter.errors import AzureError, TrainingFailed
 from tests.azure_shell import fails, run
 
-from .cells import FILES, PASSING, STALL, cell, choose, meanwhile, named, only_job, the_run, told
+from .cells import FILES, PASSING, STALL, cell, choose, meanwhile, named, only_job, the_run, told, until
 
 
 @pytest.mark.parametrize("datastore", ["Sas", "AccountKey", "None"])
@@ -33,6 +31,9 @@ def test_the_same_cell_trains_there(azure, shell, datastore):
     assert job.given.get("identity") == ({"identityType": "UserIdentity"} if datastore == "None" else None)
     assert job.tags["createdBy"] == "mb_jupyter" and "trees" in job.space.experiments
     assert not any(key.startswith("mlflow.source.git") for key in job.given["properties"])
+    assert job.given["inputs"]["settings"]["mode"] == "ReadOnlyMount"
+    facts = json.loads((done.folder / "azure.json").read_text())
+    assert facts["environment"].endswith("/versions/12"), "what `latest` was on that day"
     assert "epochs: 3" not in json.dumps(job.given), "settings travel in a file of the run's folder"
     assert "Found the identical run" in run(shell, cell())
     assert len(azure.jobs) == 1 and job.attempts == 1
@@ -51,8 +52,8 @@ def test_two_nodes_with_two_processes(azure, shell):
 
 
 @pytest.mark.parametrize("fault", [*PASSING, {"kind": "lost"}, {"kind": "cut"}], ids=named)
-def test_a_submission_that_is_disturbed_makes_one_job(azure, shell, monkeypatch, fault):
-    monkeypatch.setattr(arm, "READ_SECONDS", 1)
+@pytest.mark.usefixtures("impatient")
+def test_a_submission_that_is_disturbed_makes_one_job(azure, shell, fault):
     azure.fault("PUT", "*/jobs/*", 1, **fault)
     run(shell, cell())
     assert only_job(azure).status == "Completed" and the_run(shell).state is RunState.COMPLETED
@@ -82,10 +83,12 @@ def test_a_compute_in_an_errored_state_gets_no_job(azure, shell):
 
 
 def test_a_compute_that_breaks_meanwhile_gets_no_job(azure, shell):
+    upload = azure.fault("PUT", "*/data/packs/*", kind="stall", seconds=600)
+
     def spoil() -> None:
-        while not azure.asked("PUT", "*/data/packs/*"):
-            time.sleep(0.01)
+        until(lambda: upload.hits)
         azure.make_compute("gpu", error={"code": "AllocationFailed", "message": "No machine."})
+        upload.release()
 
     with meanwhile(spoil):
         fails(shell, cell(), "failed state and thus not ready for runs", TrainingFailed)
@@ -104,20 +107,40 @@ def test_a_workspace_that_was_deleted_is_told(azure, shell):
 
 
 @pytest.mark.parametrize("fault", [PASSING[1], STALL, {"kind": "cut"}, {"kind": "lost"}], ids=named)
-def test_an_upload_that_is_disturbed_goes_on(azure, shell, monkeypatch, fault):
-    monkeypatch.setattr(arm, "READ_SECONDS", 1)
+@pytest.mark.usefixtures("impatient")
+def test_an_upload_that_is_disturbed_goes_on(azure, shell, fault):
     azure.fault("PUT", "*/data/*", 2, **fault)
     run(shell, cell(epochs=1))
     assert only_job(azure).status == "Completed"
 
 
 def test_an_upload_without_network_waits_and_says_so(azure, shell):
+    upload = azure.fault("PUT", "*/data/packs/*", kind="stall", seconds=600)
+
     def cut() -> None:
-        while not azure.asked("POST", "*/listSecrets"):
-            time.sleep(0.005)
+        until(lambda: upload.hits)
         with azure.no_network():
+            upload.release()
             told("cannot be reached")
 
     with meanwhile(cut):
         run(shell, cell(epochs=1))
     assert only_job(azure).status == "Completed"
+
+
+def test_a_limit_of_the_cost_is_a_flag(azure, shell):
+    limited = cell(epochs=1).replace("-o", "--max-cost 1 -o")
+    said = run(shell, limited.replace("-o", "--dry-run -o"))
+    assert "max_cost 1.00 USD is reached after 570 minutes" in " ".join(said.split()), said
+    run(shell, limited)
+    assert the_run(shell).config["max_cost"] == 1.0
+    assert only_job(azure).given["limits"]["timeout"].startswith("PT9H30M")
+
+
+def test_a_limit_of_the_cost_without_a_price_goes_on_with_minutes(azure, shell):
+    azure.sizes_withheld.add("Standard_NC4as_T4_v3")
+    limited = cell(epochs=1).replace("-o", "--max-cost 1 -o")
+    assert "--max-minutes 60" in fails(shell, limited, "cannot be turned into minutes", AzureError).fix
+    assert not azure.asked("PUT", "*/data/packs/*")
+    run(shell, limited.replace("-o", "--max-minutes 30 -o"))
+    assert only_job(azure).given["limits"]["timeout"] == "PT45M"

@@ -17,7 +17,7 @@ from mb_jupyter.errors import AzureError, TrainingFailed
 from tests.azure_shell import end_followers, fails, run
 from tests.standin import PROGRAM
 
-from .cells import LONG, cell, meanwhile, only_job, seen, the_run, told
+from .cells import cell, meanwhile, only_job, seen, the_run, told, until
 
 SUBMISSION, KEY, DATASTORE = ("PUT", "*/jobs/*"), ("POST", "*/listSecrets"), ("GET", "*/datastores/*")
 PROGRAM_SENT, JOB, METRICS = ("*", "*/codes/*"), ("GET", "*/jobs/*"), ("GET", "*/mlflow/*")
@@ -66,8 +66,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_again_while_it_runs(azure, s
         if route == TOKEN:
             azure.expire_tokens(nodes=False)
         fault = azure.fault(*route, times, kind=kind)
-        while fault.hits < times:
-            time.sleep(0.05)
+        until(lambda: fault.hits == times)
         shell.run_line_magic("mb_stop", "")
 
     with meanwhile(disturb):
@@ -137,8 +136,7 @@ def test_a_cancel_while_the_answer_to_the_submission_is_lost_ends_the_job(azure,
     hidden = azure.fault("PUT", "*/jobs/*", 10_000, status=503, skip=1)
 
     def cancel() -> None:
-        while not azure.jobs:
-            time.sleep(0.01)
+        until(lambda: azure.jobs)
         shell.run_line_magic("mb_cancel", "")
         hidden.times = 0
 
@@ -183,13 +181,12 @@ def test_a_resource_group_that_is_deleted_during_a_run_is_named(azure, shell, mo
 
 
 def test_a_workspace_that_is_deleted_during_the_upload_is_named(azure, shell):
-    held = azure.fault("PUT", "*/data/packs/*", kind="stall")
+    upload = azure.fault("PUT", "*/data/packs/*", 1, kind="stall", seconds=600)
 
     def take() -> None:
-        while not azure.asked("PUT", "*/data/packs/*"):
-            time.sleep(0.005)
+        until(lambda: upload.hits)
         azure.take_workspace("ws", "rg")
-        held.times = held.hits = 0
+        upload.release()
 
     with meanwhile(take):
         error = fails(shell, cell(), "The workspace ws is gone", TrainingFailed)
@@ -198,28 +195,28 @@ def test_a_workspace_that_is_deleted_during_the_upload_is_named(azure, shell):
 
 def test_a_workspace_that_is_deleted_at_the_end_costs_nothing_of_the_result(azure, shell):
     """The storage is still there, and already open: what the run has left is fetched, and is its result."""
-    held = azure.fault("GET", "*blob.core.windows.net/*predictions.csv", kind="stall")
+    download = azure.fault("GET", "*blob.core.windows.net/*predictions.csv", 1, kind="stall", seconds=600)
 
     def take() -> None:
-        while not azure.asked("GET", "*blob.core.windows.net/*predictions.csv"):
-            time.sleep(0.01)
+        until(lambda: download.hits)
         azure.take_workspace("ws", "rg")
-        held.times = held.hits = 0
+        download.release()
 
     with meanwhile(take):
         assert "completed" in run(shell, cell())
 
 
-def test_a_job_that_was_deleted_after_it_had_ended_is_judged_by_its_files(azure, shell, monkeypatch):
+def test_a_job_that_was_deleted_after_it_had_ended_is_judged_by_its_files(azure, shell, held, monkeypatch):
     monkeypatch.setattr(look, "MISSING_SECONDS", 60.0)
 
     def forget() -> None:
         job = seen(azure, shell)
         azure.fault("GET", "*/jobs/*", 10_000, status=404)
+        held.touch()
         job.wait()
 
     with meanwhile(forget):
-        said = run(shell, cell(epochs=LONG))
+        said = run(shell, cell())
     assert "completed" in said and "does not find its job any more, but the training had ended well" in said
 
 
@@ -271,7 +268,7 @@ def test_no_thread_of_a_node_is_in_a_request_when_its_interpreter_ends(azure, tm
         "MLFLOW_TRACKING_TOKEN": "none",
         "MLFLOW_RUN_ID": "job",
     }
-    asked = azure.fault("GET", "*/mlflow/*", kind="stall", seconds=60, inside=True)
+    asked = azure.fault("GET", "*/mlflow/*", kind="stall", seconds=600, inside=True)
     (tmp_path / "mount").mkdir()
     command = [sys.executable, "-c", ENDS, node.__file__, "--output", str(tmp_path / "mount"), "--"]
     process = subprocess.Popen(
@@ -284,11 +281,11 @@ def test_no_thread_of_a_node_is_in_a_request_when_its_interpreter_ends(azure, tm
             assert process.poll() is None
             time.sleep(0.02)
         (tmp_path / "go").touch()
-        assert process.wait(30) == 0
+        assert process.wait() == 0
     finally:
         process.kill()
         process.wait()
-        asked.hits = 0
+        asked.release()
     assert not (tmp_path / "threads").exists(), "the interpreter went through its own end"
     assert (tmp_path / "mount/ended.json").exists()
 
@@ -315,11 +312,12 @@ def test_of_twenty_starts_in_two_kernels_one_sends_a_job_and_the_others_attach(a
     kernels = [subprocess.Popen([sys.executable, "-c", STARTS, str(PROGRAM)], **pipes) for _ in range(2)]
     try:
         for kernel in kernels:
-            assert kernel.stdout.readline() == "ready\n"
+            assert kernel.stdout is not None and kernel.stdout.readline() == "ready\n"
         for kernel in kernels:
+            assert kernel.stdin is not None
             kernel.stdin.write("now\n")
             kernel.stdin.flush()
-        said = [kernel.communicate(timeout=180)[0].split() for kernel in kernels]
+        said = [kernel.communicate(timeout=600)[0].split() for kernel in kernels]
     finally:
         for kernel in kernels:
             kernel.kill()

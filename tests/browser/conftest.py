@@ -1,7 +1,8 @@
 """A real JupyterLab and a real headless Chromium.
 
-One server, one browser and one page serve the whole session; a test opens a notebook of its own in
-that page through JupyterLab's command registry. A test fails when the page logged an error, when
+One server, one browser and one page serve all tests of this folder and end with the last of them: while it runs,
+playwright keeps an event loop in the main thread, where ``asyncio.run`` then fails. A test opens a notebook of its own
+in that page through JupyterLab's command registry. A test fails when the page logged an error, when
 the server answered 5xx, or when the page asked any host but this one.
 """
 
@@ -26,6 +27,8 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
+
+from tests.demand import missing
 
 TOKEN = "for-the-tests"
 PATIENCE_MS = 60_000
@@ -110,7 +113,7 @@ def start_server(home: Path, application: str = "jupyterlab") -> Server:
         )  # fmt: skip
     info = Path(env["JUPYTER_RUNTIME_DIR"]) / f"jpserver-{process.pid}.json"
     server = Server("", folder, process, log)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 2 * PATIENCE_MS / 1000
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError, ValueError, KeyError):  # not written, half written, or not listening yet
             server.url = json.loads(info.read_text())["url"]
@@ -203,18 +206,32 @@ class Lab:
 
     def start(self, index: int) -> None:
         """Run a cell without waiting for its end."""
-        self.page.evaluate(
-            """index => {
-                const notebook = window.jupyterapp.shell.currentWidget.content;
-                notebook.activeCellIndex = index; notebook.deselectAll();
-                void window.jupyterapp.commands.execute('notebook:run-cell');
-            }""",
-            index,
+        self.choose(index)
+        self.js("void app.commands.execute('notebook:run-cell')")
+
+    def choose(self, index: int) -> None:
+        self.js(
+            "const book = app.shell.currentWidget.content; book.activeCellIndex = argument; book.deselectAll()", index
+        )
+
+    def executed(self, index: int) -> None:
+        """Wait until a cell that had not run before has run."""
+        prompt = self.page.locator(".jp-NotebookPanel:visible .jp-Cell").nth(index).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"))
+        self.idle()
+
+    def still(self) -> None:
+        """Wait until nothing moves or changes its shade any more."""
+        self.js(
+            """const moving = () => document.getAnimations().filter(each => each.playState === 'running'
+                    && Number.isFinite(each.effect.getComputedTiming().endTime));
+                for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+                while (moving().length) await Promise.allSettled(moving().map(each => each.finished));"""
         )
 
     def run(self, index: int, timeout_ms: int = PATIENCE_MS, *, fails: bool = False) -> None:
-        self.start(index)
-        self.page.wait_for_timeout(150)
+        self.choose(index)
+        self.js("await app.commands.execute('notebook:run-cell')", timeout_ms=timeout_ms)
         self.idle(timeout_ms)
         if not fails:
             self.no_errors()
@@ -301,30 +318,29 @@ class Lab:
         self.page.on("dialog", lambda dialog: dialog.accept())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start_server(tmp_path_factory.mktemp("lab"))
     yield running
     stop_server(running)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
-        reason = "no Chromium on this machine: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        missing("no Chromium on this machine: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
         yield running
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_page(server: Server, browser: Browser) -> Iterator[Lab]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
     page = Lab(server, context.new_page())
     page.watch()
     page.visit()

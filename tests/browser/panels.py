@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, expect
 from .conftest import Lab
 
 LOAD = "%load_ext mb_jupyter"
+OTHER_WORK = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\nprint('other work')"
 
 
 def opened(lab: Lab, name: str, command: str = "%mb", *more: str) -> Locator:

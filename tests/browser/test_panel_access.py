@@ -149,7 +149,7 @@ def test_every_control_has_a_name_and_every_text_its_contrast(lab: Lab, step: Lo
     lab.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=f"JupyterLab {theme}")
     problems: list[Any] = []
     for scene, panel in scenes(lab, step):
-        lab.page.wait_for_timeout(300)  # a change of shade takes its time
+        lab.still()
         texts, faint = panel.evaluate(FAINT)
         assert texts > 10, scene
         problems += [(scene, "faint", each) for each in faint]

@@ -20,7 +20,6 @@ def seven(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
     server = start_server(tmp_path_factory.mktemp("seven"), "notebook")
     context = browser.new_context(viewport={"width": 1100, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
     try:
         page = Lab(server, context.new_page())
         page.watch()

@@ -37,7 +37,7 @@ def test_by_mouse_alone(lab: Lab, photos: Path) -> None:
     for number in (0, 1):
         lab.page.locator(".jp-NotebookPanel:visible .jp-Cell .jp-InputArea-editor").nth(number).click()
         lab.page.locator('.jp-NotebookPanel:visible [data-command="notebook:run-cell-and-select-next"]').click()
-        lab.idle()
+        lab.executed(number)
     step = panel(lab)
     expect(step).to_contain_text("no account is needed")
     press(step, "Next: Data")
@@ -80,8 +80,7 @@ def test_by_keyboard_alone(lab: Lab, photos: Path) -> None:
         lab.js("app.shell.currentWidget.content.activeCellIndex = argument", number)
         lab.js("app.shell.currentWidget.content.mode = 'command'; app.shell.currentWidget.content.node.focus()")
         keys.press("Control+Enter")
-        lab.page.wait_for_timeout(150)
-        lab.idle()
+        lab.executed(number)
     step = panel(lab)
     reach(lab, step.get_by_role("tab", selected=True))
     reach(lab, button(step, "Next: Data"))

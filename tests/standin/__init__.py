@@ -42,11 +42,10 @@ class Cell:
         self.client = client
         self.id = client.execute(code, allow_stdin=allow_stdin)
         self.outputs: list[dict[str, Any]] = []
-        self.updates = 0
         self.idle = False
         self.reply: dict[str, Any] | None = None
 
-    def read(self, until: Callable[[Cell], object] | None = None, seconds: float = 60) -> Cell:
+    def read(self, until: Callable[[Cell], object] | None = None, seconds: float = 120) -> Cell:
         """Take in messages until the cell has ended, or until something is true."""
         end = time.monotonic() + seconds
         while not (until(self) if until else self.idle):
@@ -61,7 +60,6 @@ class Cell:
         kind, content = message["msg_type"], message["content"]
         shown = content.get("transient", {}).get("display_id")
         if kind == "update_display_data":
-            self.updates += 1
             for output in self.outputs:
                 if output["id"] == shown:
                     output["data"] = content["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -85,6 +86,12 @@ def test_parts_are_nested_stratified_and_never_part_a_group(each: int) -> None:
             assert 1 <= taken < fraction * count + each  # a class is in every part, and by one group at most too much
     assert (ranks < 1).all()
     assert not np.array_equal(ranks, curve._ranks(images, "pepper"))
+
+
+def test_names_of_groups_do_not_count() -> None:
+    images = samples(np.array([0] * 30 + [1] * 30), 3)
+    renamed = [dataclasses.replace(image, group=f"renamed {image.group}") for image in images]
+    assert np.array_equal(curve._ranks(images, "salt"), curve._ranks(renamed, "salt"))
 
 
 def test_whole_groups_are_learned_and_counted() -> None:

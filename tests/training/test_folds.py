@@ -33,6 +33,12 @@ def test_folds_are_stratified_and_even() -> None:
     assert whole.max() - whole.min() <= 1
 
 
+def test_a_large_group_of_another_class_does_not_keep_a_class_out_of_its_fold() -> None:
+    labels = [0] * 10 + [1] * 10
+    found = folds.assign(samples(labels, ["one"] * 10 + [f"g{row}" for row in range(10)]), seed=0)
+    assert np.bincount(found[10:], minlength=folds.FOLDS).tolist() == [2] * folds.FOLDS
+
+
 def test_copies_are_never_parted_even_with_two_labels() -> None:
     labels = [row % 3 for row in range(60)]
     groups = [f"g{row // 4}" for row in range(60)]

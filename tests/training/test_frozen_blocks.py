@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from .test_main import PROGRAM, Program, kill_in_the_second_epoch, pictures
+from .test_main import PROGRAM, Program, pictures
 
 __all__ = ["pictures"]  # the fixture
 
@@ -36,7 +35,7 @@ def finished(code, pictures, tmp_path_factory) -> Program:
 
 def test_killed_and_started_again_it_ends_with_the_same_numbers(finished, code, pictures, tmp_path):
     program = Program(code, pictures, tmp_path / "run", seed=5)
-    assert program.kill_when(functools.partial(kill_in_the_second_epoch, program)) == -signal.SIGKILL, program.log
+    assert program.end_at("second epoch") == -signal.SIGKILL, program.log
     assert program.run() == 0, program.log
     assert program.of("start")[-1]["resumed"] is True
     assert program.of("epoch") == finished.of("epoch")

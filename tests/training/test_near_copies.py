@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from mb_jupyter.training import similar
 from mb_jupyter.training.pictures import Picture
+from mb_jupyter.training.registration import Match, are_copies
 
 PHOTOS = 40
 
@@ -107,6 +109,68 @@ def test_altered_copies_are_found(how: str, scenes: list[Image.Image], originals
     right = [{f"original {index}", f"altered {index}"} for index in range(PHOTOS)]
     assert all(members in right for members in found)
     assert len(found) >= 0.95 * PHOTOS
+
+
+def thing(seed: int) -> Image.Image:
+    """Return an image of one object on an empty ground: few details, and all others have as few."""
+    rng = np.random.default_rng(seed)
+    down, right = np.linspace(0, 1, 120)[:, None, None], np.linspace(0, 1, 160)[None, :, None]
+    ground = right * rng.uniform(-40, 40) + down * rng.uniform(-40, 40) + rng.uniform(150, 200, 3)
+    image = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    x, y, radius = rng.uniform(50, 110), rng.uniform(45, 75), rng.uniform(22, 34)
+    angles, radii = np.sort(rng.uniform(0, 2 * math.pi, 7)), rng.uniform(0.6, 1.2, 7) * radius
+    corners = [(x + far * math.cos(angle), y + far * math.sin(angle)) for angle, far in zip(angles, radii, strict=True)]
+    draw.polygon(corners, fill=tuple(rng.integers(30, 220, 3).tolist()))
+    u, v = x + rng.uniform(-9, 9), y + rng.uniform(-9, 9)
+    draw.ellipse((u - 8, v - 5, u + 8, v + 5), fill=tuple(rng.integers(30, 220, 3).tolist()))
+    return image
+
+
+@pytest.mark.parametrize("how", ["cut 5 %", "cut 10 %", "white border", "black border", "mirrored", "grey"])
+def test_one_object_on_an_empty_ground(how: str) -> None:
+    things = [jpeg(thing(seed)) for seed in range(PHOTOS)]
+    originals = [known(f"original {index}", image) for index, image in enumerate(things)]
+    altered = [known(f"altered {index}", jpeg(ALTERED[how](image))) for index, image in enumerate(things)]
+    found = pairs([*originals, *altered])
+    right = [{f"original {index}", f"altered {index}"} for index in range(PHOTOS)]
+    assert all(members in right for members in found) and len(found) >= 0.9 * PHOTOS
+
+
+@pytest.mark.parametrize(
+    ("fit", "copies"),
+    [  # evidence, correlation, shear, how many are grey, whether one was turned
+        ((7.6, 0.97, 0.02, 0, False), True),  # a crop of an image with few details
+        ((7.4, 0.97, 0.02, 0, False), False),
+        ((7.6, 0.97, 0.02, 0, True), False),  # seven more ways to fit by chance
+        ((8.1, 0.97, 0.02, 0, True), True),
+        ((9.2, 0.97, 0.04, 0, False), False),  # what fits only askew is probably something else
+        ((9.4, 0.97, 0.04, 0, False), True),
+        ((9.1, 0.97, 0.02, 1, False), False),  # colours tell nothing where one has none
+        ((9.3, 0.97, 0.02, 1, False), True),
+        ((11.3, 0.98, 0.02, 2, False), False),  # two strokes of a pen
+        ((11.5, 0.98, 0.02, 2, False), True),
+        ((10.9, 0.91, 0.02, 0, False), False),
+        ((11.1, 0.81, 0.02, 0, False), True),  # a dark image: many details below the noise
+        ((11.1, 0.79, 0.02, 0, False), False),
+        ((11.1, 0.91, 0.04, 0, False), False),
+    ],
+)
+def test_how_much_evidence_a_copy_needs(fit: tuple[float, float, float, int, bool], copies: bool) -> None:
+    evidence, correlation, shear, grey, turned = fit
+    detail = (evidence / math.atanh(correlation)) ** 2
+    found = Match(*(np.array([value]) for value in (correlation, detail, 0.0, grey, turned, shear)))
+    assert are_copies(found).tolist() == [copies]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "colour", "copies"),
+    [(7.6, 5.9, True), (7.6, 6.5, False), (11.5, 15.9, True), (20.0, 16.1, False)],
+)
+def test_how_much_the_colours_may_differ(evidence: float, colour: float, copies: bool) -> None:
+    detail = (evidence / math.atanh(0.97)) ** 2
+    found = Match(*(np.array([value]) for value in (0.97, detail, colour, 0, False, 0.0)))
+    assert are_copies(found).tolist() == [copies]
 
 
 def test_among_many_images_too(scenes: list[Image.Image], originals: list[Picture]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image, ImageEnhance
@@ -99,6 +101,28 @@ def test_names_of_series(classes: dict[str, list[str]], key: str) -> None:
 )
 def test_names_that_are_no_series(names: list[str]) -> None:
     assert proposed(named(a=names, b=[f"b{name}" for name in names])) == []
+
+
+def tiles(series: list[int], alone: int) -> list[str]:
+    """Return names of objects with so many images each, and of images that are alone."""
+    together = [f"tile_{number:03d}_{shot}.jpg" for number, size in enumerate(series) for shot in range(size)]
+    return together + [f"plain{'x' * number}.jpg" for number in range(alone)]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_series"),
+    [
+        (tiles([3, 3, 3, 3], 8), True),  # 12 of 20 images
+        (tiles([3, 3, 3, 2], 9), False),
+        (tiles([2, 2, 2], 0), True),  # three series of six images: as few as can show it
+        (tiles([3, 3], 0), False),
+        (tiles([2, 2], 0), False),
+        (tiles([5, 3, 2], 0), True),
+        (tiles([6, 3, 2], 0), False),  # most of the class: its name, with a number for each image
+    ],
+)
+def test_how_many_make_a_series(names: list[str], is_series: bool) -> None:
+    assert bool(proposed(named(a=names, b=[f"b{'y' * number}.jpg" for number in range(20)]))) is is_series
 
 
 def test_objects_numbered_in_each_class_give_two_lines() -> None:
@@ -218,6 +242,28 @@ def test_likeness(tmp_path: Path) -> None:
     assert all(len(each) == 1 for each in together.values())
     assert len(together) < 32
     assert "given by likeness: images whose perceptual hashes" in of(grouped, "groups").message
+
+
+def alike(sizes: list[int], alone: int, *, copies: bool = False) -> list[Picture]:
+    """Return pictures of one class without files: so many that resemble each other in each group, and others."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number, size in enumerate([*sizes, *[1] * alone]):
+        bits = int.from_bytes(rng.bytes(32), "big")
+        for shot in range(size):
+            name = f"{'x' * number}_{'abcdefgh'[shot] * 3}"
+            own = Picture(f"a/{name}", "a", "", name.ljust(64, "0"), 8, 8, "JPEG", (bits ^ shot) << 64, 1, 1)
+            found.append(replace(own, copies=f"{number}" if copies else name))
+    return found
+
+
+def test_a_few_images_that_resemble_each_other_are_no_series() -> None:
+    assert [finding.kind for finding in series.findings(alike([2, 2, 2], 14), is_list=False)] == ["series by likeness"]
+    assert list(series.findings(alike([2, 2, 2], 15), is_list=False)) == []
+
+
+def test_copies_are_no_series() -> None:
+    assert list(series.findings(alike([2, 2, 2], 0, copies=True), is_list=False)) == []
 
 
 def test_no_likeness(flowers: Path) -> None:

@@ -14,6 +14,7 @@ from mb_jupyter.training.manifest import (
     scan,
     split,
 )
+from mb_jupyter.training.similar import group
 from tests.picture_files import encoded, photo, put
 from tests.training.scanned import of, parted
 
@@ -89,6 +90,22 @@ def test_the_same_file_with_two_labels_is_left_out(flowers: Path) -> None:
         "All of them are left out; keep each in its right class only."
     )
     assert len(found.pictures) == 23 and found.findings[0] is finding
+
+
+@pytest.mark.parametrize(
+    ("bits", "colours", "together"),
+    [(32, (140, 140), True), (33, (140, 140), False), (0, (140, 152), True), (0, (140, 153), False),
+     (32, (128, 180), True), (33, (128, 180), False)],
+)  # fmt: skip
+def test_how_near_hashes_are_without_thumbnails(bits: int, colours: tuple[int, int], together: bool) -> None:
+    """``colours`` are Cb and Cr of all quarters; 128 is grey, and a grey copy has the structure of any colour."""
+    pictures = [
+        Picture(
+            f"{i}", "a", "", f"{i}".ljust(64, "0"), 8, 8, "JPEG", structure << 64 | int(f"{colour:02x}" * 8, 16), 1, 1
+        )
+        for i, (structure, colour) in enumerate(zip((0, (1 << bits) - 1), colours, strict=True))
+    ]
+    assert (len({picture.group for picture in group(pictures)}) == 1) is together
 
 
 @pytest.mark.parametrize("numpy", [1, 2])

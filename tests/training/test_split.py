@@ -157,6 +157,28 @@ def test_what_is_left_open_follows_its_copies_into_the_part_that_is_held_out() -
     assert [found[picture.path] for picture in copies] == ["test", "train", "test"]
 
 
+def test_what_the_user_trains_on_stays_though_its_copy_is_held_out() -> None:
+    """Nobody draws it for the validation part either: the model would be chosen on an image of the test part."""
+    marked = [replace(picture, split="test") for picture in made({"a": [1] * 12, "b": [1] * 12})]
+    copies = [
+        replace(picture, path=f"copy of {picture.path}", sha256=picture.sha256[::-1], split="train")
+        for picture in marked
+    ]
+    rest = [replace(picture, group=f"more {picture.group}") for picture in made({"a": [1] * 12, "b": [1] * 12})]
+    for seed in range(5):
+        found = {picture.path: picture.split for picture in cut([*marked, *copies, *rest], seed)}
+        assert {found[picture.path] for picture in copies} == {"train"}
+
+
+@pytest.mark.parametrize("parts", [("test", "validation"), ("validation", "test")])
+def test_what_is_left_open_follows_its_group_into_the_test_part_first(parts: tuple[str, str]) -> None:
+    held = [replace(picture, split=part) for picture, part in zip(made({"a": [2]}), parts, strict=True)]
+    open_ = replace(held[0], path="open.jpg", sha256="f" * 64, split="")
+    rest = [replace(picture, group=f"more {picture.group}") for picture in made({"a": [1] * 9, "b": [1] * 9}, "train")]
+    found = {picture.path: picture.split for picture in cut([*held, open_, *rest])}
+    assert found["open.jpg"] == "test"
+
+
 def test_classes_missing_from_a_part(tmp_path: Path) -> None:
     folder_of(tmp_path / "train", {"rose": 12, "tulip": 12})
     folder_of(tmp_path / "test", {"rose": 12, "daisy": 12}, first=200)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mb_jupyter.backends import RunState
-from mb_jupyter.backends.local import ENDED_BY_SYSTEM
 from mb_jupyter.errors import AzureError
 from mb_jupyter.records import METRICS, STATUS, fields_of, metrics_of, read_fields
 
@@ -24,6 +23,12 @@ if TYPE_CHECKING:
 GIVE_IT_UP = "%mb_cancel closes the run here, --fresh trains anew; a job that goes on in Azure is not ended by that."
 SEND_AGAIN = "Run the cell again: the job is submitted under the same name, so that there is only one in any case."
 KILLED = (137, -9)  # exit codes of a program that the system has ended
+ENDED_ON_NODE = {
+    "kind": "killed",
+    "cause": "The training was ended by the node's system, probably because the memory ran out.",
+    "fix": "Take a compute of a size with more memory: %mb_compute sizes, %mb_compute create NAME --size SIZE.",
+}
+KEYLESS = "KeyBasedAuthenticationNotPermitted"
 HINT_MINUTES = 10.0  # in the queue, after which it is said what that may mean
 QUEUE_MINUTES = 120.0  # in the queue, after which the job is canceled: nobody would look any more
 MISSING_SECONDS = 30.0  # for which a job that Azure does not find is looked for before somebody is told
@@ -104,7 +109,7 @@ class Looker:
             self.folder.know(missing_since=None, seen=True)
         state = WORDS.get(self._facts.status, UNKNOWN)[0]
         if self._facts.status in ("Running", "Finalizing") or (state.is_terminal and self._facts.started):
-            self.folder.know(ran=True)
+            self.folder.know(ran=True, environment=self._facts.environment)
         if self.folder.facts.get("ran") and (state is not RunState.STARTING):
             self._read_files(connection)
             self._read_log(connection, str(self._facts.name))
@@ -335,11 +340,26 @@ class Looker:
         if self._program.get("state") == "failed" and told:
             return {key: str(value) for key, value in told.items() if value}
         if read_fields(self.folder.path, ENDED).get("returncode") in KILLED:
-            return dict(ENDED_BY_SYSTEM)
+            return dict(ENDED_ON_NODE)
         code, message = jobs.why(connection, str(self.folder.facts["job"]))
         last = _last_error(_read(self.folder.path / "log.txt").decode("utf-8", "replace"))
         said = last or redacted(message.strip().splitlines()[0] if message.strip() else "without an explanation")
         kind = f" ({code})" if code else ""
+        if KEYLESS in f"{code} {message} {last}" and not self.folder.facts.get("by_https"):
+            self.folder.know(by_https=True)
+            return {
+                "cause": f"The storage takes no shared keys, and the node could not mount it ({KEYLESS}).",
+                "fix": "Run the cell again: the node then opens the storage by HTTPS, as the person who submits.",
+                "details": redacted(f"Azure said ({code}): {message}"),
+            }
+        no_log = not _read(self.folder.path / "log.txt")  # no node has begun with it
+        if no_log and (build := jobs.build_log(connection, str(self.folder.facts["job"]))):
+            write(self.folder.path / "log.txt", build)
+            return {
+                "cause": f"Azure could not build the environment's image{kind}: {said}",
+                "fix": "Its log is in %mb_why: correct the environment, or leave azure: {environment} out.",
+                "alternative": "Azure's own page of the run has more: run.url",
+            }
         return {
             "cause": f"The job failed in Azure{kind}: {said}",
             "fix": "Its log is in %mb_why; correct what it says and run the cell again: what is up is not sent twice.",

@@ -12,7 +12,7 @@ import argparse
 import contextlib
 import gzip
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -26,6 +26,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 SYNC_SECONDS, SLOWEST_SECONDS = 2.0, 30.0  # between two updates of the mount; at its end, where it refuses them
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
@@ -36,6 +37,7 @@ ENDED = "ended.json"
 LAST = (ENDED, "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
 OLDEST = (3, 10)  # Python that the program runs on
+STEPS = ("bring", "bring_packs", "remove_packs", "send")  # of a node without mounts
 
 
 class RefusedError(SystemExit):
@@ -52,15 +54,21 @@ def main() -> int:
     # Azure tells the number of all processes, not that of this node's
     os.environ.setdefault("LOCAL_WORLD_SIZE", str(given.processes))
     place = Path(tempfile.gettempdir()) / f"mb-{_name(given.output)}"
-    data = Path(given.data) if not given.manifest else place / "data"
     output = place / "run"
+    data = Path(given.data) if not given.manifest else place / "data"
+    remote = _beside("keyless").without_mounts(given, place) if given.storage else None
     if _number("LOCAL_RANK") == 0:
         _prepare(given, place, data, output)
     else:
         _wait_for(place / "ready", place / "failed")
+    _beside("equipment").put_first(place / "packages")
     words = [word.replace("{data}", str(data)).replace("{output}", str(output)) for word in command]
+    if remote is not None and _number("RANK") == 0:
+        remote.start(SYNC_SECONDS)
     code = run([sys.executable, *words[1:]], output, given.output)
-    _leave(place)  # not before: until everything has arrived in the mount, this is the only copy
+    if remote is not None and _number("RANK") == 0:
+        remote.finish()
+    _leave(place)  # not before: until everything has arrived in the storage, this is the only copy
     return code
 
 
@@ -216,7 +224,7 @@ def copy(source: Path, target: Path) -> None:
 
 def unpack(packs: Path, manifest: Path, target: Path) -> int:
     """Put a folder together from its packs; every file is checked by its hash. Return how many there are."""
-    rows = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
+    rows: list[list[object]] = json.loads(gzip.decompress(manifest.read_bytes()))["files"]
     by_pack: dict[str, list[list[object]]] = {}
     for row in rows:
         _inside(target, str(row[0]))
@@ -256,19 +264,28 @@ def _inside(target: Path, path: str) -> Path:
     return target / path
 
 
+def _beside(name: str) -> Any:
+    """Return the module of a file that was sent along."""
+    return importlib.import_module(name)
+
+
 def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -> None:
     """Do once on each node what its processes share."""
     try:
         shutil.rmtree(place, ignore_errors=True)
         output.mkdir(parents=True)
+        given.bring()
         _check_python()
-        _install(Path("requirements.txt"))
+        if refusal := _beside("equipment").equip(given.program, place / "packages", say):
+            raise RefusedError(*refusal)
         if given.manifest:
             begun = time.monotonic()
+            given.bring_packs()
             store = Path(given.data)
             count = unpack(store / "packs", store / "manifests" / given.manifest, data)
+            given.remove_packs()
             say(f"unpacked {count:,} files in {time.monotonic() - begun:.0f} s")
-        _restore(given.output, output)
+        _restore(given.settings or given.output, output)
         (place / "ready").touch()
     except BaseException as error:
         place.mkdir(parents=True, exist_ok=True)
@@ -276,6 +293,7 @@ def _prepare(given: argparse.Namespace, place: Path, data: Path, output: Path) -
         if isinstance(error, RefusedError):
             told = {"state": "failed", "error": {"cause": error.cause, "fix": error.fix}}
             (given.output / "status.json").write_text(json.dumps(told), encoding="utf-8")
+            given.send()
         raise
 
 
@@ -298,7 +316,10 @@ def _leave(place: Path) -> None:
 
 
 def _restore(mount: Path, output: Path) -> None:
-    """Take over what is in the run's folder: the settings and, after a preemption, the checkpoint."""
+    """Take over what is in the run's folder: the settings and, after a preemption, the checkpoint.
+
+    ``mount`` is a read-only input: a folder that is mounted for output need not show what was there before.
+    """
     for folder, _, names in os.walk(mount):
         for name in names:
             path = Path(folder) / name
@@ -312,26 +333,6 @@ def _restore(mount: Path, output: Path) -> None:
         config.write_text(config.read_text(encoding="utf-8").replace("{output}", whole), encoding="utf-8")
     if (output / "checkpoint").exists():
         say("found a checkpoint in the run's folder; the program goes on from it")
-
-
-def _install(requirements: Path) -> None:
-    """Install what the environment does not bring, in the versions that were sent with the program."""
-    if not requirements.exists():
-        return
-    lines = [line.split("#") for line in requirements.read_text(encoding="utf-8").splitlines() if "#" in line]
-    missing = [wanted.strip() for wanted, module in lines if importlib.util.find_spec(module.strip()) is None]
-    if not missing:
-        return
-    say(f"installing {', '.join(missing)}")
-    command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", *missing]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    sys.stdout.write(done.stdout)
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")] or ["ERROR: no reason told"]
-        raise RefusedError(
-            f"The node could not install {', '.join(missing)}: {errors[-1][len('ERROR: ') :]}",
-            "Can the node reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
-        )
 
 
 def _wait_for(ready: Path, failed: Path) -> None:
@@ -369,11 +370,16 @@ def say(line: str) -> None:
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
     here = sys.argv.index("--")
     parser = argparse.ArgumentParser()
+    parser.add_argument("--storage", default="", help="a container's address, where nothing can be mounted")
     parser.add_argument("--data", default="")
     parser.add_argument("--manifest", default="")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--settings", type=Path, help="the run's folder, to be read")
+    parser.add_argument("--output", type=Path, required=True, help="the run's folder, to be written")
     parser.add_argument("--processes", type=int, default=1, help="on each node")
-    return parser.parse_args(sys.argv[1:here]), sys.argv[here + 1 :]
+    command = sys.argv[here + 1 :]
+    # without mounts there is something to do at these moments
+    parser.set_defaults(program=command[2], **dict.fromkeys(STEPS, lambda: None))
+    return parser.parse_args(sys.argv[1:here]), command
 
 
 def _end(code: int) -> None:
@@ -384,5 +390,5 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path[:0] = [str(Path.cwd()), str(Path(__file__).parent)]  # what was sent, and what lies beside this file
     _end(main())

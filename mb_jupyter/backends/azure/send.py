@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,10 +15,13 @@ from mb_jupyter.backends import Job, RunState
 from mb_jupyter.errors import AzureError
 from mb_jupyter.training.formats import format_by_name
 
-from . import node
+from . import equipment, keyless, node
 from .folder import FACTS, OWN, RunFolder, write_json
 
 RUNS = "mb_jupyter/runs/"
+
+PYTHON = "3.10"  # of Microsoft's environment
+PLATFORMS = tuple(f"{each}_x86_64" for each in ("manylinux_2_28", "manylinux_2_27", "manylinux2014", "manylinux2010"))
 
 HEIC_READER = ("pillow-heif==1.1.1", "pillow_heif")  # where there are HEIC images
 REQUIREMENTS = (
@@ -24,12 +29,15 @@ REQUIREMENTS = (
     ("onnxscript==0.7.2", "onnxscript"), ("onnxruntime==1.23.2", "onnxruntime"), ("ImageHash==4.3.2", "imagehash"),
     ("scikit-learn==1.7.2", "sklearn"), ("scipy==1.15.3", "scipy"), ("Pillow==12.3.0", "PIL"),
     ("psutil==7.2.2", "psutil"), ("platformdirs==4.12.4", "platformdirs"),
-    ("ml_dtypes==0.5.4", "ml_dtypes"),  # for onnx; later ones would put numpy 2 in the place of the environment's
+    # what these need in turn: they are installed without asking for more
+    ("ml_dtypes==0.5.4", "ml_dtypes"), ("onnx-ir==0.1.16", "onnx_ir"), ("protobuf==6.33.6", "google.protobuf"),
+    ("PyWavelets==1.8.0", "pywt"), ("joblib==1.5.3", "joblib"), ("threadpoolctl==3.6.0", "threadpoolctl"),
+    ("flatbuffers==25.9.23", "flatbuffers"), ("packaging==25.0", "packaging"),
 )  # fmt: skip
-"""What the program needs beside torch, numpy and torchvision, which every PyTorch environment has.
+"""What the program needs beside torch, numpy, torchvision and what comes with them in every PyTorch environment.
 
 Not the notebook's versions, which the environment's Python may be too old for: these were run together, and each
-exists for Python 3.10 to 3.13. A node installs those whose module its environment does not have.
+exists for Python 3.10 to 3.13. A node installs those that its environment does not have, or has in an older version.
 """
 
 
@@ -47,7 +55,7 @@ def send(folder: RunFolder, job: Job, connection: Any, canceled: Callable[[], bo
         _tell(folder, "submit", "sending the training program")
         if not unanswered:
             _send_files(folder, job, store)
-        spec = _spec(folder, job, store, code=_program(job, connection), arguments=arguments, inputs=inputs)
+        spec = _spec(folder, job, store, code=_program(folder, job, connection), arguments=arguments, inputs=inputs)
         if canceled() and not unanswered:
             raise CanceledError
         _submit(folder, connection, spec)
@@ -93,6 +101,8 @@ def _data(
     up = upload.upload_folder(store, job.data, job.needs, progress=progress, canceled=canceled)
     folder.know(upload={"files": up.files, "bytes": up.bytes, "sent": up.sent})
     manifest = up.manifest.rpartition("/")[2]
+    if folder.facts.get("by_https"):
+        return f"--data {upload.ROOT} --manifest {manifest}", {}
     return f"--data ${{{{inputs.data}}}} --manifest {manifest}", {"data": (store.uri(upload.ROOT), "ro_mount")}
 
 
@@ -120,47 +130,70 @@ def _send_files(folder: RunFolder, job: Job, store: Any) -> None:
     aside.unlink()
 
 
-def _program(job: Job, connection: Any) -> str:
+def _program(folder: RunFolder, job: Job, connection: Any) -> str:
     """Return the id of the snapshot: the program's package, what starts it, what it needs."""
     from mb_jupyter.azureml import jobs
 
     with tempfile.TemporaryDirectory(prefix="mb-") as place:
         code = Path(place) / "program"
         shutil.copytree(job.code, code / job.code.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(Path(node.__file__), code / "node.py")
+        for module in (node, equipment, keyless):
+            shutil.copy(str(module.__file__), code)
         has_heic = any(format_by_name(path) == "HEIC" for path in job.needs or ())
         needed = [*REQUIREMENTS, *((HEIC_READER,) if has_heic else ())]
         wanted = "".join(f"{pinned} # {module}\n" for pinned, module in needed)
         (code / "requirements.txt").write_text(wanted, encoding="utf-8")
+        if job.options.get("wheels"):
+            _tell(folder, "submit", "downloading the packages that the node cannot reach")
+            _download_wheels([pinned for pinned, _ in needed], code / equipment.WHEELS)
         return jobs.snapshot(connection, code)
+
+
+def _download_wheels(pinned: list[str], target: Path) -> None:
+    """Download packages as the node's Python takes them, for a node that reaches no package index."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary", ":all:", "--python-version", PYTHON, "--dest", str(target), *pinned]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["pip told no reason"]
+        raise AzureError(
+            f"The packages for a node without internet could not be downloaded: {lines[-1].removeprefix('ERROR: ')}",
+            "Can this machine reach PyPI? Else name an environment that has them: azure: {environment: ...}.",
+            details=done.stderr,
+        )
 
 
 def _spec(
     folder: RunFolder, job: Job, store: Any, *, code: str, arguments: str, inputs: dict[str, tuple[str, str]]
 ) -> Any:
-    from mb_jupyter.azureml.jobs import ENVIRONMENT, Spec
+    from mb_jupyter.azureml.jobs import ENVIRONMENT, OUTPUT_TAG, Spec
 
     facts, options = folder.facts, job.options
     if not options.get("compute"):
         raise AzureError("No compute is chosen.", "Name it: azure: {compute: NAME}, or %mb_compute use NAME.")
     words = [word if "{" not in word else f"'{word}'" for word in job.command]
+    address, by_https = store.uri(facts["prefix"]), bool(facts.get("by_https"))
+    where = "--settings ${{inputs.settings}} --output ${{outputs.run}}"
+    if by_https:
+        where = f"--storage {store.address} --output {facts['prefix'].rstrip('/')}"
     return Spec(
         name=facts["job"],
         title=job.name.rpartition("/")[2],
         experiment=str(facts["experiment"]),
-        command=f"python node.py {arguments} --output ${{{{outputs.run}}}} --processes {job.processes} -- "
-        + " ".join(words),
+        command=f"python node.py {arguments} {where} --processes {job.processes} -- {' '.join(words)}",
         code=code,
         compute=str(options["compute"]),
-        output=store.uri(facts["prefix"]),
-        inputs=inputs,
+        output="" if by_https else address,
+        inputs=inputs if by_https else {**inputs, "settings": (address, "ro_mount")},
         environment=str(options.get("environment") or ENVIRONMENT),
         processes=job.processes,
         nodes=int(options.get("nodes") or 1),
         minutes=float(facts["minutes"]),
-        by_identity=store.by_identity,
+        by_identity=by_https or store.by_identity,
         env={"PYTHONUNBUFFERED": "1", **job.env},
-        tags={"mb_run": folder.path.name},
+        tags={"mb_run": folder.path.name, **({OUTPUT_TAG: address} if by_https else {})},
     )
 
 

@@ -1,7 +1,8 @@
 """Stands for the training program where a test is about what is around it: the same files, nothing learned.
 
-``STANDIN`` in the environment says how it behaves: ``slow`` waits to be stopped, ``deaf`` for ever,
-``refuse``, ``bug`` and ``crash`` fail, ``die`` is killed once and goes on the second time.
+``STANDIN`` in the environment says how it behaves: ``slow`` waits to be stopped, ``deaf`` for ever, ``held``
+stays in its last epoch, also after a stop, until the file that ``STANDIN_GO`` names is there, ``refuse``, ``bug``
+and ``crash`` fail, ``die`` is killed once and goes on the second time.
 """
 
 import argparse
@@ -79,6 +80,11 @@ for epoch in range(epochs + 1):
     stage("epoch", done=epoch, total=epochs, fraction=0.5, eta_seconds=2.0)
     time.sleep(0.05)
     stopped = behaviour != "deaf" and (output / "stop").exists()
+    last = stopped or epoch == epochs - 1
+    while behaviour == "held" and last and not pathlib.Path(os.environ["STANDIN_GO"]).exists():
+        tell()  # as the program's heart does
+        time.sleep(0.5)
+        stopped = stopped or (output / "stop").exists()
 for name in ("calibrate", "evaluate", "export", "verify"):
     stage(name, fraction=0.9, done=None, total=None, eta_seconds=0.5)
 with (output / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
