@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -70,12 +69,13 @@ class Dataset:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         from .training.errors import TrainingError
+        from .training.index import index_file
         from .training.manifest import scan
 
         self.source = source
         try:
             root, entries = _open(source)
-            index = _index_file(root, entries is not None)
+            index = index_file(root, entries is not None)
             known = _remembered(index)
             patch = at_home(labels).absolute() if labels is not None else None
             found = scan(
@@ -223,14 +223,6 @@ def _cell(value: Any) -> str:
         )
     missing = value is None or value != value or str(value) == "<NA>"  # noqa: PLR0124 - NaN
     return "" if missing else os.fspath(value) if isinstance(value, os.PathLike) else str(value).strip()
-
-
-def _index_file(root: Path, is_table: bool) -> Path:
-    """Return the file in which what was found out about a folder is remembered between kernels."""
-    from platformdirs import user_cache_path
-
-    name = hashlib.sha256(os.fsencode(os.path.realpath(root)) + bytes([is_table])).hexdigest()[:32]
-    return user_cache_path("mb_jupyter", appauthor=False) / "index" / f"{name}.json"
 
 
 def _remembered(index: Path) -> dict[str, Picture]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SPARE_MINUTES = 15.0  # for a node to unpack and to install, before the program's own clock begins
 PLACE = ("subscription", "resource_group", "workspace", "sign_in", "tenant", "compute")  # of azure:, over the choice
 SENT = ("weights", "labels")  # settings that are files of this machine
+CACHE = "checkpoint/cache"  # node.py knows it too
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def settings_there(config: TrainConfig, placement: Placement) -> dict[str, Any]:
     if config.backend != "azure":
         return settings
     there = {name: f"{{output}}/{name}-{Path(settings[name]).name}" for name in SENT if settings.get(name)}
+    there["cache"] = f"{{output}}/{CACHE}"  # a node that is taken away leaves the features to the next one
     return {**settings, **there}
 
 

@@ -17,6 +17,7 @@ from mb_jupyter.azureml.storage import Store
 from mb_jupyter.azureml.upload import PACKS, CanceledError, Progress, Uploaded, upload_folder
 from mb_jupyter.backends.azure import node
 from mb_jupyter.errors import AzureError, DataError
+from mb_jupyter.training.index import index_file
 from tests.azure_emulator.emulator import Azure
 
 ODD = ("ü ö/ein Bild.jpg", "a b/#1 %20&?.png", "写真/猫.jpg", "a b/empty.png", "same/one.jpg", "same/two.jpg")
@@ -241,7 +242,11 @@ def test_what_was_just_written_is_read_again(store, folder, tmp_path):
 def test_an_image_that_changed_after_the_check_stops_the_upload(store, folder, name):
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents(folder).items()}
     (folder / name).write_bytes(b"\1" * (folder / name).stat().st_size)
+    remembered = index_file(folder, False)
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    remembered.write_text("{}")
     with pytest.raises(DataError, match=f"The image {name} changed after the images were checked"):
         upload_folder(store, folder, hashes)
+    assert not remembered.exists(), "nothing that is remembered of these images is believed any more"
     again = {path: hashlib.sha256(content).hexdigest() for path, content in contents(folder).items()}
     assert upload_folder(store, folder, again).files == len(again)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mb_jupyter.errors import AzureError, DataError
+from mb_jupyter.training import index
 from mb_jupyter.training.identity import Stamp, is_settled
 
 from .sent import Entry, Found, Memory
@@ -181,7 +182,7 @@ class _Upload:
             if self.stopping.is_set():
                 raise CanceledError
             content = self._read(each)
-            sha256 = _expected(each, hashlib.sha256(content).hexdigest())
+            sha256 = _expected(self.root, each, hashlib.sha256(content).hexdigest())
             known = self.by_content.get(sha256)
             if known is not None or not content:
                 entries.append(Entry(each.path, len(content), sha256, *(known or ("", 0))))
@@ -208,7 +209,7 @@ class _Upload:
                     digest.update(piece)
                     if self.stopping.is_set():
                         raise CanceledError
-                size, sha256 = file.tell(), _expected(each, digest.hexdigest())
+                size, sha256 = file.tell(), _expected(self.root, each, digest.hexdigest())
                 known = self.by_content.get(sha256)
                 pack = known[0] if known else f"{PACKS}{sha256}"
                 if known is None and self.packs.get(pack) != size:
@@ -313,9 +314,10 @@ def _list(root: Path, files: Iterable[str] | Mapping[str, str] | None) -> Iterat
         yield Found(name, stamp, is_settled(stamp, root / name), sha256)
 
 
-def _expected(found: Found, sha256: str) -> str:
+def _expected(root: Path, found: Found, sha256: str) -> str:
     """Return the hash of a file's content; another one than was expected is an error."""
     if found.sha256 not in ("", sha256):
+        index.forget(root)
         raise DataError(
             f"The image {found.path} changed after the images were checked.",
             "Run the cell again: it checks the images again and sends those that changed.",

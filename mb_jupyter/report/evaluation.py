@@ -82,7 +82,7 @@ class Report(Confidence):
 
     @cached_property
     def caveats(self) -> list[str]:
-        """What must stand beside the accuracy: sentences about test images that the model has seen something of."""
+        """What must stand beside the accuracy: test images that the model has seen something of, or were left out."""
         from .leaks import caveats
 
         return caveats(self)

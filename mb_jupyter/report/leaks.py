@@ -75,6 +75,12 @@ def frame(report: Report) -> pd.DataFrame | None:
 def caveats(report: Report) -> list[str]:
     """Return what must stand beside the accuracy wherever it is shown; nothing where nothing speaks against it."""
     found = []
+    left_out = report.record.get("test_images_left_out")
+    if is_figure(left_out) and left_out > 0:
+        found.append(
+            f"The run was stopped while its test images were scored: the accuracy comes from {report.pictures:,} of "
+            f"{report.pictures + int(left_out):,}, chosen at random."
+        )
     if report.leaked:
         have = (
             "has a near copy or an image of its group"

@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import failures, processes
-from .errors import TrainingError
+from . import failures, index, processes
+from .errors import ChangedError, TrainingError
 from .record import Recorder
 from .settings import Settings
 
@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             recorder.stage("start", message="Reading the settings and loading torch.")
             train(Settings.read(given.config), given.data, given.output, recorder)
         except Exception as error:
+            if isinstance(error, ChangedError):
+                index.forget(given.data)
             expected = failures.expected(error)
             recorder.fail(expected or error)
             code = 2 if expected else 1
@@ -59,15 +61,17 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
     session.resume(choice.sha256, pictures.contents)
     classifier = network.Classifier(network.load(choice), pictures.classes, settings.image_size, settings.fit)
     classifier.to(device)
+    recorder.ends_at_stop = "frozen" not in session.state
     stages.begin(session, choice, classifier, pictures)
     schedule.plan(session, choice, pictures)
     stages.frozen(session, classifier, pictures)
     outcome = finetune(
         session, classifier, stages.opener(session, classifier, pictures), reserve=schedule.reserve(session)
     )
+    recorder.training_is_over()
     schedule.settle(session, outcome.epoch)
     choices = stages.calibrated(session, classifier, pictures, outcome)
-    scores, result = stages.evaluated(session, classifier, pictures)
+    scores, pictures, result = stages.evaluated(session, classifier, pictures)
     result |= outcome.facts()
     stages.exported(session, classifier, pictures, result)
     proof = stages.verified(session, classifier, pictures, scores)
@@ -79,6 +83,8 @@ def train(settings: Settings, folder: Path, output: Path, recorder: Recorder) ->
 
 def _keep_to_ourselves() -> None:
     """Keep the libraries from telling their makers of every run, before any of them is imported."""
+    # before torch is loaded: the processor computes what torch cannot do on an Apple GPU
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     for name, value in (("ORT_DISABLE_TELEMETRY", "1"), ("MLFLOW_DISABLE_TELEMETRY", "true"), ("DO_NOT_TRACK", "true")):
         os.environ.setdefault(name, value)
     # OpenVINO has no other switch: it takes a stand-in when its telemetry cannot be imported

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import export, network, processes
+from .answers import Answers
 from .disk import swap
 from .graph import features_graph, with_head
 from .network import Choice, Classifier
@@ -22,14 +21,14 @@ def scored(session: Session, choice: Choice, parts: Parts, best_phase: str) -> N
         swap(session.output / FILE, (session.output / "predictions.csv").read_bytes())
         return
     session.recorder.stage("baseline", len(parts.test), "Scoring the test images with the frozen features, to compare.")
-    found = []
-    for answer in export.answers(_model(session, choice, parts), parts.test, session.settings.image_size):
-        found.append(answer)
-        session.recorder.progress(len(found))
+    found, size = Answers(session, "baseline", of=0), session.settings.image_size
+    for answer in export.answers(_model(session, choice, parts), parts.test[found.count :], size):
+        found.add(answer[None])
+        session.recorder.progress(found.count)
         if session.recorder.stop_requested():  # then there is nothing to compare with
             (session.output / FILE).unlink(missing_ok=True)
             return
-    export.write_predictions(session.output / FILE, parts.test, parts.classes, np.stack(found))
+    export.write_predictions(session.output / FILE, parts.test, parts.classes, found.whole().numpy())
 
 
 def _model(session: Session, choice: Choice, parts: Parts) -> bytes:

@@ -9,7 +9,9 @@ from typing import Any
 
 from .disk import refused, remove, staged, stem
 
-FORMAT = 1
+FORMAT = 2
+EVERY = 60.0  # seconds from one checkpoint to the next: about what is lost when a machine is taken away
+MAX_SHARE = 0.1  # of the time that writing may take: a slow disk gets a large network's checkpoints less often
 
 
 def digest(*values: Any) -> str:

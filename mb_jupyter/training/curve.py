@@ -122,7 +122,7 @@ def learning_curve(
     (images, classes) the logits of the heads of the other folds, which are the curve's last points.
     """
     wanted = plan(len(samples), classes, np.unique(folds).tolist())
-    judge = _Judge(points, samples, classes, penalty)
+    judge = _Judge(points, samples, classes, penalty, stop)
     found: list[Point] = []
     for draw in range(wanted.draws):
         for place, fold in enumerate(wanted.folds):
@@ -131,10 +131,10 @@ def learning_curve(
             repeat = draw * len(wanted.folds) + place
             one: list[Point] = []
             for fraction in wanted.fractions:
-                if stop():
-                    return found
                 rows = others[ranks < fraction]
                 one.append(judge.point((fraction, repeat, fold), rows, held, judge.logits(rows, held)))
+                if stop():  # also in the middle of the head
+                    return found
                 progress(repeat * len(wanted.fractions) + len(one), wanted.heads)
             whole = torch.from_numpy(np.ascontiguousarray(out_of_fold[held]))
             found += [*one, judge.point((1.0, repeat, fold), others, held, whole)]
@@ -166,8 +166,10 @@ def _ranks(samples: list[Sample], salt: str) -> Array:
 class _Judge:
     """Fits heads on some images, and counts what they have right of others."""
 
-    def __init__(self, points: Tensor, samples: Sequence[Sample], classes: int, penalty: float) -> None:
-        self.points, self.samples, self.classes, self.penalty = points, samples, classes, penalty
+    def __init__(
+        self, points: Tensor, samples: Sequence[Sample], classes: int, penalty: float, stop: Callable[[], bool]
+    ) -> None:
+        self.points, self.samples, self.classes, self.penalty, self.stop = points, samples, classes, penalty, stop
         self.sides = len(points) // max(1, len(samples))
         self.labels = np.array([sample.label for sample in samples], np.int64)
 
@@ -181,7 +183,7 @@ class _Judge:
             basis, triangle = torch.linalg.qr(learned.T)
             learned, unseen = triangle.T.contiguous(), unseen @ basis
         target = torch.from_numpy(self.labels[rows]).repeat_interleave(self.sides).to(where)
-        return head.fitted(learned, target, self.classes, self.penalty).logits(unseen).cpu()
+        return head.fitted(learned, target, self.classes, self.penalty, self.stop).logits(unseen).cpu()
 
     def point(self, place: tuple[float, int, int], rows: Array, held: Array, logits: Tensor) -> Point:
         """Return a point of the curve (fraction, repeat, fold): what these logits of the ``held`` have right."""

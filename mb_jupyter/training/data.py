@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import preprocess
 from .augment import ROOM, Augmentation
-from .errors import PictureError, TrainingError
+from .errors import ChangedError, PictureError, TrainingError
 
 Array = np.ndarray[Any, Any]
 
@@ -76,7 +76,7 @@ def read(sample: Sample) -> bytes:
             "Put it back, or run the cell again: it reads every image again.",
         ) from error
     if hashlib.sha256(data).hexdigest() != sample.sha256:
-        raise TrainingError(
+        raise ChangedError(
             f"The image {sample.source} changed after the images were checked.",
             "Run the cell again: it reads every image again and makes a new split.",
         )

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from . import disk, parallel, processes
+from .failures import ran_out
 from .graph import FEATURES, INPUT, features_graph, user_cache
 from .network import Classifier
 
@@ -158,14 +159,16 @@ def _flow(start: Callable[[Array], Any], finish: Callable[[Any], Array], most: i
 
 def _on_gpu(classifier: Classifier) -> Engine:
     """Return torch with the largest batch that fits into the GPU's memory: it depends on network and picture size."""
-    precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    precision = "float32"
+    if next(classifier.parameters()).device.type == "cuda":
+        precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     batch = _GPU_BATCH
     while True:
         engine = _torch(classifier, precision, batch)
         try:
             engine.run(np.zeros((batch, classifier.size, classifier.size, 3), np.uint8))
-        except torch.OutOfMemoryError:
-            if batch == 1:
+        except RuntimeError as error:
+            if batch == 1 or not ran_out(error):
                 raise
             batch //= 2
         else:
@@ -194,7 +197,7 @@ def fastest(classifier: Classifier, remember: Path, say: Callable[[str], None] =
 
     Where nothing is remembered the engines race on noise, about a second each; ``say`` is told so before.
     """
-    if next(classifier.parameters()).device.type == "cuda":
+    if next(classifier.parameters()).device.type != "cpu":
         return _on_gpu(classifier)
     shared = user_cache() / "engines" / f"{_machine(classifier)}.json"
     for file in (remember, shared):

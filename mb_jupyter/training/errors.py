@@ -13,6 +13,10 @@ class TrainingError(Exception):
         self.alternative = alternative
 
 
+class ChangedError(TrainingError):
+    """An image is no longer the one that was checked: what is remembered about its folder is to be forgotten."""
+
+
 class PictureError(ValueError):
     """One picture cannot be used; the text is the reason, without the file's name.
 

@@ -76,6 +76,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if device.type == "mps":
+        found["gpus"] = ["Apple GPU (mps)"]
     return found
 
 

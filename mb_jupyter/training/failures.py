@@ -19,7 +19,8 @@ from .errors import TrainingError
 # what libraries say when an allocation fails: torch on a processor and on a GPU, the loader of shared libraries
 # on Linux and macOS, Windows' page file
 _NO_MEMORY = (
-    "DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "Cannot allocate memory",
+    "DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED",
+    "Cannot allocate memory",
     "failed to map segment", "cannot allocate memory in static TLS", "can't start new thread",
     "paging file is too small", "std::bad_alloc",
 )  # fmt: skip

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import disk, parallel, processes
+from . import checkpoint, disk, parallel, processes
 from .data import Sample, decode
 from .described import Preparation, described
 from .engines import Engine, fastest
@@ -28,7 +29,7 @@ from .network import Classifier
 
 Array = np.ndarray[Any, Any]
 
-SHARD = 512  # pictures kept in one file, at least: about what is lost of an interrupted extraction
+SHARD = 512  # images kept in one file, unless these take longer than from one checkpoint to the next
 CACHE_BYTES = 8 * 2**30  # of all kept features; the oldest files go first
 IN_MEMORY_BYTES = 512 * 2**20  # more is assembled in a temporary file
 _DAMAGED = (OSError, EOFError, ValueError, IndexError, TypeError)
@@ -91,17 +92,24 @@ def _collect(
     at_once = max(1, engine.batch // views)
     pixels = _decoded([samples[row] for row in missing], classifier.size, at_once, mirrored=views == 2)
     shard: list[int] = []
-    for number, seen in enumerate(engine.through(pixels)):
-        rows = missing[number * at_once :][: len(seen) // views]
-        halves = np.clip(seen, -_LARGEST, _LARGEST).astype(np.float16)  # half precision has no larger numbers
-        for view, half in enumerate(np.split(halves, views)):
-            found[rows, view] = half
-        shard += rows
-        done += len(rows)
-        progress(done)
-        if len(shard) >= SHARD or done == len(samples):
-            kept.put([samples[row].sha256 for row in shard], found[shard])
-            shard.clear()
+    put = lambda: kept.put([samples[row].sha256 for row in shard], found[shard])  # noqa: E731
+    begun = time.monotonic()
+    try:
+        for number, seen in enumerate(engine.through(pixels)):
+            rows = missing[number * at_once :][: len(seen) // views]
+            halves = np.clip(seen, -_LARGEST, _LARGEST).astype(np.float16)  # half precision has no larger numbers
+            for view, half in enumerate(np.split(halves, views)):
+                found[rows, view] = half
+            shard += rows
+            done += len(rows)
+            if len(shard) >= SHARD or time.monotonic() - begun >= checkpoint.EVERY:
+                put()
+                shard.clear()
+                begun = time.monotonic()
+            progress(done)
+    finally:  # also when it is stopped, or an image cannot be read
+        if shard:
+            put()
     return found
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from . import calibrate, data, loop, memory, processes
+from . import answers, calibrate, data, loop, memory, processes
 from .errors import StoppedError
 from .network import Classifier
 from .plan import WAYS, Opener, Plan, make_plan
@@ -57,6 +57,7 @@ def finetune(session: Session, classifier: Classifier, open_sources: Opener, *, 
     if "finetune" not in session.state and not code:
         session.recorder.stage("epoch", message="Estimating how many epochs fit.")
         plan = make_plan(session, classifier, open_sources, session.left() - reserve)
+        session.state.pop("measured", None)
         session.save(finetune={"plan": plan.as_dict() if plan else None, "epoch": 0, "best": 0, "loss": frozen.loss})
     if not code and session.state["finetune"]["plan"] is None:
         code = "stop_asked" if session.stopping() else "no_time"
@@ -118,29 +119,38 @@ class _Epochs:
 
     def run(self, reserve: float) -> Outcome:
         """Train epoch after epoch; the tail carries the best weights at the end."""
-        session, plan = self.session, self.plan
-        while self.state["epoch"] < plan.epochs and self.state["waited"] < session.settings.patience:
-            if session.stopping() or session.left() - reserve < SLACK * self.state["seconds"]:
+        session = self.session
+        while not self._is_over(reserve):
+            if session.stopping() or not self._one(self.state["epoch"] + 1):
                 break
-            if not self._one(self.state["epoch"] + 1):
-                break
+        session.save(finetune=self.state)
         self.tail.carry(self.best)
         if not self.state["best"]:
             self.tail.classifier.head.load_state_dict(self.frozen_head)
-        return Outcome(self.state["best"], self.state["loss"], plan)
+        return Outcome(self.state["best"], self.state["loss"], self.plan)
+
+    def _is_over(self, reserve: float) -> bool:
+        """Return whether epochs, patience or time are used up. It is not asked twice when the run is begun again."""
+        state = self.state
+        if not state["over"] and not state["begun"]:
+            used_up = state["epoch"] >= self.plan.epochs or state["waited"] >= self.session.settings.patience
+            state["over"] = used_up or self.session.left() - reserve < SLACK * state["seconds"]
+        return bool(state["over"])
 
     def _one(self, epoch: int) -> bool:
-        """Train and evaluate one epoch, record and save it; False when it was stopped on the way."""
-        session, plan, began = self.session, self.plan, time.monotonic()
-        recorder = session.recorder
+        """Train and evaluate one epoch, or what is left of it, and record it; False when it was stopped on the way."""
+        session, plan, recorder = self.session, self.plan, self.session.recorder
+        begun = self.state["begun"] or {"steps": 0, "sums": None, "seconds": 0.0}
+        tally = loop.Tally(begun["steps"], begun["sums"] if processes.rank() == 0 else None)
+        began = time.monotonic() - begun["seconds"]
         recorder.stage("epoch", total=plan.epochs, message=f"epoch {epoch} of {plan.epochs}")
         recorder.progress(epoch - 1)
-        self._expect(epoch, began, 0)
-        share = {"rank": processes.rank(), "world": processes.world()}
-        count = len(self.train.pictures)
+        self._expect(epoch, began, tally.steps)
+        count, rank, world = len(self.train.pictures), processes.rank(), processes.world()
+        steps = data.steps(count, plan.batch, seed=session.settings.seed, epoch=epoch, rank=rank, world=world)
         figures = loop.train_one_epoch(
             self.model,
-            self.train.batches(data.steps(count, plan.batch, seed=session.settings.seed, epoch=epoch, **share), epoch),
+            self.train.batches(steps[tally.steps :], epoch),
             self.optimizer,
             self.schedule,
             self.average,
@@ -149,13 +159,16 @@ class _Epochs:
             smoothing=SMOOTHING,
             stop=recorder.stop_requested,
             progress=lambda done: self._expect(epoch, began, done),
+            tally=tally,
+            keep=lambda: self._keep(tally, began),
         )
+        self._note(tally, began)  # the validation writes checkpoints too, while the model carries other weights
         if figures is None:
             return False
         trained = time.monotonic() - began
         try:
             with self.average.in_place():
-                loss, accuracy, raw, weights = self._best_of_the_way(share)
+                loss, accuracy, raw, weights = self._best_of_the_way(epoch)
         except StoppedError:
             return False
         better = loss < self.state["loss"]
@@ -170,7 +183,9 @@ class _Epochs:
             "seconds": time.monotonic() - began, "pictures_per_second": count / trained, "best": better,
             "validation_loss_raw": raw,
         })  # fmt: skip
-        self._save()
+        self.state.update(begun=None, best_weights=self.best)
+        if session.due():
+            session.save()
         return True
 
     def _expect(self, epoch: int, began: float, done: int) -> None:
@@ -184,29 +199,25 @@ class _Epochs:
         if done:
             recorder.progress(epoch - 1)
 
-    def _best_of_the_way(self, share: dict[str, int]) -> tuple[float, float, float, dict[str, torch.Tensor]]:
+    def _best_of_the_way(self, epoch: int) -> tuple[float, float, float, dict[str, torch.Tensor]]:
         """Return what ``_validate`` says of the best point between pretrained and trained, and its weights."""
         end, found = self.tail.trained(), []
         for way in WAYS:
             weights = {name: self.begin[name].lerp(weight, way) for name, weight in end.items()}
             self.tail.carry(weights)
-            found.append((*self._validate(share), weights))
+            found.append((*self._validate(answers.Answers(self.session, f"validation at {way}", epoch)), weights))
         self.tail.carry(end)
         return min(found, key=lambda point: point[0])
 
-    def _validate(self, share: dict[str, int]) -> tuple[float, float, float]:
+    def _validate(self, found: answers.Answers) -> tuple[float, float, float]:
         """Return loss and accuracy on the validation images, the loss at its best temperature, and that at 1.
 
         The first is how the model may be exported, with what label smoothing does to the scores undone: it chooses.
         The last is of the same kind as the training loss: it is for comparing the two.
         """
-        plan = data.in_order(len(self.validation.pictures), self.plan.batch, **share)
-        logits, labels = loop.evaluate(
-            self.tail,
-            self.validation.batches(plan),
-            precision=self.precision,
-            stop=self.session.recorder.stop_requested,
-        )
+        stop = self.session.recorder.stop_requested
+        logits = answers.logits(found, self.tail, self.validation, self.plan.batch, precision=self.precision, stop=stop)
+        labels = torch.from_numpy(self.validation.pictures.labels)
         loss, accuracy = calibrated(logits, labels)
         assert loss is not None and accuracy is not None  # without validation pictures there is no fine-tuning
         return loss, accuracy, cross_entropy(logits.double(), labels).item()
@@ -222,9 +233,8 @@ class _Epochs:
 
     def _resume(self) -> None:
         state = self.state
-        state.setdefault("waited", 0)
-        state.setdefault("lowest", math.inf)
-        state.setdefault("seconds", self.plan.seconds)
+        fresh = {"waited": 0, "lowest": math.inf, "seconds": self.plan.seconds, "begun": None, "over": False}
+        state.update(fresh | state)
         if "weights" not in state:
             return
         self.tail.carry(state["weights"])
@@ -234,8 +244,15 @@ class _Epochs:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
 
-    def _save(self) -> None:
+    def _keep(self, tally: loop.Tally, began: float) -> None:
+        if self.session.due():
+            self._note(tally, began)
+            self.session.save()
+
+    def _note(self, tally: loop.Tally, began: float) -> None:
+        """Put what the epoch goes on from into the session's state, of which every checkpoint holds all."""
         self.state.update(
+            begun={"steps": tally.steps, "sums": tally.together(), "seconds": time.monotonic() - began},
             weights=self.tail.trained(),
             best_weights=self.best,
             average=self.average.state_dict(),
@@ -243,7 +260,7 @@ class _Epochs:
             schedule=self.schedule.state_dict(),
             scaler=self.scaler.state_dict(),
         )
-        self.session.save(finetune=self.state)
+        self.session.state["finetune"] = self.state
 
 
 def calibrated(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float] | tuple[None, None]:

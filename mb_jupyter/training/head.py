@@ -197,9 +197,14 @@ def _out_of_fold(trial: _Trial, target: Tensor, folds: Array, classes: int, *, t
     return np.asarray(logits.cpu().numpy())
 
 
-def fitted(points: Tensor, target: Tensor, classes: int, penalty: float) -> _Solution:
-    """Return a head on points (rows, k), found as those of the folds are; its ``logits`` answer for other points."""
-    return _minimise(points, target, classes, penalty, None, iterations=_ENOUGH)
+def fitted(
+    points: Tensor, target: Tensor, classes: int, penalty: float, stop: Callable[[], bool] = lambda: False
+) -> _Solution:
+    """Return a head on points (rows, k), found as those of the folds are; its ``logits`` answer for other points.
+
+    Once ``stop`` says so, the head is the best so far.
+    """
+    return _minimise(points, target, classes, penalty, None, iterations=_ENOUGH, stop=stop)
 
 
 class _Space:

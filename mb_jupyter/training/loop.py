@@ -36,6 +36,8 @@ class Precision:
         """Return the fastest for training this network on this device, by rule, so that it is always the same."""
         if device.type == "cuda":
             return cls("cuda", "bfloat16" if torch.cuda.is_bf16_supported(False) else "float16")
+        if device.type == "mps":
+            return cls("mps", "float32")
         # oneDNN trains the late depthwise blocks of a network faster in float32 than in bfloat16 (measured);
         # dense networks gain by bfloat16 where the processor multiplies in it
         depthwise = any(isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 for part in model.modules())
@@ -109,6 +111,32 @@ def one_cycle(total: int, warmup: int) -> Callable[[int], float]:
     return factor
 
 
+class Tally:
+    """What an epoch's steps so far add up to, over this process's images: loss, right answers, images.
+
+    With the weights, their averages, the optimizer and the schedule it is all that an epoch goes on from: the order of
+    the images and their augmentations follow from seed, epoch and index alone, and no layer draws a random number.
+    """
+
+    def __init__(self, steps: int = 0, sums: torch.Tensor | None = None) -> None:
+        self.steps = steps
+        self.sums = torch.zeros(3, dtype=torch.float64) if sums is None else sums.clone()
+
+    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count one more step."""
+        self.steps += 1
+        self.sums += torch.stack(_sums(logits, labels)).cpu().double()
+
+    def together(self) -> torch.Tensor:
+        """Return the sums over all processes."""
+        return torch.stack(processes.gather(self.sums)).sum(0)
+
+    def means(self) -> dict[str, float]:
+        """Return "loss" and "accuracy" over all processes' images."""
+        loss, right, count = self.together().tolist()
+        return {"loss": loss / count, "accuracy": right / count}
+
+
 def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -121,16 +149,20 @@ def train_one_epoch(
     smoothing: float,
     stop: Callable[[], bool],
     progress: Callable[[int], None] = lambda done: None,
+    tally: Tally | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> dict[str, float] | None:
     """Take one pass over the batches; ``None`` when it was stopped on the way.
+
+    ``tally`` counts the steps and is renewed; that of an epoch that was broken off goes on, and ``batches`` are then
+    those that are left. ``keep`` is called between two steps, by all processes, and may write a checkpoint.
 
     Returns "loss" (without smoothing) and "accuracy" over all processes' pictures, as they were while
     training. BatchNorm keeps its pretrained statistics, as usual in fine-tuning on few pictures: so the
     gradient of a batch is the same however many processes share it.
     """
-    world = processes.world()
-    sums = torch.zeros(3, dtype=torch.float64)
-    for number, (inputs, labels, together) in enumerate(batches):
+    world, tally = processes.world(), tally or Tally()
+    for inputs, labels, together in batches:
         optimizer.zero_grad(set_to_none=True)
 
         def loss_of(logits: torch.Tensor, truth: torch.Tensor, together: int = together) -> torch.Tensor:
@@ -145,11 +177,13 @@ def train_one_epoch(
         scaler.update()
         schedule.step()
         average.update()
-        sums += torch.stack(_sums(logits, labels)).cpu()
-        progress(number + 1)
-        if (world == 1 or number % FLAG_EVERY == 0) and processes.tell(stop()):
-            return None
-    return _means(sums)
+        tally.add(logits, labels)
+        progress(tally.steps)
+        if world == 1 or tally.steps % FLAG_EVERY == 1:
+            if processes.tell(stop()):
+                return None
+            keep()
+    return tally.means()
 
 
 def backward(
@@ -183,20 +217,21 @@ def evaluate(
     batches: Iterable[Batch],
     *,
     precision: Precision,
-    progress: Callable[[int], None] = lambda done: None,
+    found: Callable[[torch.Tensor], None] = lambda logits: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits (N, classes) and the labels (N,) of all pictures, in their order, in every process.
 
-    The processes' batches are those of :func:`data.in_order`; together they hold a picture at least.
+    The processes' batches are those of :func:`data.in_order`; together they hold a picture at least. ``found`` gets the
+    logits of each batch of this process.
     Raises ``StoppedError`` when ``stop`` says so between two batches; several processes go on to the end.
     """
     logits, labels = [], []
-    for number, (inputs, truth, _) in enumerate(batches):
+    for inputs, truth, _ in batches:
         with precision.autocast():
             logits.append(model(*inputs).float().cpu())
         labels.append(truth.cpu())
-        progress(number + 1)
+        found(logits[-1])
         if processes.world() == 1 and stop():
             raise StoppedError
     shares = processes.gather((torch.cat(logits), torch.cat(labels)) if logits else None)
@@ -215,10 +250,5 @@ def _interleave(parts: list[torch.Tensor], world: int) -> torch.Tensor:
 def _sums(logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
     loss = cross_entropy(logits, labels, reduction="sum")
     right = (logits.argmax(1) == labels).sum()
-    return [loss.double(), right.double(), torch.tensor(float(len(labels)), dtype=torch.float64, device=loss.device)]
-
-
-def _means(sums: torch.Tensor) -> dict[str, float]:
-    total = torch.stack(processes.gather(sums)).sum(0)
-    loss, right, count = total.tolist()
-    return {"loss": loss / count, "accuracy": right / count}
+    # doubled only on the processor: an Apple GPU knows no float64
+    return [loss, right.to(loss.dtype), torch.tensor(float(len(labels)), device=loss.device)]

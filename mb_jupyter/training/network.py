@@ -168,8 +168,11 @@ class Head(nn.Module):
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight (classes, D) and bias of the same layer over raw features: W/std and b - W mean/std."""
-        weight = self.linear.weight.double() * self.scale.double()
-        bias = self.linear.bias.double() - weight @ self.mean.double()
+        weight, bias, mean, scale = (
+            value.cpu().double() for value in (self.linear.weight, self.linear.bias, self.mean, self.scale)
+        )  # an Apple GPU knows no float64
+        weight = weight * scale
+        bias = bias - weight @ mean
         return weight.float(), bias.float()
 
 

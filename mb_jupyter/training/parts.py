@@ -53,8 +53,8 @@ def find(settings: Settings, folder: Path, output: Path, recorder: Recorder) -> 
             "Add pictures of it, or leave the class out, then start a new run.",
         )
     if processes.rank() == 0:  # they are decoded last of all: what is wrong with them is to be known now
-        for _ in parallel.in_order(check, parts.test):
-            pass
+        for done, _ in enumerate(parallel.in_order(check, parts.test), 1):
+            recorder.progress(done)
     return parts
 
 

@@ -22,7 +22,7 @@ from .tail import Source, Tail
 
 FEWEST_EPOCHS = 8  # before another block is trained, there must be time for so many
 FROZEN_COST = 0.15  # of a frozen block, forward in the fastest engine, over training it
-BATCHES = {"cpu": 32, "cuda": 128}
+BATCHES = {"cpu": 32, "mps": 32, "cuda": 128}
 FEWEST_STEPS = 10  # of an epoch: smaller batches where there are few pictures
 SMALLEST_BATCH = 8
 TIMED_PICTURES = 48  # on a processor, a few at a time
@@ -72,16 +72,22 @@ def make_plan(session: Session, classifier: Classifier, open_sources: Opener, se
 
 
 class _Watch:
-    """Asks between two steps of the measuring whether to go on; the same answer in every process."""
+    """Asks between two steps of the measuring whether to go on; the same answer in every process.
+
+    ``measured`` holds what was measured, by name; it is in the checkpoints that are written meanwhile.
+    """
 
     def __init__(self, session: Session, seconds: float) -> None:
-        self._asked, self._until = session.recorder.stop_requested, time.monotonic() + MEASURING * seconds
+        self._session, self._until = session, time.monotonic() + MEASURING * seconds
+        self.measured: dict[str, list[Any]] = session.state.setdefault("measured", {})
 
     def is_over(self) -> bool:
         """Return whether the measuring has had its time; raise ``StoppedError`` when somebody asked to stop."""
-        stopped, late = processes.tell((self._asked(), time.monotonic() >= self._until))
+        stopped, late = processes.tell((self._session.recorder.stop_requested(), time.monotonic() >= self._until))
         if stopped:
             raise StoppedError
+        if self._session.due():
+            self._session.save()
         return bool(late)
 
 
@@ -96,7 +102,9 @@ def _plan(session: Session, classifier: Classifier, open_sources: Opener, second
     train, validation = open_sources(tail)
     precision = loop.Precision.best(tail, session.device)
     batch = _batch(session, tail, train)
-    took = _epoch_seconds(tail, train, validation, batch, precision=precision, watch=watch) if limited else 0.0
+    took = 0.0
+    if limited:
+        took = _epoch_seconds(tail, train, validation, batch, precision=precision, watch=watch, name=f"cut {cut}")
     epochs = session.settings.epochs
     if limited:
         spent = float(processes.tell(time.monotonic() - began))
@@ -118,8 +126,11 @@ def _affordable_cut(
     tail = Tail(classifier, 0)
     train, validation = open_sources(tail)
     precision = loop.Precision.best(tail, session.device)
-    whole = _epoch_seconds(tail, train, validation, _batch(session, tail, train), precision=precision, watch=watch)
-    blocks = np.array(processes.tell(_block_seconds(tail, train)))
+    batch = _batch(session, tail, train)
+    whole = _epoch_seconds(tail, train, validation, batch, precision=precision, watch=watch, name="whole")
+    if "blocks" not in watch.measured:
+        watch.measured["blocks"] = processes.tell(_block_seconds(tail, train))
+    blocks = np.array(watch.measured["blocks"])
     wanted = min(session.settings.epochs, FEWEST_EPOCHS)
     cuts = [0, *(cut for cut in classifier.backbone.stages if cut)]
     for cut in cuts:
@@ -163,29 +174,33 @@ def _batch(session: Session, tail: Tail, train: Source) -> int:
 
 
 def _epoch_seconds(
-    tail: Tail, train: Source, validation: Source, batch: int, *, precision: loop.Precision, watch: _Watch
+    tail: Tail, train: Source, validation: Source, batch: int, *, precision: loop.Precision, watch: _Watch, name: str
 ) -> float:
     """Return the seconds that an epoch will take, from some steps on real pictures; the weights stay.
 
     The first step is not timed, unless the time for measuring is over with it: workers start, kernels are chosen. On a
-    processor few images tell enough; a GPU is timed with whole batches, as its workers decode them ahead.
+    processor few images tell enough; a GPU is timed with whole batches, as its workers decode them ahead. Steps that
+    were timed before a restart, under the same ``name``, are not taken again.
     """
+    timed: list[list[float]] = watch.measured.setdefault(name, [])  # seconds and images of each step
     share = min(_few(train), -(-batch // processes.world()), len(train.pictures))
     steps = [data.Step(data.first(share), batch)] * (1 + max(1, TIMED_PICTURES // share))
-    if precision.device == "cuda":
+    if precision.device != "cpu":
         whole = data.steps(len(train.pictures), batch, seed=0, epoch=0, rank=processes.rank(), world=processes.world())
         steps = list(itertools.islice(itertools.cycle(whole), TIMED_BATCHES))
-    ends, counts = [time.monotonic()], []
+    steps = [] if len(timed) >= len(steps) - 1 else steps[len(timed) :]
+    first: list[list[float]] = []
+    begun = time.monotonic()
     with memory.named(batch, precision.device):
         for inputs, labels, _ in train.batches(steps):
             logits = loop.backward(tail, inputs, labels, cross_entropy, precision)
             float(logits.sum())  # a GPU computes until somebody looks
             tail.zero_grad(set_to_none=True)
-            ends.append(time.monotonic())
-            counts.append(len(labels))
+            begun, before = time.monotonic(), begun
+            (timed if first else first).append([begun - before, len(labels)])
             if watch.is_over():
                 break
-    warm = 1 if len(counts) > 1 else 0
-    each = (ends[-1] - ends[warm]) / max(1, sum(counts[warm:]))
+    seconds, images = zip(*(timed or first), strict=True)
+    each = sum(seconds) / max(1, sum(images))
     pictures = len(train.pictures) + len(WAYS) * len(validation.pictures) / 3  # forward is a third of a step
     return float(processes.tell(each * pictures / processes.world()))

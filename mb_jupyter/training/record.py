@@ -31,9 +31,10 @@ class Recorder:
     def __init__(self, output: Path) -> None:
         self.output = output
         self._writes = processes.rank() == 0
-        self._records = 0
         self._said = 0.0
         self._terminated = False
+        self._heard = 0  # the stop file's time when the training ended
+        self.ends_at_stop = True  # until everything for a first model is there
         self.clock = Progress(output, self.stop_requested)
         self.outlook = self.clock.outlook
         self._mlflow = _mlflow() if self._writes else None
@@ -45,25 +46,25 @@ class Recorder:
     # -- the run's own story -------------------------------------------------------------------------
 
     @property
-    def records(self) -> int:
-        """How many records ``metrics.jsonl`` holds: a checkpoint keeps it, ``keep`` returns to it."""
-        return self._records
+    def history(self) -> str:
+        """What ``metrics.jsonl`` holds: a checkpoint keeps it, ``keep`` returns to it."""
+        path = self.output / "metrics.jsonl"
+        return path.read_text(encoding="utf-8") if self._writes and path.exists() else ""
 
     @property
     def status(self) -> dict[str, Any]:
         """What ``status.json`` says now."""
         return dict(self.clock.status)
 
-    def keep(self, records: int) -> None:
-        """Cut ``metrics.jsonl`` back to its first records: what came after the checkpoint happens again."""
+    def keep(self, history: str) -> None:
+        """Return to the records of a checkpoint: what came after it happens again.
+
+        The file may also hold less than the checkpoint: a machine was taken away while both were copied elsewhere.
+        """
         if not self._writes:
             return
-        path = self.output / "metrics.jsonl"
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines[:records] if line.endswith(b"\n")]
         with writing(self.output):
-            swap(path, b"".join(kept))
-        self._records = len(kept)
+            swap(self.output / "metrics.jsonl", history.encode())
         for begun in self.clock.status["stages"]:  # this attempt's own, which came before it knew of the checkpoint
             self.event("stage", stage=begun["stage"])
 
@@ -88,8 +89,13 @@ class Recorder:
         self.say(f"{name}: {message}" if message else name)
 
     def progress(self, done: int, total: int | None = None) -> None:
-        """Say how far the stage is; cheap enough for every batch."""
+        """Say how far the stage is; cheap enough for every batch.
+
+        Raises a ``TrainingError`` when somebody asked to stop a run that has nothing yet to keep the best of.
+        """
         self.clock.count(done, total)
+        if self.ends_at_stop and self._asked():
+            raise self._too_early()
         if time.monotonic() - self._said >= BETWEEN_LINES and self.clock.stage_seconds >= BETWEEN_LINES:
             status = self.clock.status
             self.say(f"{status['stage']}: {done} of {status['total'] or '?'}")
@@ -118,7 +124,6 @@ class Recorder:
         line = json.dumps({"event": kind, "time": time.time(), **plain(values)}, ensure_ascii=False)
         with writing(self.output), (self.output / "metrics.jsonl").open("ab") as file:
             file.write(as_bytes(line) + b"\n")
-        self._records += 1
         self._to_mlflow(kind, values)
 
     def say(self, line: str) -> None:
@@ -137,12 +142,37 @@ class Recorder:
 
     def stop_requested(self) -> bool:
         """Return whether somebody asked to stop and keep the best."""
-        return self._terminated or (self.output / STOP_FILE).exists()
+        return self._terminated or self._asked() > 0
 
     def heed(self) -> None:
         """Raise ``StoppedError`` when somebody asked to stop: for every step of work that the run can do without."""
         if self.stop_requested():
             raise StoppedError
+
+    def training_is_over(self) -> None:
+        """Note that what follows judges and writes the model: a stop so far asks for just that."""
+        self._heard = self._asked()
+
+    def hurries(self) -> bool:
+        """Return whether somebody asked to stop since the training is over, or the machine is being taken away."""
+        return self._terminated or self._asked() != self._heard
+
+    def _asked(self) -> int:
+        """Return when somebody last asked to stop, by the file's own clock; 0 when nobody did."""
+        try:
+            return (self.output / STOP_FILE).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _too_early(self) -> TrainingError:
+        done, total = self.status["done"], self.status["total"]
+        goes_on = self.status["stage"] == "features" and done
+        return TrainingError(
+            "The training was stopped before it had a model.",
+            f"Run the cell again to go on: the features of {done:,} of {total:,} images are kept."
+            if goes_on
+            else "Run the cell again to train.",
+        )
 
     def finish(self, state: str, message: str = "") -> None:
         """End the run: ``completed`` or ``stopped``."""

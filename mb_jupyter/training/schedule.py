@@ -19,8 +19,8 @@ from .parts import Parts
 from .session import Session
 
 USUAL = 224  # the image size that the seconds below are for
-FEATURES = {"cpu": 0.015, "cuda": 0.002}  # seconds for an image and its mirror image
-EVALUATION = {"cpu": 0.03, "cuda": 0.002}  # seconds for an image, in torch
+FEATURES = {"cpu": 0.015, "mps": 0.008, "cuda": 0.002}  # seconds for an image and its mirror image
+EVALUATION = {"cpu": 0.03, "mps": 0.01, "cuda": 0.002}  # seconds for an image, in torch
 PROOF = 0.02  # seconds for an image and core, one by one through onnxruntime
 MARGIN = 1.1  # of what must come after the fine-tuning
 
@@ -88,6 +88,8 @@ def paces_file(session: Session, choice: Choice) -> Path:
     folder = Path(settings.cache) / "paces" if settings.cache else user_cache() / "paces"
     device = torch.cuda.get_device_name(where) if where.type == "cuda" else evidence.processor()
     machine = [device, platform.machine(), parallel.cores(), processes.world()]
+    if where.type == "mps":
+        machine.append(where.type)
     return pace.file_of(folder, *machine, choice.name, settings.image_size)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from . import (
+    answers,
     calibrate,
     curve,
     data,
@@ -32,7 +34,7 @@ from . import (
 )
 from .augment import Augmentation
 from .data import Pictures
-from .errors import TrainingError
+from .errors import StoppedError, TrainingError
 from .network import Choice, Classifier
 from .parts import Parts
 from .plan import Opener
@@ -43,6 +45,7 @@ from .tail import Source, Tail
 CHUNK = 32  # pictures that an evaluation takes at a time
 VARIANTS = 8  # augmentations of a picture whose frozen part is kept, when there are more epochs than that
 MOST_WORKERS = 8
+ENOUGH_SCORED = 256  # images that tell the accuracy to within a few points: a stop meanwhile leaves out the rest
 ENOUGH = 512  # validation pictures to see whether the pictures have a top
 NO_TOP = 1.25  # the loss on turned pictures over that on upright ones: 1.14 and 0.97 without a top, 1.48 with one
 OUT_OF_FOLD, VALIDATION = "out_of_fold.csv", "validation.csv"  # scores of images that a model was not fitted on
@@ -65,7 +68,7 @@ def begin(session: Session, choice: Choice, classifier: Classifier, parts: Parts
         "start",
         architecture=choice.name,
         reason=choice.reason,
-        device=torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or "cpu",
+        device=_name(where),
         pictures=counts,
         classes=parts.classes,
         resumed=session.resumed,
@@ -74,12 +77,18 @@ def begin(session: Session, choice: Choice, classifier: Classifier, parts: Parts
     session.recorder.say(f"{total} pictures of {len(parts.classes)} classes: {counts}.")
 
 
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (mps)" if device.type == "mps" else platform.processor() or "cpu"
+
+
 def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
     """Return what opens the training and the validation pictures for a tail."""
     settings, where = session.settings, session.device
-    on_cpu = where.type == "cpu"
-    threads = parallel.cores() if on_cpu else 1
-    workers = 0 if on_cpu else max(1, min(MOST_WORKERS, parallel.cores() // processes.world()))
+    apart = where.type == "cuda"  # only such a GPU is so fast that processes of their own have to decode
+    threads = 1 if apart else parallel.cores()
+    workers = 0 if not apart else max(1, min(MOST_WORKERS, parallel.cores() // processes.world()))
     augmentation = Augmentation(settings.image_size, settings.seed, any_way_up=session.state["frozen"]["any_way_up"])
     train = Pictures(parts.train, settings.image_size, augmentation, threads)
     validation = Pictures(parts.validation, settings.image_size, threads=threads)
@@ -95,19 +104,32 @@ def opener(session: Session, classifier: Classifier, parts: Parts) -> Opener:
     return open_sources
 
 
-def score(session: Session, classifier: Classifier, samples: list[data.Sample]) -> Scores:
-    """Return logits and labels of pictures as the exported model sees them, in float32."""
-    pictures = Pictures(samples, session.settings.image_size, threads=parallel.cores())
-    plan = data.in_order(len(pictures), CHUNK, rank=processes.rank(), world=processes.world())
-    source = Source(pictures, session.device)
-    return Scores(
-        *loop.evaluate(
-            classifier,
-            source.batches(plan),
-            precision=loop.Precision(session.device.type, "float32"),
-            progress=lambda done: session.recorder.progress(min(done * CHUNK * processes.world(), len(pictures))),
-        )
-    )
+def score(
+    session: Session, classifier: Classifier, samples: list[data.Sample], stage: str
+) -> tuple[Scores, list[data.Sample]]:
+    """Return logits and labels of images as the exported model sees them, in float32, and which images these are.
+
+    That is all of them, unless somebody asks to stop meanwhile. They are scored in random order: those that were are a
+    fair sample then.
+    """
+    count, recorder, found = len(samples), session.recorder, answers.Answers(session, stage)
+    order = np.arange(count)
+    if count > ENOUGH_SCORED:
+        order = np.random.default_rng([session.settings.seed, 0x7E57]).permutation(count)
+    pictures = Pictures([samples[row] for row in order], session.settings.image_size, threads=parallel.cores())
+    try:
+        logits = answers.logits(
+            found, classifier, Source(pictures, session.device), CHUNK,
+            precision=loop.Precision(session.device.type, "float32"), progress=recorder.progress,
+            stop=lambda: found.count >= ENOUGH_SCORED and recorder.hurries(),
+        )  # fmt: skip
+    except StoppedError:
+        logits = found.whole()
+    scored = order[: len(logits)]
+    if len(scored) < count:
+        recorder.message(f"Stopped: {len(scored):,} of {count:,} images, chosen at random, were scored.")
+    some = [samples[row] for row in np.sort(scored)]
+    return Scores(logits[np.argsort(scored)], torch.from_numpy(_labels(some))), some
 
 
 def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
@@ -128,6 +150,7 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
             say=recorder.say,
             missing=lambda count: schedule.features(session, count),
         )
+        recorder.ends_at_stop = False  # a stop from now on asks for the first model
         precision = features.precision(engine)
         recorder.event("engine", engine=engine, precision=precision)
         recorder.stage("head", message="Fitting the first classifier on these features.")
@@ -173,6 +196,9 @@ def frozen(session: Session, classifier: Classifier, parts: Parts) -> None:
                 "neighbours": near,
             },
         )
+        cache = session.settings.cache
+        if cache and processes.rank() == 0 and Path(cache).is_relative_to(session.output):  # this run's own
+            shutil.rmtree(cache, ignore_errors=True)
     classifier.head.load_state_dict(session.state["head"])
     classifier.temperature.fill_(session.state["frozen"]["temperature"])
 
@@ -224,7 +250,7 @@ def _fit(session: Session, parts: Parts, samples: list[data.Sample], found: Any,
         late=late,
         folds=_folds(session, samples),
         seed=session.settings.seed,
-        device=session.device,
+        device="cpu" if session.device.type == "mps" else session.device,  # it knows no float64
         progress=progress,
         stop=session.recorder.stop_requested,
     )
@@ -247,38 +273,39 @@ def calibrated(session: Session, classifier: Classifier, parts: Parts, outcome: 
     if not outcome.epoch:
         (session.output / VALIDATION).unlink(missing_ok=True)  # of an earlier attempt, which had another model
         return {"calibration": session.state["frozen"]["calibration"], "choices_from": OUT_OF_FOLD}
-    logits, _ = score(session, classifier, parts.validation)
-    found = calibrate.cross_fitted(logits.numpy(), _labels(parts.validation), _folds(session, parts.validation))
+    (logits, labels), some = score(session, classifier, parts.validation, "calibrate")
+    found = calibrate.cross_fitted(logits.numpy(), labels.numpy(), _folds(session, some))
     session.recorder.say(found.sentence())
     classifier.temperature.fill_(found.temperature)
     if processes.rank() == 0:
-        answers = (logits / found.temperature).softmax(1).numpy()
-        export.write_predictions(session.output / VALIDATION, parts.validation, parts.classes, answers)
+        shares = (logits / found.temperature).softmax(1).numpy()
+        export.write_predictions(session.output / VALIDATION, some, parts.classes, shares)
     return {"calibration": found.facts(VALIDATION), "choices_from": VALIDATION}
 
 
-def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, dict[str, Any]]:
-    """Return the scores of the test images, seen only now, and what they say."""
+def evaluated(session: Session, classifier: Classifier, parts: Parts) -> tuple[Scores | None, Parts, dict[str, Any]]:
+    """Return the scores of the test images, seen only now, the parts with those that were scored, and what they say."""
     session.recorder.stage("evaluate", len(parts.test), "Scoring the test images.")
     heat = float(classifier.temperature)
     if not parts.test:
-        return None, {
-            "test_accuracy": None,
-            "test_loss": None,
-            "ece_before": None,
-            "ece_after": None,
-            "temperature": heat,
-        }
-    scores = score(session, classifier, parts.test)
+        figures = ("test_accuracy", "test_loss", "ece_before", "ece_after")
+        return None, parts, {**dict.fromkeys(figures), "temperature": heat}
+    scores, some = score(session, classifier, parts.test, "evaluate")
     logits, labels = scores.logits.double(), scores.labels
     error = calibrate.expected_calibration_error
-    return scores, {
-        "test_accuracy": (logits.argmax(1) == labels).double().mean().item(),
-        "test_loss": cross_entropy(logits / heat, labels).item(),
-        "ece_before": error(logits.softmax(1).numpy(), labels.numpy()),
-        "ece_after": error((logits / heat).softmax(1).numpy(), labels.numpy()),
-        "temperature": heat,
-    }
+    left_out = {"test_images_left_out": len(parts.test) - len(some)} if len(some) < len(parts.test) else {}
+    return (
+        scores,
+        dataclasses.replace(parts, test=some),
+        left_out
+        | {
+            "test_accuracy": (logits.argmax(1) == labels).double().mean().item(),
+            "test_loss": cross_entropy(logits / heat, labels).item(),
+            "ece_before": error(logits.softmax(1).numpy(), labels.numpy()),
+            "ece_after": error((logits / heat).softmax(1).numpy(), labels.numpy()),
+            "temperature": heat,
+        },
+    )
 
 
 def exported(session: Session, classifier: Classifier, parts: Parts, metrics: dict[str, Any]) -> None:
@@ -295,17 +322,17 @@ def verified(session: Session, classifier: Classifier, parts: Parts, scores: Sco
     session.recorder.stage("verify", len(parts.test), "The exported model scores the test images again.")
     if processes.rank() or scores is None:
         return export.verify(np.empty((0, len(parts.classes))), np.empty((0, len(parts.classes))))
-    found = []
-    for answer in export.predictions(session.output, parts.test, classifier.size):
-        found.append(answer)
-        session.recorder.progress(len(found))
-    answers = np.stack(found)
-    proof = export.verify(answers, (scores.logits / float(classifier.temperature)).softmax(1).numpy())
+    found = answers.Answers(session, "verify")
+    for answer in export.predictions(session.output, parts.test[found.count :], classifier.size):
+        found.add(answer[None])
+        session.recorder.progress(found.count)
+    shares = found.whole().numpy()
+    proof = export.verify(shares, (scores.logits / float(classifier.temperature)).softmax(1).numpy())
     session.recorder.say(
         f"onnxruntime and torch agree on {proof['agreement']:.2%} of {proof['pictures']} test images; "
         f"the largest difference of a probability is {proof['largest_difference']:.1g}."
     )
-    export.write_predictions(session.output / "predictions.csv", parts.test, parts.classes, answers)
+    export.write_predictions(session.output / "predictions.csv", parts.test, parts.classes, shares)
     return proof
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,22 @@ def test_a_python_that_is_too_old_is_told(tmp_path):
     told = json.loads((tmp_path / "status.json").read_text())
     assert told["error"]["cause"] == "The environment has Python 3.9.18; the program needs 3.10 or later."
     assert told["state"] == "failed" and "azure: {environment:" in told["error"]["fix"]
+
+
+def test_features_that_took_long_are_there_on_the_next_node_and_gone_after_the_training(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name, age in (("young.npy", 0), ("old.npy", 90)):
+        path = here / node.CACHE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"features")
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - age))
+    mirror = node.Mirror(here, there)
+    mirror.update()
+    assert [path.name for path in (there / node.CACHE).iterdir()] == ["old.npy"]
+
+    look = f"import pathlib, sys; sys.exit(not (pathlib.Path(sys.argv[1]) / {node.CACHE!r} / 'old.npy').exists())"
+    command = [sys.executable, node.__file__, "--output", there, "--", "python", "-c", look, "{output}"]
+    own = {**os.environ, "AZUREML_RUN_ID": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert (there / "ended.json").exists() and not (there / node.CACHE).exists()

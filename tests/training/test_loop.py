@@ -198,10 +198,10 @@ def test_an_evaluation_ends_between_two_batches_when_it_is_stopped(classifier):
     seen: list[int] = []
     with pytest.raises(StoppedError):
         loop.evaluate(
-            Tail(classifier, 0), batches(), precision=loop.Precision("cpu", "float32"), progress=seen.append,
-            stop=lambda: len(seen) == 3,
+            Tail(classifier, 0), batches(), precision=loop.Precision("cpu", "float32"),
+            found=lambda logits: seen.append(len(logits)), stop=lambda: len(seen) == 3,
         )  # fmt: skip
-    assert seen == [1, 2, 3]
+    assert seen == [8, 8, 8]
 
 
 def test_an_epoch_ends_between_two_batches_when_it_is_stopped(classifier):

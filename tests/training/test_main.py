@@ -21,11 +21,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mb_jupyter import load
+from mb_jupyter import Dataset, load
 from mb_jupyter.prediction import Prediction
-from mb_jupyter.training import head
+from mb_jupyter.report import Report
+from mb_jupyter.training import head, stages
 from mb_jupyter.training.__main__ import main
 from mb_jupyter.training.calibrate import temperature
+from mb_jupyter.training.index import index_file
 from mb_jupyter.training.record import Recorder
 
 PROGRAM = Path(__file__).parents[2] / "mb_jupyter" / "training"
@@ -65,7 +67,9 @@ class Program:
         output.mkdir(exist_ok=True)
         (output / "config.json").write_text(json.dumps({**QUICK, **settings}), encoding="utf-8")
 
-    def start(self, *before: str, module: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, *before: str, module: tuple[str, ...] = (), env: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
         command = (
             *before, sys.executable, *module, "-m", "training", "--config", self.output / "config.json",
             "--data", self.data, "--output", self.output,
@@ -73,7 +77,7 @@ class Program:
         with (self.output / "log.txt").open("ab") as log:
             return subprocess.Popen(
                 [str(part) for part in command], cwd=self.code, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env={**os.environ, "XDG_CACHE_HOME": str(self.code / "cache")}, **options,
+                env={**os.environ, "XDG_CACHE_HOME": str(self.code / "cache"), **(env or {})}, **options,
             )  # fmt: skip
 
     def run(self, *before: str, **options: Any) -> int:
@@ -123,6 +127,9 @@ def finished(code, pictures, tmp_path_factory) -> Program:
     """Return an uninterrupted run, that several tests look at."""
     program = Program(code, pictures, tmp_path_factory.mktemp("run"), seed=5)
     assert program.run() == 0, program.log
+    # a checkpoint that was due on a slow machine holds answers too, which a run that is begun again would not ask for
+    kept = program.output / "checkpoint" / "last.pt"
+    torch.save({**torch.load(kept, weights_only=True), "answers": {}}, kept)
     return program
 
 
@@ -370,10 +377,37 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, output: Path, stage: str, done: int
     return after
 
 
-@pytest.mark.parametrize("stage", ["features", "head"])
-def test_a_stop_before_the_first_model_makes_that_one_and_no_more(finished, tmp_path, monkeypatch, stage):
+def test_a_stop_before_there_is_a_model_ends_at_once_and_the_next_run_goes_on(finished, tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    program = Program(finished.code, finished.data, tmp_path / "run", seed=5, recipe="features", cache=str(kept))
+    with monkeypatch.context() as patched:
+        assert stop_at(patched, program.output, "features", 1) == []
+        assert program.call(patched) == 2, program.log
+    rows = sum(len(json.loads(listing.read_text())) for listing in kept.rglob("features/*.json"))
+    rows = rows or sum(len(json.loads(listing.read_text())) for listing in kept.glob("*/*.json"))
+    error, total = program.status["error"], finished.of("start")[0]["pictures"]
+    learned = total["train"] + total["validation"]
+    assert error["cause"] == "The training was stopped before it had a model." and 0 < rows < learned
+    assert error["fix"] == f"Run the cell again to go on: the features of {rows} of {learned} images are kept."
+    assert "traceback" not in error and not (program.output / "bestModel.onnx").exists()
+    (program.output / "stop").unlink()  # as the backend does
+    told: list[int] = []
+    count = Recorder.progress
+    monkeypatch.setattr(Recorder, "progress", lambda recorder, *given: (told.append(given[0]), count(recorder, *given)))
+    assert program.call(monkeypatch) == 0, program.log
+    assert rows in told and program.of("epoch") == finished.of("epoch")[:1]
+
+
+def test_a_stop_while_images_are_checked_ends_at_once(finished, tmp_path, monkeypatch):
     program = Program(finished.code, finished.data, tmp_path / "run", seed=5)
-    after = stop_at(monkeypatch, program.output, stage)
+    stop_at(monkeypatch, program.output, "start", 5)
+    assert program.call(monkeypatch) == 2, program.log
+    assert program.status["error"]["fix"] == "Run the cell again to train."
+
+
+def test_a_stop_while_the_first_head_is_fitted_makes_that_model_and_no_more(finished, tmp_path, monkeypatch):
+    program = Program(finished.code, finished.data, tmp_path / "run", seed=5)
+    after = stop_at(monkeypatch, program.output, "head")
     assert program.call(monkeypatch) == 0, program.log
     assert (program.status["state"], program.status["stopping"]) == ("stopped", True)
     whole = len(head.PENALTIES)
@@ -396,6 +430,31 @@ def test_a_stop_after_the_training_leaves_out_what_the_run_can_do_without(finish
     asked = [number for name, number in after if name == "int8"]
     assert max(asked, default=0) <= max(len(held_out), done + 1), "none was asked after the stop but in float32"
     assert program.of("result")[0]["agreement"] == 1.0
+
+
+def test_a_stop_while_test_images_are_scored_leaves_out_the_rest(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.output, tmp_path / "run")
+    program = Program(finished.code, finished.data, tmp_path / "run", seed=5)
+    monkeypatch.setattr(stages, "ENOUGH_SCORED", 4)
+    monkeypatch.setattr(stages, "CHUNK", 2)
+    stop_at(monkeypatch, program.output, "evaluate", 6)
+    assert program.call(monkeypatch) == 0, program.log
+    assert program.status["state"] == "stopped"
+    (result,), rows = program.of("result"), table(program.output / "predictions.csv")
+    whole = {row["ImageSource"]: row for row in table(finished.output / "predictions.csv")}
+    assert len(rows) == 6 and result["test_images_left_out"] == len(whole) - 6
+    assert result["test_accuracy"] == sum(row["Label"] == row["Prediction"] for row in rows) / 6
+    for row in rows:
+        assert row["Label"] == whole[row["ImageSource"]]["Label"]
+        scores, before = (
+            [float(value) for name, value in one.items() if name.startswith("Score.")]
+            for one in (row, whole[row["ImageSource"]])
+        )
+        assert scores == pytest.approx(before, abs=1e-5)
+    assert {row["ImageSource"] for row in rows} != set(list(whole)[:6]), "not the first: a random sample"
+    report = Report.from_run(program.output)
+    assert report.pictures == 6
+    assert report.caveats[0].endswith(f"the accuracy comes from 6 of {len(whole)}, chosen at random.")
 
 
 def test_notice_of_preemption_stops_as_well(code, pictures, tmp_path):
@@ -440,7 +499,7 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(code, pictures, t
     error = program.status["error"]
     assert error["cause"].startswith(f"There is no room in {kept.parent} (File too large): about ")
     assert error["cause"].endswith("MiB are left on its disk.")
-    assert torch.load(io.BytesIO(before), weights_only=True)["format"] == 1
+    assert torch.load(io.BytesIO(before), weights_only=True)["format"] == 2
     assert "frozen" in torch.load(kept, weights_only=True)
     assert not list(kept.parent.glob(".*"))
 
@@ -473,9 +532,14 @@ def test_a_picture_changed_since_the_split_is_named(finished, code, pictures, tm
     shutil.copytree(pictures, tmp_path / "pictures")
     program = Program(code, tmp_path / "pictures", tmp_path / "run")
     shutil.copy(finished.output / "split.csv", program.output)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(code / "cache"))  # also the program's
+    looked_at = len(Dataset(tmp_path / "pictures"))
+    remembered = index_file(tmp_path / "pictures", False)
+    assert looked_at == 72 and remembered.exists()
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "wide" / "7.png")
     assert program.call(monkeypatch) == 2, program.log
     assert program.status["error"]["cause"] == "The image wide/7.png changed after the images were checked."
+    assert not remembered.exists(), "the next look reads every image again, whatever the file system says"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo over torchrun is tested on Unix")

@@ -32,6 +32,7 @@ SYNC_SECONDS, SLOWEST_SECONDS = 2.0, 30.0  # between two updates of the mount; a
 WAIT_SECONDS = 6 * 3600.0  # for the first process of the node to unpack
 STOP_FILE, STOP_TAG, STOP_SECONDS = "stop", "mb_stop", 3.0
 SAME_START = 5.0  # seconds between the starts of a node's processes, at the most
+CACHE, CACHE_SECONDS = "checkpoint/cache/", 60.0  # features: a pass that is over sooner is not worth the upload
 ENDED = "ended.json"
 LAST = (ENDED, "metrics.jsonl", "status.json")  # written after what they speak of
 THREADS = 8
@@ -100,11 +101,15 @@ def _bring_home(mirror: Mirror, code: int) -> None:
 
     Tried until it succeeds, or until the job's time is over and Azure ends this process.
     """
+    if code == 0:
+        shutil.rmtree(mirror.here / CACHE, ignore_errors=True)
     mirror.update_all()
     files = {name: [facts[0], _sha256(mirror.here / name)] for name, facts in mirror.files() if "/" not in name}
     ended = {"returncode": code, "ended": time.time(), "files": files}
     (mirror.here / ENDED).write_text(json.dumps(ended), encoding="utf-8")
     mirror.update_all()
+    if code == 0:
+        shutil.rmtree(mirror.there / CACHE, ignore_errors=True)
 
 
 def _watch_for_stop(mount: Path, stop: Path) -> None:
@@ -155,6 +160,8 @@ class Mirror:
         whole = True
         for name, facts in sorted(self.files(), key=lambda found: (found[0] in LAST, found[0])):
             if self._seen.get(name) == facts:
+                continue
+            if name.startswith(CACHE) and time.time() - facts[1] / 1e9 < CACHE_SECONDS:
                 continue
             try:
                 copy(self.here / name, self.there / name)
