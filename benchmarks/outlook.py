@@ -70,7 +70,9 @@ def at(told: list[dict[str, Any]], share: float) -> dict[str, Any]:
 
 def row(runs: list[list[dict[str, Any]]], tenth: int) -> str:
     """Return how the predictions at a tenth of the time compare with what came, and those of the peer."""
-    ours, bounds, peers = [], [], []
+    ours: list[float] = []
+    bounds: list[float] = []
+    peers: list[float] = []
     for number, told in enumerate(runs):
         status, whole = at(told, tenth / 10), told[-1]["seconds"]
         real = whole - status["seconds"]

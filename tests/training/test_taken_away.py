@@ -212,7 +212,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_figures(undisturbed, hunt, n
 
 
 def test_taken_away_again_and_again_it_still_ends(undisturbed, hunt):
-    program, steps = hunt(), []
+    program = hunt()
+    steps: list[tuple[int, int]] = []
     while program.attempt(f"kept {KEPT_BETWEEN}") != 0:
         assert len(steps) < 40, program.log
         tuned = program.checkpoint.get("finetune", {})
