@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 # A cell begins at the start of its text, and also inside it where a spreadsheet parts cells at semicolons or tabs,
 # as it does in many countries: it knows nothing then of our quotation marks.
 _BEGIN = r"(?:\A|(?<=[;\t\r\n]))"
-_FORMULA = r"(?=[' \"]*[=+\-@\t\r\n＝＋－＠])"
+_FORMULA = r"(?=[' \"]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
 BARE = _BEGIN + _FORMULA
 KEPT = _BEGIN + "'" + _FORMULA
 
