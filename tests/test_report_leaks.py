@@ -151,3 +151,24 @@ def test_a_single_close_neighbour_is_no_caveat(tmp_path: Path) -> None:
     report = told(made, 1)
     assert report.pictures <= 5  # one is a fifth of them
     assert report.caveats == [] and [step.code for step in report.steps if "close" in step.code] == []
+
+
+def test_a_near_copy_is_not_counted_as_a_close_neighbour_too(run: Run) -> None:
+    report = told(run, close=3, copies=2)
+    assert [number for _, number in parts(report)] == [2, 1, report.pictures - 3]
+
+
+def test_the_intervals_know_which_test_images_belong_together(run: Run) -> None:
+    report = told(run, close=4)
+    alone = report.leaks
+    rows = list(csv.reader((run.folder / "split.csv").read_text(encoding="utf-8").splitlines()))
+    part, group = (rows[0].index(name) for name in ("Split", "Group"))
+    tested = [row for row in rows[1:] if row[part] == "test"]
+    for number, row in enumerate(tested):  # those with a close neighbour come first; both kinds in runs of six
+        row[group] = f"series{(number - 4) // 6}" if number >= 4 else row[group]
+    write(run.folder / "split.csv", tuple(rows[0]), [tuple(row) for row in rows[1:]])
+    together = Report.from_run(run.folder).leaks
+    assert alone is not None and together is not None
+    width = [frame["AccuracyHigh"].iloc[2] - frame["AccuracyLow"].iloc[2] for frame in (alone, together)]
+    assert width[1] > width[0], "wrong answers come last, in a series or two: these are fewer witnesses"
+    assert alone.iloc[1].equals(together.iloc[1])

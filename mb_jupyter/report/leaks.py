@@ -63,10 +63,9 @@ def frame(report: Report) -> pd.DataFrame | None:
     near = nothing if near is None else near
     like = nothing if like is None else like & ~near
     right = report.true == report.given
-    groups = np.unique(report.group_names.to_numpy(str), return_inverse=True)[1]
     rows = []
     for name, which in ((COPY, near), (CLOSE, like), (ALONE, ~near & ~like)):
-        low, high = intervals.share(right[which], groups[which])
+        low, high = intervals.share(right[which], report.groups[which])
         number = int(which.sum())
         rows.append((name, int(right[which].sum()), number, right[which].mean() if number else np.nan, low, high))
     return pd.DataFrame(rows, columns=["Images", "Right", "Pictures", "Accuracy", "AccuracyLow", "AccuracyHigh"])
