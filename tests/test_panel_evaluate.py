@@ -99,3 +99,15 @@ def test_what_was_shown_before_is_let_go(runs):
 def tried() -> int:
     gc.collect()
     return len([each for each in gc.get_objects() if type(each) is TryIt])
+
+
+def test_the_headline_carries_the_caveat(runs):
+    run, _ = runs
+    path = run.folder / "split.csv"
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+    group = rows[0].index("Group")
+    rows = [rows[0], *([*row[:group], "one", *row[group + 1 :]] for row in rows[1:])]
+    path.write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
+    step = opened(run)
+    assert run.report.leaked and run.report.caveats
+    assert run.report.caveats[0] in step.headline.value
