@@ -47,11 +47,13 @@ def test_a_run_for_which_there_is_no_room_says_what_it_needs_and_leaves_nothing(
     assert not list(place.rglob("*.part"))
 
 
-def test_answers_for_which_there_is_no_room_leave_the_earlier_file(small: Callable[[str], Path]) -> None:
+def test_answers_for_which_there_is_no_room_leave_the_earlier_file_and_are_kept(small: Callable[[str], Path]) -> None:
     model = load(write_model(Path.cwd()))
     images = write_pictures(Path("trees"), ("birch",), 200)
     place = small("8k")
     (place / "a.csv").write_text("earlier")
-    with pytest.raises(MBError, match="No space left"):
+    with pytest.raises(MBError, match="No space left") as caught:
         model.predict_to(place / "a.csv", images)
-    assert (place / "a.csv").read_text() == "earlier" and [path.name for path in place.iterdir()] == ["a.csv"]
+    assert (place / "a.csv").read_text() == "earlier"
+    assert sorted(path.name for path in place.iterdir()) == ["a.csv", "a.csv.part"]
+    assert f"kept in {place / 'a.csv.part'}" in caught.value.fix

@@ -46,6 +46,7 @@ GONE = {
     "cause": "The training stopped without a word: the machine or the system ended it.",
     "fix": "Run the cell again; it goes on from its last checkpoint.",
 }
+UNLOCKED = "files of the run may have been deleted. Runs of early versions have none."
 NEVER_STARTED = {
     "kind": "gone",
     "cause": "The training was never started: the kernel ended before it could be.",
@@ -237,7 +238,8 @@ def never_ended(folder: Path, told: Mapping[str, Any]) -> Status:
     if deleted := _deleted(folder):
         return Status.of(RunState.FAILED, told, deleted)
     if (folder / "process.json").exists():
-        return Status.of(RunState.FAILED, told, GONE)
+        lost = "" if (folder / supervise.OWNER).exists() else f" {folder / supervise.OWNER} is missing: {UNLOCKED}"
+        return Status.of(RunState.FAILED, told, {**GONE, "cause": GONE["cause"] + lost})
     try:
         young = time.time() - (folder / "run.json").stat().st_mtime < SUBMIT_SECONDS
     except OSError:
@@ -250,12 +252,10 @@ def _deleted(folder: Path) -> dict[str, str]:
     """Return what somebody has deleted under a run, as the error to show; empty when all is there."""
     places = {"workspace": folder.parent.parent, "experiment's folder": folder.parent, "run's folder": folder}
     gone = next((f"The {what} {place} is missing" for what, place in places.items() if not place.is_dir()), "")
-    if not gone and (folder / "process.json").exists() and not (folder / supervise.OWNER).exists():
-        gone = f"Files of the run in {folder} are missing"  # a supervisor makes the lock first and never removes it
     if not gone:
         return {}
-    cause = f"{gone}: {'they were' if gone.startswith('Files') else 'it was'} deleted or moved."
-    return {"kind": "deleted", "cause": cause, "fix": "Restore it from a backup or the trash, or train again."}
+    fix = "Restore it from a backup or the trash, or train again."
+    return {"kind": "deleted", "cause": f"{gone}: it was deleted or moved.", "fix": fix}
 
 
 def _until(told: Mapping[str, Any], ended: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import random
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from mb_jupyter.training import folds
+from mb_jupyter.training.cells import records
 from mb_jupyter.training.data import Sample
 from mb_jupyter.training.manifest import Entry, Picture, Scan, fingerprint, read_rows, read_split, scan, write_split
 from mb_jupyter.training.parts import Parts
@@ -461,7 +461,7 @@ def test_further_columns_are_carried_to_the_split(flowers: Path, tmp_path: Path)
     found = scan(flowers, entries=read_rows(tmp_path / "list.csv"))
     write_split(tmp_path / "split.csv", parted(found))
     with (tmp_path / "split.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(records(file))
     assert list(rows[0]) == ["ImageSource", "Label", "Split", "Sha256", "Group", "Slice.Site", "Slice.Label note",
                              "Slice.day", "Slice.site"]  # fmt: skip
     assert rows[3]["Slice.Site"] == "=1+1;<b>" and rows[3]["Slice.site"] == "3" and rows[3]["Group"] == "g3"
