@@ -311,8 +311,10 @@ def to_png(figure: Figure, **cut: Any) -> bytes:
 
     data, small = io.BytesIO(), io.BytesIO()
     figure.savefig(data, format="png", facecolor="white", **cut)
-    # a plot has few colours: a palette makes it half as large in the notebook, and looks the same
-    Image.open(data).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    # a palette makes it half as large in the notebook; k-means, so that a colour bar has no bands of other colours
+    drawn = Image.open(data).convert("RGB")
+    few = drawn.quantize(PALETTE, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    few.save(small, "png", optimize=True)
     return small.getvalue()
 
 

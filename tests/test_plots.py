@@ -177,3 +177,15 @@ def test_a_reliability_diagram_in_a_picture_and_in_words() -> None:
     assert plots.reliability_diagram(bins, bins) != plots.reliability_diagram(bins)
     said = "Reliability diagram, the share that is right at each mean score: score 80.0 %: 75.0 % of 4."
     assert plots.reliability_diagram_alt(bins) == said
+
+
+def test_a_colour_bar_has_no_bands_of_other_colours():
+    figure = plots.new_figure(4, 3)
+    axes = figure.add_subplot()
+    figure.colorbar(axes.imshow(np.eye(9), cmap="Blues"), ax=axes)
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", facecolor="white")
+    drawn, shown = (
+        np.asarray(Image.open(file).convert("RGB"), int) for file in (whole, io.BytesIO(plots.to_png(figure)))
+    )
+    assert np.abs(drawn - shown).max() <= 12
