@@ -90,6 +90,9 @@ def test_close_neighbours_of_most_are_a_caveat_everywhere(run: Run) -> None:
 
 
 def test_near_copies_are_a_caveat_from_the_first_one_on(run: Run) -> None:
+    epoch = {"event": "epoch", "phase": "features", "epoch": 0, "train_loss": 0.1, "best": True}
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(epoch) + "\n")
     report = told(run, close=0, copies=1)
     number = report.pictures
     (caveat,) = report.caveats
@@ -99,6 +102,13 @@ def test_near_copies_are_a_caveat_from_the_first_one_on(run: Run) -> None:
     )
     assert [number for _, number in parts(report)] == [1, 0, number - 1]
     assert "(leaks)" in runs()._repr_mimebundle_()["text/plain"]
+    assert "split_leaks" in [step.code for step in report.steps]
+    training = "1 of {} test images has a near copy or an image of its group in the training or validation part.\n"
+    whole = report._repr_mimebundle_()["text/plain"]
+    assert training.format(number) in whole and "No test image is in a group with" not in whole
+    clean = told(run, close=0)
+    assert "split_leaks" not in [step.code for step in clean.steps]
+    assert "No test image is in a group with" in clean._repr_mimebundle_()["text/plain"]
 
 
 @pytest.mark.parametrize(("share", "caveats"), [(0.17, 0), (0.21, 1), (0.49, 1), (0.51, 1), (1.0, 1)])
