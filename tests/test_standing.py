@@ -67,8 +67,10 @@ def later(good: Run, end: str) -> Run:
     shutil.copytree(good.folder, folder)
     record = json.loads((folder / "run.json").read_text())
     shutil.copy(folder / "bestModel.onnx", folder / "bestModel.int8.onnx")
-    with (folder / "metrics.jsonl").open("a") as file:  # it had a first model, and came no further
-        file.write(json.dumps({"event": "model"}) + "\n")
+    # a first model is none of a run that failed; nor are the figures of one that was cancelled after its evaluation
+    events = ["model", "result"] if end == "cancelled" else ["model"]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps({"event": event}) + "\n" for event in events)
     record |= {"id": LATER, "handle": f"local://hues/{LATER}", "created": "2026-11-24T09:00:00+00:00"}
     for name, value in {**ENDS[end], "run.json": record}.items():
         if value is None:
