@@ -135,7 +135,6 @@ class Run:
         from .model import load
 
         _ = self.record  # a damaged one is the first thing to say
-        self.standing.require("model")
         return load(self.folder)
 
     @property

@@ -105,6 +105,9 @@ def test_its_files_are_no_model_for_any_command(good, shell, end):
     assert good.handle in said(shell, "%mb_evaluate hues"), "an experiment means its latest run with a report"
     said(shell, "%mb_export --to out")
     assert good.handle in (Path("out") / "HuesModel/MODEL_CARD.md").read_text()
+    with capture_output():  # from here on it is the kernel's last run
+        shell.run_cell(f"%mb_attach {bad.handle}")
+    assert "hues, 23 Nov 11:15, 90.0 %" in said(shell, "%mb_predict colours/red/00.png")
     for command in (
         f"%mb_predict -r {bad.handle} colours/red/00.png",
         f"%mb_predict -m {bad.folder} colours/red/00.png",
@@ -248,6 +251,8 @@ def test_an_answer_says_that_its_image_was_trained_on(good):
         rows.writerow(["ImageSource", "Label", "Split", "Sha256", "Group"])
         for path, part in parts.items():
             rows.writerow([path.name, "x", part, hashlib.sha256(path.read_bytes()).hexdigest(), "g"])
+        for path, part in ((files[0], "test"), (files[2], "test")):  # a copy elsewhere takes nothing back
+            rows.writerow([f"copy-{path.name}", "x", part, hashlib.sha256(path.read_bytes()).hexdigest(), "g"])
     model = good.model
     assert [model.predict(path).seen for path in files[:5]] == ["train", "train", "validation", "test", None]
     assert model.predict(files[0].read_bytes()).seen == "train"
